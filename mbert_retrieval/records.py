@@ -1,0 +1,48 @@
+"""What goes into an index and what comes out of a search."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A unit of retrieval: a function, a section, a window of lines, or a document of a corpus.
+
+    id: unique in its index, any Unicode.
+    path, start_line, end_line: where it stands in a source file (lines count from 1, both
+        inclusive); None for passages that come from a collection.
+    metadata: JSON values.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    path: str | None = None
+    start_line: int | None = None
+    end_line: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """What encoders and BM25 see: title and text joined by a space (BEIR's protocol)."""
+        return f"{self.title} {self.text}".strip() if self.title else self.text
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One search result. `rank` counts from 1; a higher score is better."""
+
+    rank: int
+    id: str
+    score: float
+    path: str | None
+    start_line: int | None
+    end_line: int | None
+    title: str
+    text: str
+    metadata: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
