@@ -1,0 +1,201 @@
+"""Attention over packed sequences: every kernel behind `attend`.
+
+On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
+kernel. Everything else (the CPU, float32, tokens that nobody may attend to) runs through SDPA by an
+`AttentionPlan`, which cuts the packed batch into rectangular groups of nearly equal lengths. For a
+local layer it cuts sequences into blocks of queries beside the keys they can see, so time and memory
+grow with N x window and no N x N mask is ever built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 64  # queries in a block of a local layer
+MAX_BLOCKS = 64  # blocks of one SDPA call: bounds the copy of overlapping keys
+LENGTH_SLACK = 0.85  # a group holds sequences at least this share of its longest one
+
+
+@dataclass(frozen=True)
+class Group:
+    """One rectangular SDPA call.
+
+    queries: (n, Lq) and keys: (n, Lk), int64 positions in the packed batch (padding repeats a token).
+    mask: (n, 1, Lq or 1, Lk) bool, True where a query may see a key; None when all are seen.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """The SDPA calls that cover a packed batch.
+
+    home: (N,) int64, where each packed token's output lies in the calls' outputs laid end to end.
+    """
+
+    groups: list[Group]
+    home: Tensor
+
+
+def plan_attention(
+    cu_seqlens: Tensor, window: int | None, attended: Tensor | None = None
+) -> AttentionPlan:
+    """Cut a packed batch into SDPA calls.
+
+    cu_seqlens: (B + 1,) integers. window: how far a token sees to either side; None for all.
+    attended: (N,) bool, False for tokens that no query may see (their own included).
+    """
+    device = cu_seqlens.device
+    starts = cu_seqlens[:-1].long().cpu()
+    lengths = cu_seqlens.diff().long().cpu()
+    order = torch.argsort(lengths, descending=True, stable=True)
+    order = order[lengths[order] > 0]
+    whole = order if window is None else order[lengths[order] <= window + 1]
+    blocked = order[: len(order) - len(whole)]
+
+    cuts = _whole_groups(starts[whole], lengths[whole])
+    if len(blocked):
+        assert window is not None
+        cuts += _block_groups(starts[blocked], lengths[blocked], window)
+
+    total = int(cu_seqlens[-1])
+    home = torch.empty(total, dtype=torch.int64)
+    groups, filled = [], 0
+    for queries, keys, real, mask in cuts:
+        flat_real = real.flatten()
+        home[queries.flatten()[flat_real]] = filled + flat_real.nonzero().squeeze(1)
+        filled += queries.numel()
+        keys = keys.to(device)
+        mask = None if mask is None else mask.to(device)
+        if attended is not None:
+            seen = attended[keys][:, None, None, :]  # (n, 1, 1, Lk)
+            mask = seen if mask is None else mask & seen
+        groups.append(Group(queries.to(device), keys, mask))
+    return AttentionPlan(groups, home.to(device))
+
+
+def _whole_groups(starts: Tensor, lengths: Tensor) -> list[tuple]:
+    """Sequences, longest first, in groups that see all of themselves."""
+    cuts = []
+    sizes = lengths.tolist()
+    first = 0
+    while first < len(sizes):
+        longest = sizes[first]
+        last = first
+        while last < len(sizes) and sizes[last] >= LENGTH_SLACK * longest:
+            last += 1
+        place = torch.arange(longest).expand(last - first, -1)  # (n, L)
+        own = lengths[first:last, None]
+        real = place < own
+        tokens = starts[first:last, None] + torch.minimum(place, own - 1)
+        mask = None if bool(real.all()) else real[:, None, None, :]
+        cuts.append((tokens, tokens, real, mask))
+        first = last
+    return cuts
+
+
+def _block_groups(starts: Tensor, lengths: Tensor, window: int) -> list[tuple]:
+    """Sequences longer than the window: blocks of queries, each beside the keys it can see."""
+    blocks = (lengths + BLOCK - 1) // BLOCK
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), blocks)
+    nth = torch.arange(len(owner)) - torch.repeat_interleave(blocks.cumsum(0) - blocks, blocks)
+    start, length = starts[owner, None], lengths[owner, None]  # (n, 1)
+    query_place = nth[:, None] * BLOCK + torch.arange(BLOCK)  # (n, BLOCK)
+    key_place = nth[:, None] * BLOCK + torch.arange(-window, BLOCK + window)
+    real_query, real_key = query_place < length, (key_place >= 0) & (key_place < length)
+    # padding queries stand in for the sequence's last token, so that no row is without a key
+    query_place = torch.minimum(query_place, length - 1)
+    queries = start + query_place
+    keys = start + key_place.clamp(min=0).minimum(length - 1)
+    near = (query_place[:, :, None] - key_place[:, None, :]).abs() <= window
+    mask = (near & real_key[:, None, :])[:, None]  # (n, 1, BLOCK, BLOCK + 2 window)
+    return [
+        (queries[i : i + MAX_BLOCKS], keys[i : i + MAX_BLOCKS], real_query[i : i + MAX_BLOCKS],
+         mask[i : i + MAX_BLOCKS])
+        for i in range(0, len(owner), MAX_BLOCKS)
+    ]  # fmt: skip
+
+
+def attend_by_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
+    """SDPA group by group. q, k, v: (N, heads, head_dim); returns the same shape."""
+    outputs = []
+    for group in plan.groups:
+        n, length = group.queries.shape
+        grouped_q = _gather(q, group.queries)
+        grouped_k, grouped_v = _gather(k, group.keys), _gather(v, group.keys)
+        out = F.scaled_dot_product_attention(  # (n, heads, Lq, head_dim)
+            grouped_q, grouped_k, grouped_v, attn_mask=group.mask, dropout_p=dropout
+        )
+        outputs.append(out.transpose(1, 2).reshape(n * length, *q.shape[1:]))
+    return torch.cat(outputs).index_select(0, plan.home)
+
+
+def _gather(x: Tensor, places: Tensor) -> Tensor:
+    """(N, heads, head_dim) at (n, L) places to (n, heads, L, head_dim)."""
+    rows = x.index_select(0, places.flatten())
+    return rows.view(*places.shape, *x.shape[1:]).transpose(1, 2)
+
+
+@cache
+def _varlen_kernel() -> str | None:
+    """Which packed CUDA kernel this machine has."""
+    try:
+        import flash_attn  # noqa: F401
+
+        return "flash_attn"
+    except ImportError:
+        pass
+    try:
+        from torch.nn.attention import varlen  # noqa: F401
+
+        return "torch"
+    except ImportError:
+        return None
+
+
+def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packed sequences go to a CUDA kernel as they are, without a plan."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    return device.type == "cuda" and half and _varlen_kernel() is not None
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens: Tensor,
+    max_seqlen: int,
+    window: int | None,
+    plan: AttentionPlan | None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Softmax attention within each packed sequence, scaled by head_dim ** -0.5.
+
+    q, k, v: (N, heads, head_dim). cu_seqlens: (B + 1,) int32 on the same device.
+    window: tokens seen to either side (the token itself always is), None for all.
+    plan: the SDPA plan for this window; None sends the batch to the CUDA kernel.
+    Returns (N, heads, head_dim).
+    """
+    if plan is not None:
+        return attend_by_plan(q, k, v, plan, dropout)
+    span = (-1, -1) if window is None else (window, window)
+    if _varlen_kernel() == "flash_attn":
+        from flash_attn import flash_attn_varlen_func
+
+        return flash_attn_varlen_func(
+            q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen,
+            dropout_p=dropout, window_size=span,
+        )  # fmt: skip
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn(
+        q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, window_size=span
+    )  # fmt: skip

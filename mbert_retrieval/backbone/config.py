@@ -1,0 +1,156 @@
+"""The shape of a ModernBERT network, read from and written to `config.json`.
+
+Two dialects are in circulation. transformers 4 wrote `global_rope_theta`, `local_rope_theta` and
+`global_attn_every_n_layers`; transformers 5 writes `rope_parameters` and `layer_types`. Both are
+read, and both are written, because version 4 silently falls back to its defaults when it is given
+the new keys alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+
+GLOBAL, LOCAL = "full_attention", "sliding_attention"
+
+
+@dataclass(frozen=True)
+class ModernBertConfig:
+    """Defaults are ModernBERT-base (Warner et al. 2024, arXiv 2412.13663).
+
+    local_attention: width of the sliding window; a local layer lets token i see token j where
+        |i - j| <= local_attention // 2.
+    global_layers: for each layer, whether it attends to the whole sequence.
+    Raises InputError when the numbers do not fit together.
+    """
+
+    vocab_size: int = 50368
+    hidden_size: int = 768
+    intermediate_size: int = 1152
+    num_hidden_layers: int = 22
+    num_attention_heads: int = 12
+    max_position_embeddings: int = 8192
+    local_attention: int = 128
+    global_layers: tuple[bool, ...] = ()
+    global_rope_theta: float = 160_000.0
+    local_rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    norm_bias: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    decoder_bias: bool = True
+    classifier_bias: bool = False
+    classifier_pooling: str = "cls"
+    embedding_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    mlp_dropout: float = 0.0
+    classifier_dropout: float = 0.0
+    initializer_range: float = 0.02
+    num_labels: int = 2
+    pad_token_id: int = 50283
+    cls_token_id: int = 50281
+    sep_token_id: int = 50282
+
+    def __post_init__(self) -> None:
+        if not self.global_layers:
+            every_third = tuple(i % 3 == 0 for i in range(self.num_hidden_layers))
+            object.__setattr__(self, "global_layers", every_third)
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
+        for name in (*sizes, "num_attention_heads", "local_attention"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"config: {name} must be a positive integer, it is {value!r}")
+        if self.hidden_size % self.num_attention_heads or self.head_dim % 2:
+            raise InputError(
+                f"config: hidden_size {self.hidden_size} does not divide into "
+                f"{self.num_attention_heads} heads of an even width"
+            )
+        if len(self.global_layers) != self.num_hidden_layers:
+            raise InputError(
+                f"config: layer_types names {len(self.global_layers)} layers, "
+                f"num_hidden_layers is {self.num_hidden_layers}"
+            )
+        if self.classifier_pooling not in ("cls", "mean"):
+            raise InputError(
+                f"config: classifier_pooling must be cls or mean, not {self.classifier_pooling!r}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def window(self) -> int:
+        """How far a token of a local layer sees to either side."""
+        return self.local_attention // 2
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> ModernBertConfig:
+        """Read either dialect of a Hugging Face `config.json`.
+
+        Raises InputError for another architecture, or for an option that this network lacks.
+        """
+        model_type = raw.get("model_type")
+        if model_type != "modernbert":
+            raise InputError(
+                f"config: model_type is {model_type!r}; only 'modernbert' checkpoints can be loaded"
+            )
+        for activation in ("hidden_activation", "classifier_activation"):
+            if raw.get(activation, "gelu") != "gelu":
+                raise InputError(f"config: {activation} {raw[activation]!r} is not supported (gelu)")
+        known = {field.name for field in fields(cls)} - {"global_layers"}
+        values = {key: raw[key] for key in known if raw.get(key) is not None}
+        if "num_labels" not in values and raw.get("id2label"):
+            values["num_labels"] = len(raw["id2label"])
+        layers = raw.get("num_hidden_layers", cls.num_hidden_layers)
+        if raw.get("layer_types"):
+            unknown = set(raw["layer_types"]) - {GLOBAL, LOCAL}
+            if unknown:
+                raise InputError(f"config: unknown layer_types {sorted(unknown)}")
+            values["global_layers"] = tuple(kind == GLOBAL for kind in raw["layer_types"])
+        else:
+            every = raw.get("global_attn_every_n_layers", 3)
+            values["global_layers"] = tuple(i % every == 0 for i in range(layers))
+        for kind, key in ((GLOBAL, "global_rope_theta"), (LOCAL, "local_rope_theta")):
+            rope = (raw.get("rope_parameters") or {}).get(kind) or {}
+            if rope.get("rope_type", "default") != "default":
+                raise InputError(f"config: rope_type {rope['rope_type']!r} is not supported")
+            if "rope_theta" in rope:
+                values[key] = float(rope["rope_theta"])
+        return cls(**values)
+
+    def to_dict(self, architecture: str = "ModernBertModel") -> dict[str, Any]:
+        """A `config.json` that transformers 4 and 5 both read."""
+        raw: dict[str, Any] = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("global_layers", "num_labels")
+        }
+        raw |= {
+            "architectures": [architecture],
+            "model_type": "modernbert",
+            "hidden_activation": "gelu",
+            "classifier_activation": "gelu",
+            "bos_token_id": self.cls_token_id,
+            "eos_token_id": self.sep_token_id,
+            "position_embedding_type": "absolute",
+            "tie_word_embeddings": True,
+            "layer_types": [GLOBAL if is_global else LOCAL for is_global in self.global_layers],
+            "rope_parameters": {
+                GLOBAL: {"rope_type": "default", "rope_theta": self.global_rope_theta},
+                LOCAL: {"rope_type": "default", "rope_theta": self.local_rope_theta},
+            },
+            "id2label": {str(i): f"LABEL_{i}" for i in range(self.num_labels)},
+            "label2id": {f"LABEL_{i}": i for i in range(self.num_labels)},
+        }
+        every = next(
+            (n for n in range(1, self.num_hidden_layers + 1) if self._repeats_every(n)), None
+        )
+        if every is not None:  # a pattern that version 4 can express
+            raw["global_attn_every_n_layers"] = every
+        return raw
+
+    def _repeats_every(self, n: int) -> bool:
+        return all(is_global == (i % n == 0) for i, is_global in enumerate(self.global_layers))

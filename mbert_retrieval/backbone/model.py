@@ -1,0 +1,204 @@
+"""ModernBERT (Warner et al. 2024, arXiv 2412.13663), packed from end to end.
+
+A batch is one flat array of token ids and the offsets of its B sequences: nothing is padded.
+Parameter names are those of the published checkpoints, so a state dict loads as it is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention import AttentionPlan, attend, has_varlen_kernel, plan_attention
+from .config import ModernBertConfig
+from .rotary import rotate, rotation
+
+
+def layer_norm(config: ModernBertConfig) -> nn.LayerNorm:
+    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
+
+
+class Batch:
+    """What all layers share: the offsets, each token's rotation, and how attention is run.
+
+    dtype: the hidden states'; kernel_dtype: that of queries and keys (another one under autocast).
+    """
+
+    def __init__(
+        self,
+        config: ModernBertConfig,
+        cu_seqlens: Tensor,
+        dtype: torch.dtype,
+        kernel_dtype: torch.dtype,
+        attended: Tensor | None,
+    ) -> None:
+        self.cu_seqlens = cu_seqlens.to(torch.int32)
+        lengths = cu_seqlens.diff()
+        self.max_seqlen = int(lengths.max()) if len(lengths) else 0
+        total = int(cu_seqlens[-1])
+        positions = torch.arange(total, device=cu_seqlens.device)
+        starts = torch.repeat_interleave(cu_seqlens[:-1].long(), lengths.long(), output_size=total)
+        self._config = config
+        self._positions = positions - starts  # (N,) place of each token in its own sequence
+        self._dtype = dtype
+        self._attended = attended
+        self._varlen = attended is None and has_varlen_kernel(cu_seqlens.device, kernel_dtype)
+        self._rotations: dict[bool, Tensor] = {}
+        self._plans: dict[bool, AttentionPlan] = {}
+
+    def rotation(self, is_global: bool) -> Tensor:
+        if is_global not in self._rotations:
+            config = self._config
+            theta = config.global_rope_theta if is_global else config.local_rope_theta
+            self._rotations[is_global] = rotation(
+                self._positions, config.head_dim, theta, self._dtype
+            )
+        return self._rotations[is_global]
+
+    def plan(self, window: int | None) -> AttentionPlan | None:
+        if self._varlen:
+            return None
+        is_global = window is None or self.max_seqlen <= window + 1
+        if is_global not in self._plans:
+            self._plans[is_global] = plan_attention(
+                self.cu_seqlens, None if is_global else window, self._attended
+            )
+        return self._plans[is_global]
+
+
+class Embeddings(nn.Module):
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__()
+        self.tok_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.norm = layer_norm(config)
+        self.drop = nn.Dropout(config.embedding_dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.drop(self.norm(self.tok_embeddings(input_ids)))  # (N, hidden)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModernBertConfig, is_global: bool) -> None:
+        super().__init__()
+        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.is_global = is_global
+        self.window = None if is_global else config.window
+        self.dropout = config.attention_dropout
+        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, config.attention_bias)
+        self.Wo = nn.Linear(config.hidden_size, config.hidden_size, config.attention_bias)
+        self.out_drop = nn.Dropout(config.attention_dropout)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        q, k, v = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim).unbind(1)  # (N, heads, dim)
+        cos_sin = batch.rotation(self.is_global)
+        out = attend(
+            rotate(q, cos_sin),
+            rotate(k, cos_sin),
+            v,
+            batch.cu_seqlens,
+            batch.max_seqlen,
+            self.window,
+            batch.plan(self.window),
+            self.dropout if self.training else 0.0,
+        )
+        return self.out_drop(self.Wo(out.flatten(1)))  # (N, hidden)
+
+
+class GeGLU(nn.Module):
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__()
+        self.Wi = nn.Linear(config.hidden_size, 2 * config.intermediate_size, config.mlp_bias)
+        self.Wo = nn.Linear(config.intermediate_size, config.hidden_size, config.mlp_bias)
+        self.drop = nn.Dropout(config.mlp_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, gate = self.Wi(x).chunk(2, dim=-1)  # (N, intermediate) each
+        return self.Wo(self.drop(F.gelu(a) * gate))
+
+
+class Layer(nn.Module):
+    def __init__(self, config: ModernBertConfig, index: int) -> None:
+        super().__init__()
+        # the embeddings end in a norm already, so the first layer has none
+        self.attn_norm = nn.Identity() if index == 0 else layer_norm(config)
+        self.attn = Attention(config, config.global_layers[index])
+        self.mlp_norm = layer_norm(config)
+        self.mlp = GeGLU(config)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        x = x + self.attn(self.attn_norm(x), batch)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class ModernBert(nn.Module):
+    """Token ids in, one contextual vector a token out."""
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = False
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
+        self.final_norm = layer_norm(config)
+
+    def forward(
+        self, input_ids: Tensor, cu_seqlens: Tensor, attended: Tensor | None = None
+    ) -> Tensor:
+        """Encode a packed batch.
+
+        input_ids: (N,) int64. cu_seqlens: (B + 1,) integers rising from 0 to N.
+        attended: (N,) bool; False marks tokens that nobody attends to, themselves included (the
+            [MASK] tokens of ColBERT's query expansion).
+        Returns (N, hidden). Raises ValueError where ids and offsets do not fit together.
+        """
+        if input_ids.ndim != 1 or int(cu_seqlens[-1]) != len(input_ids):
+            raise ValueError(
+                f"input_ids must be flat and cu_seqlens end at its length: "
+                f"{tuple(input_ids.shape)} against {int(cu_seqlens[-1])}"
+            )
+        if len(input_ids) == 0:
+            return self.embeddings.norm(self.embeddings.tok_embeddings(input_ids))
+        low, high = int(input_ids.min()), int(input_ids.max())
+        if low < 0 or high >= self.config.vocab_size:
+            raise ValueError(
+                f"token id {low if low < 0 else high} is out of range: "
+                f"the vocabulary has {self.config.vocab_size} entries"
+            )
+        x = self.embeddings(input_ids)  # (N, hidden)
+        device = x.device.type
+        autocast = torch.is_autocast_enabled(device)
+        kernel_dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
+        batch = Batch(self.config, cu_seqlens, x.dtype, kernel_dtype, attended)
+        for layer in self.layers:
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(layer, x, batch, use_reentrant=False)
+            else:
+                x = layer(x, batch)
+        return self.final_norm(x)
+
+
+def initialise(model: nn.Module, config: ModernBertConfig, generator: torch.Generator) -> None:
+    """Fresh weights as the reference draws them: truncated normal, cut at two deviations.
+
+    Residual outputs (`Wo`, the heads' `dense`) are scaled down by sqrt(2 x layers), as in GPT-2.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+        tied = name.endswith("decoder")
+        if tied or not isinstance(module, nn.Linear | nn.Embedding):
+            continue
+        std = config.initializer_range
+        if name.endswith(("Wo", "dense")):
+            std /= math.sqrt(2.0 * config.num_hidden_layers)
+        elif name.endswith("classifier"):
+            std = config.hidden_size**-0.5
+        nn.init.trunc_normal_(
+            module.weight, std=std, a=-2 * std, b=2 * std, generator=generator
+        )
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
