@@ -3,8 +3,8 @@
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
 kernel. Everything else (the CPU, float32, tokens that nobody may attend to) runs through SDPA by an
 `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly equal lengths. For a
-local layer it cuts sequences into blocks of queries beside the keys they can see, so time and memory
-grow with N x window and no N x N mask is ever built.
+local layer it cuts sequences into blocks of queries beside the keys they can see, so that time and
+memory grow with N x window and no N x N mask is ever built.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LENGTH_SLACK = 0.85  # a group holds sequences at least this share of its longes
 class Group:
     """One rectangular SDPA call.
 
-    queries: (n, Lq) and keys: (n, Lk), int64 positions in the packed batch (padding repeats a token).
+    queries: (n, Lq) and keys: (n, Lk), int64 positions in the packed batch (padding repeats one).
     mask: (n, 1, Lq or 1, Lk) bool, True where a query may see a key; None when all are seen.
     """
 

@@ -99,7 +99,9 @@ class ModernBertConfig:
             )
         for activation in ("hidden_activation", "classifier_activation"):
             if raw.get(activation, "gelu") != "gelu":
-                raise InputError(f"config: {activation} {raw[activation]!r} is not supported (gelu)")
+                raise InputError(
+                    f"config: {activation} {raw[activation]!r} is not supported (gelu)"
+                )
         known = {field.name for field in fields(cls)} - {"global_layers"}
         values = {key: raw[key] for key in known if raw.get(key) is not None}
         if "num_labels" not in values and raw.get("id2label"):

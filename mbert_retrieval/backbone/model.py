@@ -197,8 +197,6 @@ def initialise(model: nn.Module, config: ModernBertConfig, generator: torch.Gene
             std /= math.sqrt(2.0 * config.num_hidden_layers)
         elif name.endswith("classifier"):
             std = config.hidden_size**-0.5
-        nn.init.trunc_normal_(
-            module.weight, std=std, a=-2 * std, b=2 * std, generator=generator
-        )
+        nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
         if getattr(module, "bias", None) is not None:
             nn.init.zeros_(module.bias)

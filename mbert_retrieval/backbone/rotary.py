@@ -19,7 +19,7 @@ def rotation(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype)
 
 
 def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:
-    """Rotate queries or keys. x: (N, heads, head_dim); computed in float32, returned as x's dtype."""
+    """Rotate queries or keys, (N, heads, head_dim): in float32, returned in their own dtype."""
     cos, sin = cos_sin
     first, second = x.float().chunk(2, dim=-1)  # (N, heads, head_dim / 2) each
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -1,0 +1,84 @@
+"""The projection that sentence-transformers and PyLate call `Dense`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..backbone.checkpoint import fill, read_json, read_safetensors
+from ..errors import InputError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind for kind in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.Sigmoid, nn.SiLU)
+}
+
+
+class Dense(nn.Module):
+    """Linear, activation, and the input added back where `use_residual` is set.
+
+    (M, in_features) to (M, out_features).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation: str = "Identity",
+        use_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features, bias)
+        self.activation_name = activation
+        self.activation = ACTIVATIONS[activation]()
+        self.use_residual = use_residual
+        if use_residual and in_features != out_features:
+            self.residual = nn.Linear(in_features, out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.activation(self.linear(x))
+        if self.use_residual:
+            out = out + (self.residual(x) if hasattr(self, "residual") else x)
+        return out
+
+    @classmethod
+    def load(cls, folder: Path) -> Dense:
+        """Raises InputError for an activation outside torch.nn, or tensors that do not fit."""
+        raw = read_json(folder / "config.json")
+        name = str(raw.get("activation_function", "torch.nn.modules.activation.Tanh"))
+        activation = name.rpartition(".")[2]
+        if not name.startswith("torch.nn.") or activation not in ACTIVATIONS:
+            raise InputError(f"{folder}: activation_function {name!r} is not supported")
+        try:
+            layer = cls(
+                int(raw["in_features"]),
+                int(raw["out_features"]),
+                bool(raw.get("bias", True)),
+                activation,
+                bool(raw.get("use_residual", False)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{folder}/config.json: {error} is missing or wrong") from error
+        fill(layer, read_safetensors(folder / "model.safetensors"), folder)
+        return layer
+
+    def save(self, folder: Path) -> None:
+        """Write the four keys that every reader knows, and the weights."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = ACTIVATIONS[self.activation_name]
+        raw = {
+            "in_features": self.linear.in_features,
+            "out_features": self.linear.out_features,
+            "bias": self.linear.bias is not None,
+            "activation_function": f"{kind.__module__}.{kind.__name__}",
+        }
+        if self.use_residual:
+            raw["use_residual"] = True
+        (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+        tensors = {n: t.detach().to(torch.float32) for n, t in self.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

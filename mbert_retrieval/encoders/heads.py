@@ -1,0 +1,124 @@
+"""What turns a packed batch of hidden states into vectors: one a text, or one a token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .dense_layer import Dense
+
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """What a head needs to know of a batch beside its hidden states.
+
+    ids: (N,) int64. cu_seqlens: (B + 1,) int64. prompt_length: tokens of [CLS] and prompt at the
+    start of each sequence. is_query: which side is encoded.
+    """
+
+    ids: Tensor
+    cu_seqlens: Tensor
+    prompt_length: int
+    is_query: bool
+
+
+def pool(hidden: Tensor, cu_seqlens: Tensor, mode: str, skipped: int = 0) -> Tensor:
+    """One vector a sequence, as sentence-transformers' Pooling makes it.
+
+    hidden: (N, D). skipped: tokens at the start of each sequence that are left out (a prompt with
+    include_prompt false); weighted means keep the remaining tokens' original positions.
+    Returns (B, D).
+    """
+    starts, ends = cu_seqlens[:-1], cu_seqlens[1:]
+    lengths = ends - starts
+    if mode == "cls":
+        return hidden[starts + torch.where(lengths > skipped, skipped, 0)]
+    if mode == "lasttoken":
+        return hidden[ends - 1]
+    place = torch.arange(len(hidden), device=hidden.device) - torch.repeat_interleave(
+        starts, lengths
+    )
+    kept = place >= skipped
+    hidden, place, lengths = hidden[kept], place[kept], (lengths - skipped).clamp(min=0)
+    if mode == "max":
+        return torch.segment_reduce(hidden, "max", lengths=lengths, unsafe=True)
+    if mode == "weightedmean":
+        weight = (place + 1).to(hidden.dtype)[:, None]
+        total = torch.segment_reduce(hidden * weight, "sum", lengths=lengths, unsafe=True)
+        weights = torch.segment_reduce(weight, "sum", lengths=lengths, unsafe=True)
+        return total / weights.clamp(min=1e-9)
+    total = torch.segment_reduce(hidden, "sum", lengths=lengths, unsafe=True)
+    count = lengths[:, None].to(hidden.dtype).clamp(min=1e-9)
+    return total / (count.sqrt() if mode == "mean_sqrt_len_tokens" else count)
+
+
+class DenseHead(nn.Module):
+    """One vector a text: poolings (side by side where several), Dense layers, truncation, norm.
+
+    truncate: keep the first so many dimensions (Matryoshka; Kusupati et al. 2022).
+    normalize: unit norm, after truncation.
+    """
+
+    kind = "dense"
+
+    def __init__(
+        self,
+        hidden_size: int,
+        poolings: tuple[str, ...] = ("mean",),
+        layers: tuple[Dense, ...] = (),
+        include_prompt: bool = True,
+        truncate: int | None = None,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        self.poolings = poolings
+        self.layers = nn.ModuleList(layers)
+        self.include_prompt = include_prompt
+        self.normalize = normalize
+        full = layers[-1].linear.out_features if layers else hidden_size * len(poolings)
+        self.dimension = min(truncate, full) if truncate else full
+
+    def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """(N, hidden) to vectors (B, dimension) and their offsets (B + 1,)."""
+        skipped = 0 if self.include_prompt else batch.prompt_length
+        x = torch.cat([pool(hidden, batch.cu_seqlens, mode, skipped) for mode in self.poolings], 1)
+        for layer in self.layers:
+            x = layer(x)
+        x = x[:, : self.dimension]
+        if self.normalize:
+            x = F.normalize(x, dim=1)
+        return x, torch.arange(len(x) + 1, device=x.device)
+
+
+class LateHead(nn.Module):
+    """One vector a token (ColBERT, Khattab and Zaharia 2020): Dense layers, then unit norm.
+
+    skiplist: ids dropped from documents (punctuation). Query tokens are all kept, the expansion's
+    included.
+    """
+
+    kind = "late"
+
+    def __init__(self, layers: tuple[Dense, ...], skiplist: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.skiplist = skiplist
+        self.dimension = layers[-1].linear.out_features
+        self.register_buffer("skipped", torch.tensor(skiplist, dtype=torch.int64), persistent=False)
+
+    def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """(N, hidden) to vectors (M, dimension) and their offsets (B + 1,)."""
+        x = hidden
+        for layer in self.layers:
+            x = layer(x)
+        x = F.normalize(x, dim=1)
+        if batch.is_query or not self.skiplist:
+            return x, batch.cu_seqlens
+        kept = ~torch.isin(batch.ids, self.skipped)
+        passed = F.pad(kept.cumsum(0), (1, 0))  # tokens kept before each position
+        return x[kept], passed[batch.cu_seqlens]

@@ -1,0 +1,105 @@
+"""Text to packed token ids, by the `tokenizer.json` of a checkpoint folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..backbone.checkpoint import read_json
+from ..errors import InputError
+from ..packed import Packed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class TextTokenizer:
+    """A fast tokenizer and what its `tokenizer_config.json` adds to it.
+
+    Reads with the `tokenizers` library alone: importing transformers would cost seconds.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: dict) -> None:
+        self.backend = tokenizer
+        self.backend.no_padding()
+        self.config = config
+
+    @classmethod
+    def load(cls, folder: Path, lower_case: bool = False) -> TextTokenizer:
+        """Raises InputError when the folder has no readable `tokenizer.json`."""
+        from tokenizers import Tokenizer, normalizers
+
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise InputError(f"{folder}: tokenizer.json is missing")
+        try:
+            backend = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(f"{path}: not a tokenizer file ({error})") from error
+        if lower_case:
+            rest = [backend.normalizer] if backend.normalizer is not None else []
+            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+        config = folder / "tokenizer_config.json"
+        return cls(backend, read_json(config) if config.is_file() else {})
+
+    @property
+    def model_max_length(self) -> int:
+        return int(self.config.get("model_max_length") or 10**30)
+
+    def id_of(self, token: str) -> int | None:
+        return self.backend.token_to_id(token)
+
+    def named_token(self, role: str) -> str | None:
+        """The content of `mask_token`, `pad_token` and so on."""
+        token = self.config.get(role)
+        return token.get("content") if isinstance(token, dict) else token
+
+    def pieces(self, text: str) -> list[int]:
+        """Ids of a text alone, without the sequence's special tokens."""
+        self.backend.no_truncation()
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def keep_whole(self, prefix: str) -> None:
+        """See to it that a ColBERT marker such as "[Q] " is read as the one token it is.
+
+        PyLate and Stanford ColBERT insert the marker's id; putting its text in front gives the same
+        ids once the token (with its trailing space, or without) is matched before normalisation.
+        A prefix that is not in the vocabulary stays ordinary text.
+        """
+        from tokenizers import AddedToken
+
+        if not prefix.strip():
+            return
+        for marker in (prefix, prefix.split(maxsplit=1)[0]):
+            known = self.id_of(marker)
+            if known is not None:
+                if self.pieces(marker) != [known]:
+                    self.backend.add_special_tokens([AddedToken(marker, normalized=False)])
+                return
+
+    def encode(self, texts: list[str], limit: int) -> Packed:
+        """Ids of texts between the sequence's special tokens, cut at `limit` in all.
+
+        Returns Packed int64 ids, one sequence a text.
+        """
+        self.backend.enable_truncation(limit)
+        return Packed.from_sequences(
+            [e.ids for e in self.backend.encode_batch_fast(texts)], dtype=np.int64
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and a `tokenizer_config.json` that transformers 4 and 5 read."""
+        import json
+
+        self.backend.no_truncation()
+        self.backend.save(str(folder / "tokenizer.json"))
+        config = {
+            key: value
+            for key, value in self.config.items()
+            if key not in ("backend", "is_local", "local_files_only")
+        }
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
