@@ -11,7 +11,7 @@ import string
 import pytest
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[Q] ", "[D] "]
-WORDS = "return list file python read write how to the of def self parse http retry open".split()
+WORDS = ["return", "list", "file", "python", "read", "write", "how", "to", "the", "of", "parse"]
 TEXTS = [
     "return the list of files",
     "def read_file(self, path): return open(path).read()",
@@ -29,9 +29,7 @@ def tiny_tokenizer():
 
     marks = list(string.ascii_lowercase + string.digits + string.punctuation)
     pieces = SPECIALS + marks + ["##" + mark for mark in marks] + WORDS
-    backend = Tokenizer(
-        models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]")
-    )
+    backend = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.post_processor = processors.TemplateProcessing(

@@ -66,7 +66,7 @@ def test_reference_padded_batch_agrees_too(masked_lm):
 def test_masked_lm_logits_and_fill_mask(masked_lm):
     reference, folder = masked_lm
     ours = load_network(MaskedLM, folder)
-    texts, ids, offsets = packed([30, 90], 256, seed=3)
+    _, ids, offsets = packed([30, 90], 256, seed=3)
     ids[[4, 50, 77]] = 4  # [MASK]
     with torch.no_grad():
         expected = torch.cat([reference(t[None]).logits[0] for t in ids.split([30, 90])])
