@@ -198,5 +198,5 @@ def initialise(model: nn.Module, config: ModernBertConfig, generator: torch.Gene
         elif name.endswith("classifier"):
             std = config.hidden_size**-0.5
         nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
-        if getattr(module, "bias", None) is not None:
+        if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -77,11 +77,13 @@ class DenseHead(nn.Module):
     ) -> None:
         super().__init__()
         self.poolings = poolings
+        self.projections = layers
         self.layers = nn.ModuleList(layers)
         self.include_prompt = include_prompt
         self.normalize = normalize
         full = layers[-1].linear.out_features if layers else hidden_size * len(poolings)
         self.dimension = min(truncate, full) if truncate else full
+        self.truncated = self.dimension < full
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """(N, hidden) to vectors (B, dimension) and their offsets (B + 1,)."""
@@ -106,9 +108,11 @@ class LateHead(nn.Module):
 
     def __init__(self, layers: tuple[Dense, ...], skiplist: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self.projections = layers
         self.layers = nn.ModuleList(layers)
         self.skiplist = skiplist
-        self.dimension = layers[-1].linear.out_features
+        self.dimension: int = layers[-1].linear.out_features
+        self.skipped: Tensor
         self.register_buffer("skipped", torch.tensor(skiplist, dtype=torch.int64), persistent=False)
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:

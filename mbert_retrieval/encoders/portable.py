@@ -65,13 +65,8 @@ def write_dense_head(encoder: Encoder, folder: Path) -> None:
     """modules.json, prompts, pooling and Dense layers of a dense encoder."""
     head = encoder.head
     assert isinstance(head, DenseHead)
-    kinds = ["Transformer", "Pooling", *["Dense"] * len(head.layers)]
-    truncated = head.dimension < (
-        head.layers[-1].linear.out_features
-        if head.layers
-        else encoder.backbone.config.hidden_size * len(head.poolings)
-    )
-    if head.normalize and not truncated:
+    kinds = ["Transformer", "Pooling", *["Dense"] * len(head.projections)]
+    if head.normalize and not head.truncated:
         kinds.append("Normalize")
     places = _write_modules(folder, kinds)
     pooling: dict[str, Any] = {"word_embedding_dimension": encoder.backbone.config.hidden_size}
@@ -83,18 +78,18 @@ def write_dense_head(encoder: Encoder, folder: Path) -> None:
             f"order {list(LEGACY_POOLINGS.values())}"
         )
     _write(places[0] / "config.json", pooling)
-    for layer, place in zip(head.layers, places[1:], strict=False):
+    for layer, place in zip(head.projections, places[1:], strict=False):
         layer.save(place)
-    for place in places[1 + len(head.layers) :]:
+    for place in places[1 + len(head.projections) :]:
         place.mkdir(exist_ok=True)
-    settings = {
+    settings: dict[str, Any] = {
         "__version__": _versions(),
         "model_type": "SentenceTransformer",
         "prompts": {"query": encoder.query.prompt, "document": encoder.document.prompt},
         "default_prompt_name": None,
         "similarity_fn_name": "cosine" if head.normalize else "dot",
     }
-    if truncated:
+    if head.truncated:
         settings["truncate_dim"] = head.dimension
     _write(folder / "config_sentence_transformers.json", settings)
 
@@ -114,10 +109,10 @@ def write_late_settings(encoder: Encoder, folder: Path) -> None:
     if expansion and (not expansion.cut or expansion.token_id != encoder.tokenizer.id_of(mask)):
         raise InputError("the portable layout only knows expansion with [MASK] to a fixed length")
     skiplist = [encoder.tokenizer.backend.id_to_token(i) for i in head.skiplist]
-    places = _write_modules(folder, ["Transformer", *["Dense"] * len(head.layers)])
-    for layer, place in zip(head.layers, places, strict=True):
+    places = _write_modules(folder, ["Transformer", *["Dense"] * len(head.projections)])
+    for layer, place in zip(head.projections, places, strict=True):
         layer.save(place)
-    settings = {
+    settings: dict[str, Any] = {
         "__version__": _versions(),
         "model_type": "ColBERT",
         "prompts": {},
