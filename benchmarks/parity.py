@@ -4,7 +4,8 @@
 
 Same random weights on both sides, float32, on the CPU. A difference is the largest one as a share
 of the reference's largest value (hidden states, logits, gradients), or absolute (embeddings, which
-have unit norm). Rewrites the table between the parity markers of README.md; takes some minutes and 8 GB.
+have unit norm). Rewrites the table between the parity markers of README.md; takes
+some minutes and 8 GB.
 """
 
 from __future__ import annotations

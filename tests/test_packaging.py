@@ -18,11 +18,10 @@ TOP = {"mbert_retrieval/indexes": ROOT / "indexes", "mbert_retrieval/eval": ROOT
 ALLOWED = {
     "backbone": set(),
     "encoders": {"backbone"},
-    "training": {"encoders", "backbone", "indexes"},
     "sources": set(),
     "indexes": set(),
     "eval": {"encoders", "indexes", "sources", "index"},
-    "cli": {"training", "eval", "sources", "encoders", "indexes", "index"},
+    "cli": {"eval", "sources", "encoders", "indexes", "index"},
 }
 
 
