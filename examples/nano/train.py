@@ -33,7 +33,7 @@ from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
 from mbert_retrieval.packed import Packed
 
 HIDDEN, TOKEN_DIMENSION = 256, 64
-QUERY_TOKENS, DOCUMENT_TOKENS = 32, 128
+QUERY_TOKENS, DOCUMENT_TOKENS = 32, 96
 TEMPERATURE = 0.05
 HELD_OUT = 1000  # pairs at the end of the file, never trained on
 
@@ -106,7 +106,9 @@ def tokenise(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed]:
     return queries, documents
 
 
-def late_scores(queries: Tensor, query_offsets: Tensor, documents: Tensor, places: Tensor) -> Tensor:
+def late_scores(
+    queries: Tensor, query_offsets: Tensor, documents: Tensor, places: Tensor
+) -> Tensor:
     """Mean over the query's tokens of their best match in each document (MaxSim / length).
 
     queries: (Nq, 64). documents: (Nd, 64). places: (B, L) rows of `documents` that belong to each
@@ -190,8 +192,10 @@ def token_embeddings(teacher: Path, basis: np.ndarray, generator: torch.Generato
     vectors = np.load(teacher / "tokens.npy", allow_pickle=False).astype(np.float32) @ basis
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6)
     start = torch.from_numpy(vectors)
-    start[:7] = torch.randn(7, HIDDEN, generator=generator) / HIDDEN**0.5  # the special tokens
-    return start
+    bare = ~start.any(1)  # single bytes, which stand for no text
+    bare[:7] = True  # the special tokens
+    drawn = torch.randn(len(start), HIDDEN, generator=generator) / HIDDEN**0.5
+    return torch.where(bare[:, None], drawn, start)
 
 
 def save_state(path: Path, model: Nano, optimiser: torch.optim.Optimizer, step: int) -> None:
@@ -265,7 +269,9 @@ def export(model: Nano, tokenizer_folder: Path, skipped: np.ndarray, out: Path) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="pairs.jsonl.gz, tokenizer, teacher")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="pairs.jsonl.gz, tokenizer, teacher"
+    )
     parser.add_argument("--out", type=Path, required=True, help="checkpoint, log and model folder")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=128, help="pairs a step")
@@ -293,7 +299,9 @@ def main() -> None:
             token_embeddings(args.data / "teacher", basis, generator)
         )
     model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.peak, betas=(0.9, 0.98), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=args.peak, betas=(0.9, 0.98), weight_decay=0.01
+    )
     state = args.out / "state.safetensors"
     first = load_state(state, model, optimiser) if state.exists() else 0
     projection = torch.from_numpy(basis)
@@ -303,7 +311,9 @@ def main() -> None:
     for step in range(first, args.steps):
         rows = batch_rows(paired, step, args.batch, args.seed)
         batch_q, batch_d = queries.select(rows), documents.select(rows)
-        goal_q, goal_d = (torch.from_numpy(t[rows].astype(np.float32)) for t in (teacher_q, teacher_d))
+        goal_q, goal_d = (
+            torch.from_numpy(t[rows].astype(np.float32)) for t in (teacher_q, teacher_d)
+        )
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, args.steps, args.peak)
 

@@ -1,0 +1,13 @@
+"""Indexes on disk: exact and FAISS vector search, BM25, fusion. Arrays in, ids and scores out.
+
+Nothing here knows of models: vectors arrive as `Packed`, already computed.
+"""
+
+from __future__ import annotations
+
+from .folder import IndexFolder
+from .fusion import fuse
+from .manifest import EncoderIdentity
+from .writer import FileState, Writer
+
+__all__ = ["EncoderIdentity", "FileState", "IndexFolder", "Writer", "fuse"]

@@ -1,0 +1,193 @@
+"""`where`: a boolean expression over passages, in SQL's notation.
+
+    language = 'python' AND NOT (path LIKE 'tests/%' OR start_line > 100)
+    year BETWEEN 1990 AND 1999 AND author.name IN ('Knuth', 'Dijkstra') AND doi IS NOT NULL
+
+A name is a column (id, path, start_line, end_line, title, text) or else a key of the metadata
+(`a.b` reaches into objects, `metadata.path` means the key even where a column has that name;
+"double quotes" allow any characters). The expression is parsed here and written anew with every
+value as a parameter, so no SQL of the user's reaches the database.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InputError
+
+COLUMNS = ("id", "path", "start_line", "end_line", "title", "text")
+KEYWORDS = {"and", "or", "not", "in", "like", "glob", "between", "is", "null", "true", "false"}
+DEEPEST, MOST_TOKENS = 50, 10_000
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<string>'(?:[^']|'')*') |
+    (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])) |
+    (?P<name>(?:[^\W\d]\w*|"[^"]+")(?:\.(?:\w+|"[^"]+"))*) |
+    (?P<operator><=|>=|<>|!=|==|=|<|>) |
+    (?P<mark>[(),])
+    )""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """sql: an expression over table `passages`; parameters: its values, in order.
+    keys: JSON paths of the metadata keys that it names."""
+
+    sql: str
+    parameters: list[Any]
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+def parse_where(where: str) -> Filter:
+    """Raises InputError when `where` is not such an expression."""
+    parser = _Parser(where)
+    sql = parser.either(0)
+    if parser.kind:
+        raise parser.error(f"{parser.text!r} is one too many")
+    return Filter(sql, parser.parameters, parser.keys)
+
+
+class _Parser:
+    """Recursive descent; each method consumes what it parses and returns SQL."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.tokens: list[tuple[str, str]] = []
+        self.parameters: list[Any] = []
+        self.keys: dict[str, str] = {}
+        place = 0
+        while where[place:].strip():
+            match = _TOKEN.match(where, place)
+            if match is None:
+                raise self.error(f"cannot read {where[place:].strip()[:20]!r}")
+            kind, text = match.lastgroup or "", match.group(match.lastgroup or 0)
+            if kind == "name" and text.lower() in KEYWORDS:
+                kind, text = text.lower(), text.upper()
+            self.tokens.append((kind, text))
+            place = match.end()
+        if len(self.tokens) > MOST_TOKENS:
+            raise self.error(f"it has more than {MOST_TOKENS} words")
+        self.place = 0
+
+    def error(self, why: str) -> InputError:
+        shown = self.where if len(self.where) <= 200 else self.where[:200] + "..."
+        return InputError(f"filter {shown!r}: {why}")
+
+    @property
+    def kind(self) -> str:
+        return self.tokens[self.place][0] if self.place < len(self.tokens) else ""
+
+    @property
+    def text(self) -> str:
+        return self.tokens[self.place][1] if self.place < len(self.tokens) else "the end"
+
+    def take(self, *kinds: str) -> str:
+        """The text of the next token if it is of one of these kinds, else ""."""
+        if self.kind not in kinds:
+            return ""
+        text = self.text
+        self.place += 1
+        return text
+
+    def mark(self, mark: str) -> bool:
+        if self.kind == "mark" and self.text == mark:
+            self.place += 1
+            return True
+        return False
+
+    def either(self, depth: int) -> str:
+        if depth > DEEPEST:
+            raise self.error(f"it is nested more than {DEEPEST} deep")
+        terms = [self.both(depth)]
+        while self.take("or"):
+            terms.append(self.both(depth))
+        return _join(terms, "OR")
+
+    def both(self, depth: int) -> str:
+        terms = [self.negated(depth)]
+        while self.take("and"):
+            terms.append(self.negated(depth))
+        return _join(terms, "AND")
+
+    def negated(self, depth: int) -> str:
+        flips = 0
+        while self.take("not"):
+            flips += 1
+        inner = self.condition(depth)
+        return f"(NOT {inner})" if flips % 2 else inner
+
+    def condition(self, depth: int) -> str:
+        if self.mark("("):
+            inner = self.either(depth + 1)
+            if not self.mark(")"):
+                raise self.error(f"expected ')' before {self.text!r}")
+            return inner
+        left = self.operand()
+        if operator := self.take("operator"):
+            return f"({left} {operator} {self.operand()})"
+        if self.take("is"):
+            negation = "NOT " if self.take("not") else ""
+            if not self.take("null"):
+                raise self.error("IS is followed by NULL or NOT NULL")
+            return f"({left} IS {negation}NULL)"
+        negation = "NOT " if self.take("not") else ""
+        if word := self.take("like", "glob"):
+            return f"({left} {negation}{word} {self.operand()})"
+        if self.take("between"):
+            low = self.operand()
+            if not self.take("and"):
+                raise self.error("BETWEEN is followed by two values with AND between them")
+            return f"({left} {negation}BETWEEN {low} AND {self.operand()})"
+        if self.take("in"):
+            return f"({left} {negation}IN {self.values()})"
+        if negation:
+            raise self.error(f"expected LIKE, GLOB, BETWEEN or IN after NOT, not {self.text!r}")
+        return left
+
+    def values(self) -> str:
+        if not self.mark("("):
+            raise self.error("IN is followed by values in parentheses")
+        values = [self.operand()]
+        while self.mark(","):
+            values.append(self.operand())
+        if not self.mark(")"):
+            raise self.error(f"expected ',' or ')' before {self.text!r}")
+        return f"({', '.join(values)})"
+
+    def operand(self) -> str:
+        if text := self.take("string"):
+            return self.parameter(text[1:-1].replace("''", "'"))
+        if text := self.take("number"):
+            number = float(text) if re.search(r"[.eE]", text) else int(text)
+            return self.parameter(number if abs(number) < 2**63 else float(number))
+        if text := self.take("true", "false"):
+            return "1" if text == "TRUE" else "0"
+        if text := self.take("name"):
+            return self.column(text)
+        raise self.error(f"expected a name or a value, not {self.text!r}")
+
+    def parameter(self, value: Any) -> str:
+        self.parameters.append(value)
+        return "?"
+
+    def column(self, name: str) -> str:
+        steps = [quoted or plain for quoted, plain in re.findall(r'"([^"]+)"|(\w+)', name)]
+        if len(steps) == 1 and steps[0] in COLUMNS:
+            return f"passages.{steps[0]}"
+        if len(steps) > 1 and steps[0] == "metadata":
+            steps = steps[1:]
+        self.keys[name] = "$" + "".join(f'."{step}"' for step in steps)
+        return f"json_extract(passages.metadata, {self.parameter(self.keys[name])})"
+
+
+def _join(terms: list[str], word: str) -> str:
+    """Balanced, because SQLite limits the depth of an expression, not its length."""
+    if len(terms) == 1:
+        return terms[0]
+    middle = len(terms) // 2
+    return f"({_join(terms[:middle], word)} {word} {_join(terms[middle:], word)})"

@@ -1,0 +1,90 @@
+"""Kind "flat": exact MaxSim over all vectors of a segment, the sum over a query's vectors of the
+highest inner product with any vector of the passage. One vector each makes it the inner product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..packed import Packed
+from .arrays import load_packed
+from .ranking import best
+
+BLOCK_VECTORS = 8192  # passage vectors a matrix product: the products stay in the cache
+CHUNK_VECTORS = 512  # query vectors a matrix product
+CHUNK_SCORES = 2**25  # float32 scores held at once, 128 MiB
+
+
+def build(folder: Path, passages: int, vectors: int, dimension: int) -> None:
+    """Nothing: `vectors.npy` and `offsets.npy` are what is searched."""
+
+
+def load(folder: Path, passages: int, vectors: int, dimension: int) -> FlatVectors:
+    return FlatVectors(load_packed(folder, passages, vectors, dimension))
+
+
+@dataclass(frozen=True)
+class FlatVectors:
+    """passages: values (N, D) float32, perhaps memory-mapped; none is empty."""
+
+    passages: Packed
+
+    def search(
+        self, queries: Packed, live: np.ndarray, k: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each query the places (int64) and scores (float32) of the k best live passages, and
+        of all that tie with the k-th, in no order.
+
+        queries: values (Nq, D) float32; none is empty. live: (P,) bool; others are not scored.
+        """
+        places = np.flatnonzero(live)
+        results = []
+        for first, last in _chunks(queries, max(1, CHUNK_SCORES // max(1, len(places)))):
+            offsets = queries.offsets[first : last + 1]
+            vectors = queries.values[offsets[0] : offsets[-1]]
+            for row in _scores(vectors, offsets[:-1] - offsets[0], self.passages, live):
+                top = best(row, k)
+                results.append((places[top], row[top]))
+        return results
+
+
+def _scores(
+    vectors: np.ndarray, starts: np.ndarray, passages: Packed, live: np.ndarray
+) -> np.ndarray:
+    """(B, live passages) float32 MaxSim of the queries that begin at `starts` of `vectors`."""
+    columns = [np.zeros((len(starts), 0), dtype=np.float32)]
+    offsets = passages.offsets
+    first = 0
+    while first < len(passages):
+        room = np.searchsorted(offsets, offsets[first] + BLOCK_VECTORS, side="right") - 1
+        last = max(first + 1, int(room))
+        kept = live[first:last]
+        if kept.any():
+            block = passages.values[offsets[first] : offsets[last]]
+            lengths = np.diff(offsets[first : last + 1])
+            if not kept.all():
+                block = block[np.repeat(kept, lengths)]
+                lengths = lengths[kept]
+            products = vectors @ block.T  # (Nq, block vectors)
+            ends = np.cumsum(lengths)
+            if ends[-1] > len(ends):
+                products = np.maximum.reduceat(products, ends - lengths, axis=1)
+            if len(products) > len(starts):
+                products = np.add.reduceat(products, starts, axis=0)
+            columns.append(products)
+        first = last
+    return np.concatenate(columns, axis=1)
+
+
+def _chunks(queries: Packed, most: int) -> Iterator[tuple[int, int]]:
+    """(first, last) runs of at most `most` queries and about CHUNK_VECTORS vectors."""
+    first = 0
+    while first < len(queries):
+        end = queries.offsets[first] + CHUNK_VECTORS
+        room = int(np.searchsorted(queries.offsets, end, side="right")) - 1
+        last = min(max(first + 1, room), first + most)
+        yield first, last
+        first = last

@@ -1,0 +1,287 @@
+"""`IndexFolder`: an index on disk, as its readers see it.
+
+my.index/
+  manifest.json      what the index is; written once, last            (module `manifest`)
+  store.sqlite       passages, BM25, live segments, tombstones        (module `store`)
+  segments/NNNNNN/   vectors, immutable                               (module `segments`)
+  writer.lock        who is writing                                   (module `lock`)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..packed import Packed
+from ..records import Passage
+from . import lexical
+from .durable import bytes_in, sync_folder
+from .filtering import Filter, parse_where
+from .lock import FILE as LOCK_FILE
+from .lock import WriterLock
+from .manifest import FILE as MANIFEST_FILE
+from .manifest import (
+    VERSION,
+    EncoderIdentity,
+    Manifest,
+    new_manifest,
+    read_manifest,
+    write_manifest,
+)
+from .ranking import best
+from .segments import FOLDER as SEGMENTS_FOLDER
+from .snapshot import Snapshot, in_batches, open_snapshot
+from .store import FILE as STORE_FILE
+from .store import create_store, get_meta, store_errors
+from .validation import check_k, check_text, check_vectors, row_passage
+from .verify import verify
+from .writer import FileState, Writer
+
+Ranking = list[tuple[str, float]]
+
+
+class IndexFolder:
+    """Made by `create` or `open`. Sees the commit that was newest when it was opened or refreshed,
+    and what is committed through its own `writer`. Searches may run in several threads."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._snapshot: Snapshot | None = open_snapshot(path, manifest)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        encoder: EncoderIdentity | None,
+        kind: str | None,
+        lexical: bool,
+        settings: dict[str, Any] | None = None,
+    ) -> IndexFolder:
+        """Make an empty index in a folder that is not there or is empty.
+
+        encoder and kind ("flat" or "faiss"): of its vectors, or None for none; lexical: with BM25;
+        settings: JSON, given back by `settings`.
+        """
+        path = Path(path)
+        manifest = new_manifest(encoder, kind, lexical)
+        _prepare(path)
+        lock = WriterLock(path)
+        try:
+            _remove_unfinished(path)
+            (path / SEGMENTS_FOLDER).mkdir()
+            with store_errors(path):
+                create_store(path, manifest.index_id, settings or {}, _lexical_schema(lexical))
+            write_manifest(path, manifest)
+            sync_folder(path.absolute().parent)
+        finally:
+            lock.release()
+        return cls(path, manifest)
+
+    @classmethod
+    def open(cls, path: str | Path) -> IndexFolder:
+        """Raises InputError when there is no index, or it is damaged, or of a newer format."""
+        path = Path(path)
+        return cls(path, read_manifest(path))
+
+    def refresh(self) -> None:
+        """See the newest commit from now on."""
+        self._snapshot = open_snapshot(self.path, self.manifest)
+
+    def close(self) -> None:
+        """Let the files go. A later use opens the newest commit."""
+        self._snapshot = None
+
+    def writer(self) -> Writer:
+        """The one writer, for a `with` block. Raises InputError, naming the holder, when there is
+        another."""
+        return Writer(self.path, self.manifest, committed=self.close)
+
+    @property
+    def encoder(self) -> EncoderIdentity | None:
+        return self.manifest.encoder
+
+    @property
+    def kind(self) -> str | None:
+        return self.manifest.kind
+
+    @property
+    def lexical(self) -> bool:
+        return self.manifest.lexical
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        snapshot = self._current
+        with store_errors(self.path):
+            return get_meta(snapshot.connection, "settings")
+
+    def __len__(self) -> int:
+        """The number of passages."""
+        snapshot = self._current
+        with store_errors(self.path):
+            return snapshot.count()
+
+    def search_vectors(self, queries: Packed, k: int, where: str | None = None) -> list[Ranking]:
+        """For each query the k best (id, score), best first, equal scores by id; fewer than k only
+        when there are fewer passages.
+
+        queries: values (N, D) floating-point. Score: MaxSim; for dense vectors the inner product.
+        where: a filter (module `filtering`); other passages are not scored.
+        """
+        encoder = self.encoder
+        if encoder is None:
+            raise InputError(f"{self.path} holds no vectors: it can only be searched lexically")
+        k = check_k(k)
+        queries = check_vectors(queries, encoder, [f"query {n + 1}" for n in range(len(queries))])
+        snapshot = self._current
+        with store_errors(self.path):
+            parsed = self._filter(snapshot, where)
+            masks = snapshot.live if parsed is None else snapshot.allowed(parsed)
+            legs: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(len(queries))]
+            for segment, mask in zip(snapshot.segments, masks, strict=True):
+                found = segment.engine.search(queries, mask, k)
+                for leg, (places, scores) in zip(legs, found, strict=True):
+                    leg.append((segment.keys[places], scores))
+            return [_merged(snapshot, leg, k) for leg in legs]
+
+    def search_lexical(
+        self, texts: Sequence[str], k: int, where: str | None = None
+    ) -> list[Ranking]:
+        """For each text the k best (id, BM25 score) of the passages that hold any of its words."""
+        if not self.lexical:
+            raise InputError(f"{self.path} was built without a lexical part")
+        k = check_k(k)
+        snapshot = self._current
+        for text in texts:
+            check_text(text, "the query")
+        with store_errors(self.path):
+            parsed = self._filter(snapshot, where)
+            return [lexical.search(snapshot.connection, text, k, parsed) for text in texts]
+
+    def passages(self, ids: Sequence[str]) -> list[Passage]:
+        """The passages of `ids`, in that order. Raises InputError when one is not there."""
+        for id in ids:
+            check_text(id, "the id")
+        select = "SELECT id, path, start_line, end_line, metadata, title, text"
+        snapshot = self._current
+        with store_errors(self.path):
+            rows = in_batches(snapshot.connection, select, "id", list(dict.fromkeys(ids)))
+            found = {row[0]: row_passage(*row) for row in rows}
+        unknown = next((id for id in ids if id not in found), None)
+        if unknown is not None:
+            raise InputError(f"no passage has the id {unknown!r}")
+        return [found[id] for id in ids]
+
+    def content_hashes(self) -> dict[str, str]:
+        """id -> sha256 hex of the passage's `content` in UTF-8."""
+        snapshot = self._current
+        with store_errors(self.path):
+            select = "SELECT id, content_sha256 FROM passages ORDER BY key"
+            return dict(snapshot.connection.execute(select))
+
+    def file_states(self) -> dict[str, FileState]:
+        """path -> what `Writer.set_file_state` was given."""
+        snapshot = self._current
+        with store_errors(self.path):
+            rows = snapshot.connection.execute("SELECT path, size, mtime_ns, sha256 FROM files")
+            return {row[0]: FileState(*row) for row in rows}
+
+    def info(self) -> dict[str, Any]:
+        """JSON: what the index is and holds."""
+        snapshot = self._current
+        records = [segment.record for segment in snapshot.segments]
+        return {
+            "path": str(self.path),
+            "format_version": VERSION,
+            "created": self.manifest.created,
+            "created_by": self.manifest.created_by,
+            "kind": self.kind,
+            "lexical": self.lexical,
+            "encoder": asdict(self.encoder) if self.encoder else None,
+            "passages": len(self),
+            "files": len(self.file_states()),
+            "segments": len(records),
+            "vectors": sum(record.vectors for record in records),
+            "tombstones": sum(int((~live).sum()) for live in snapshot.live),
+            "commits": snapshot.generation,
+            "bytes": bytes_in(self.path),
+            "settings": self.settings,
+        }
+
+    def verify(self) -> list[str]:
+        """Problems found by reading every byte and following every reference; empty when whole.
+
+        A problem counts when it is of the newest commit: a writer removes files of older ones.
+        """
+        while problems := verify(self.path, self.manifest, self._current):
+            checked = self._current.generation
+            self.refresh()
+            if self._current.generation == checked:
+                break
+        return problems
+
+    @property
+    def _current(self) -> Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
+            snapshot = self._snapshot = open_snapshot(self.path, self.manifest)
+        return snapshot
+
+    @staticmethod
+    def _filter(snapshot: Snapshot, where: str | None) -> Filter | None:
+        if where is None:
+            return None
+        parsed = parse_where(where)
+        snapshot.check_filter(parsed)
+        return parsed
+
+
+def _merged(
+    snapshot: Snapshot, leg: list[tuple[np.ndarray, np.ndarray]], k: int
+) -> list[tuple[str, float]]:
+    """One ranking out of the (keys, scores) of each segment."""
+    if not leg:
+        return []
+    keys = np.concatenate([keys for keys, _ in leg])
+    scores = np.concatenate([scores for _, scores in leg])
+    top = best(scores, k)
+    ranking = zip(snapshot.ids(keys[top]), scores[top].tolist(), strict=True)
+    return sorted(ranking, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+
+def _lexical_schema(wanted: bool) -> str:
+    return lexical.SCHEMA if wanted else ""
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder. Raises InputError when something else than a cut-off `create` is in it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {file.name for file in path.iterdir()}
+    except OSError as error:
+        raise InputError(f"cannot make the index {path}: {error.strerror}") from None
+    if MANIFEST_FILE in names:
+        raise InputError(f"{path} is an index already: add to it, or remove it first")
+    if foreign := names - _unfinished_names():
+        raise InputError(f"{path} is not empty (it holds {min(foreign)!r}): name another folder")
+
+
+def _unfinished_names() -> set[str]:
+    stores = {STORE_FILE + suffix for suffix in ("", "-wal", "-shm", "-journal")}
+    return stores | {SEGMENTS_FOLDER, LOCK_FILE, MANIFEST_FILE + ".new"}
+
+
+def _remove_unfinished(path: Path) -> None:
+    for name in _unfinished_names() - {LOCK_FILE}:
+        file = path / name
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""One writer at a time, by a file lock that names its holder.
+
+The lock is the kernel's (`flock`), so it ends with its process, however that process ends: a
+crashed holder leaves nothing to clean up. The file's text only says who holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import InputError
+
+FILE = "writer.lock"
+
+
+class WriterLock:
+    """Taken when made, until `release`. Raises InputError, naming the holder, when it is taken."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / FILE
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise InputError(f"cannot write to the index {folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            name = _holder(self._descriptor)
+            os.close(self._descriptor)
+            if isinstance(error, BlockingIOError):
+                message = f"the index {folder} is being written by {name}: try again later"
+            else:
+                message = f"cannot lock {path}: {error.strerror}"
+            raise InputError(message) from None
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, (json.dumps(holder) + "\n").encode(), 0)
+
+    def release(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

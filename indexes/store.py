@@ -1,0 +1,182 @@
+"""`store.sqlite`: the passages, the lexical index, and the one commit point of an index.
+
+A commit writes a new immutable segment folder, forces it to the disk, and then ends one SQLite
+transaction that inserts the passages (with their lexical entries), removes the old ones, marks
+removed vectors as tombstones and registers the segment. That transaction is the whole commit: after
+a crash the store says either all of it or nothing, and a segment folder that it does not name is
+garbage that the next writer removes. So nothing else names live segments: a manifest renamed after
+the transaction would be a second commit point, and a crash between the two would leave vectors and
+passages of different commits.
+
+The store is in write-ahead-log mode: a reader keeps one read transaction open and sees the commit
+that was newest when it began, whatever a writer does meanwhile, and neither waits for the other.
+
+A passage's `key` is given once and never again. Segments hold disjoint ranges of keys, rising with
+the segment's number; a key of a segment is a live passage or a tombstone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+FILE = "store.sqlite"
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum TEXT NOT NULL);
+CREATE TABLE passages (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    path TEXT,
+    start_line INTEGER,
+    end_line INTEGER,
+    metadata TEXT NOT NULL,
+    content_sha256 TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    title TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX passages_by_path ON passages (path) WHERE path IS NOT NULL;
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY,
+    first_key INTEGER NOT NULL,
+    last_key INTEGER NOT NULL,
+    passages INTEGER NOT NULL,
+    vectors INTEGER NOT NULL,
+    files TEXT NOT NULL,
+    checksum TEXT NOT NULL
+);
+CREATE TABLE tombstones (key INTEGER PRIMARY KEY);
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    checksum TEXT NOT NULL
+);
+"""
+
+
+@contextmanager
+def store_errors(folder: Path) -> Iterator[None]:
+    """Turn SQLite's errors into an InputError that names the file."""
+    file = folder / FILE
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{file}: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{file} is damaged ({error}): build the index again") from None
+
+
+def create_store(folder: Path, index_id: str, settings: dict[str, Any], lexical: str) -> None:
+    """Make the store with nothing in it. lexical: SQL that makes that part, "" for none."""
+    connection = sqlite3.connect(folder / FILE, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        meta = {
+            "index_id": index_id,
+            "settings": settings,
+            "generation": 0,
+            "next_key": 1,
+            "next_segment": 1,
+        }
+        connection.executescript("BEGIN;" + SCHEMA + lexical)
+        for name, value in meta.items():
+            set_meta(connection, name, value)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
+    """Raises as `check_index_id`: what another index's store does not name must not be removed."""
+    connection = _connect(folder, "mode=rw")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")
+        check_index_id(connection, folder, index_id)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(folder: Path) -> sqlite3.Connection:
+    """A connection that cannot write, with a read transaction begun: one commit, held.
+
+    It is opened for writing where that is allowed, only so that SQLite can clear its log away when
+    the last connection closes. A folder that cannot be written is read as it stands.
+    """
+    log = folder / (FILE + "-wal")
+    try:
+        return _begin_reading(_connect(folder, "mode=rw"))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        if log.exists() and log.stat().st_size > 0:
+            raise InputError(
+                f"the index {folder} cannot be written here and its last writer was cut off before "
+                "it finished: open it once where it can be written"
+            ) from None
+        return _begin_reading(_connect(folder, "immutable=1"))
+
+
+def _connect(folder: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{(folder / FILE).resolve().as_uri()}?{mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=30,
+    )
+
+
+def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM meta").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) -> None:
+    """Raises InputError when the store is not of the index whose manifest has `index_id`."""
+    if get_meta(connection, "index_id") != index_id:
+        raise InputError(f"{folder / FILE} is of another index than the folder's manifest.json")
+
+
+def get_meta(connection: sqlite3.Connection, name: str) -> Any:
+    row = connection.execute("SELECT * FROM meta WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError(f"table meta has no {name!r}")
+    return json.loads(checked(row, "meta")[1])
+
+
+def set_meta(connection: sqlite3.Connection, name: str, value: Any) -> None:
+    row = (name, json.dumps(value))
+    connection.execute("REPLACE INTO meta VALUES (?, ?, ?)", (*row, row_checksum(*row)))
+
+
+def row_checksum(*columns: Any) -> str:
+    """sha256 hex of a row's values, by which a changed byte is found."""
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+
+
+def checked(row: tuple, table: str) -> list:
+    """The values of a row before its checksum, which is its last. Raises sqlite3.DatabaseError."""
+    *values, checksum = row
+    if row_checksum(*values) != checksum:
+        raise sqlite3.DatabaseError(f"table {table}: {values[0]!r} is not what was written")
+    return values

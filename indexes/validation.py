@@ -1,0 +1,110 @@
+"""What may enter an index or a search. All else is an InputError, before anything changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from operator import index
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from ..errors import InputError
+from ..packed import Packed
+from ..records import Passage
+from .manifest import EncoderIdentity
+from .store import row_checksum
+
+# (id, path, start_line, end_line, metadata, content_sha256, checksum, title, text)
+Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
+
+
+def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str]) -> Packed:
+    """`vectors` as float32. names: what each sequence belongs to, for messages."""
+    values = vectors.values
+    if len(vectors) != len(names):
+        raise InputError(f"{len(names)} passages came with the vectors of {len(vectors)}")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"vectors must be floating-point numbers, they are {values.dtype}")
+    if len(vectors) == 0:
+        return Packed(np.zeros((0, encoder.dimension), np.float32), vectors.offsets)
+    if values.ndim != 2 or values.shape[1] != encoder.dimension:
+        raise InputError(
+            f"vectors of shape {values.shape} do not fit this index, whose encoder "
+            f"{encoder.name!r} has dimension {encoder.dimension}"
+        )
+    lengths = vectors.lengths
+    if not lengths.all():
+        raise InputError(f"{names[int(np.argmin(lengths))]} has no vectors")
+    if encoder.kind == "dense" and lengths.max() > 1:
+        raise InputError(
+            f"{names[int(np.argmax(lengths))]} has {lengths.max()} vectors, and a dense encoder "
+            "makes one"
+        )
+    with np.errstate(over="ignore"):  # a float64 too large becomes inf, and is refused
+        values = values.astype(np.float32, copy=False)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        bad = int(np.searchsorted(vectors.offsets, np.argmin(finite), side="right")) - 1
+        raise InputError(f"{names[bad]} has a vector with NaN or infinite values")
+    return Packed(values, vectors.offsets)
+
+
+def passage_row(passage: Passage) -> Row:
+    """The columns of table `passages` after `key`."""
+    name = f"passage {passage.id!r}"
+    for field in ("id", "text", "title"):
+        check_text(getattr(passage, field), f"{field} of {name}")
+    if passage.path is not None:
+        check_text(passage.path, f"path of {name}")
+    for field in ("start_line", "end_line"):
+        line = getattr(passage, field)
+        if line is not None and (not isinstance(line, int) or not 0 <= line < 2**63):
+            raise InputError(f"{field} of {name} must be a line number, it is {line!r}")
+    if not isinstance(passage.metadata, dict):
+        raise InputError(f"metadata of {name} must be a dictionary")
+    try:
+        metadata = json.dumps(passage.metadata, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"metadata of {name} is not JSON: {error}") from None
+    check_text(metadata, f"metadata of {name}")
+    columns = (passage.id, passage.path, passage.start_line, passage.end_line, metadata)
+    content_sha256 = hashlib.sha256(passage.content.encode()).hexdigest()
+    checksum = row_checksum(*columns, content_sha256, passage.title, passage.text)
+    return (*columns, content_sha256, checksum, passage.title, passage.text)
+
+
+def row_passage(
+    id: str,
+    path: str | None,
+    start_line: int | None,
+    end_line: int | None,
+    metadata: str,
+    title: str,
+    text: str,
+) -> Passage:
+    try:
+        return Passage(id, text, title, path, start_line, end_line, json.loads(metadata))
+    except ValueError:
+        raise sqlite3.DatabaseError(f"passage {id!r} is not what was written") from None
+
+
+def check_k(k: SupportsIndex) -> int:
+    """`k` as an int; also NumPy's integers are taken."""
+    number = index(k)
+    if number < 1:
+        raise InputError(f"k must be at least 1, it is {number}")
+    return number
+
+
+def check_text(text: Any, what: str) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be text, it is {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} is not valid Unicode: it holds a lone surrogate at character {error.start}"
+        ) from None

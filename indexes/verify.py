@@ -1,0 +1,97 @@
+"""Every byte read, every reference followed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from . import lexical
+from .durable import sha256_of_file
+from .manifest import Manifest
+from .segments import Segment
+from .snapshot import Snapshot
+from .store import FILE, SCHEMA, checked, get_meta, row_checksum
+
+
+def verify(folder: Path, manifest: Manifest, snapshot: Snapshot) -> list[str]:
+    """One line a problem, naming the file; empty when the index is whole."""
+    problems: list[str] = []
+    for segment in snapshot.segments:
+        problems += _segment_problems(folder, segment)
+    store = folder / FILE
+    try:
+        problems += [f"{store}: {line}" for line in _store_problems(snapshot, manifest)]
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        problems.append(f"{store} is damaged: {error}")
+    return problems
+
+
+def _segment_problems(folder: Path, segment: Segment) -> Iterator[str]:
+    record = segment.record
+    for name, expected in record.files.items():
+        file = folder / record.folder / name
+        try:
+            if sha256_of_file(file) != expected["sha256"]:
+                yield f"{file} is damaged: its checksum is not the one it was written with"
+        except OSError as error:
+            yield f"{file} cannot be read: {error.strerror}"
+
+
+def _store_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
+    connection = snapshot.connection
+    for (line,) in connection.execute("PRAGMA integrity_check(10)"):
+        if line != "ok":
+            yield line
+    yield from _schema_problems(connection, manifest)
+    columns = "id, path, start_line, end_line, metadata, title, text"
+    select = f"SELECT content_sha256, checksum, {columns} FROM passages"
+    for content_sha256, checksum, *row in connection.execute(select):
+        if row_checksum(*row[:5], content_sha256, *row[5:]) != checksum:
+            yield f"passage {row[0]!r} is not what was written"
+    for table in ("meta", "files"):
+        for row in connection.execute(f"SELECT * FROM {table}"):
+            checked(row, table)
+    yield from _key_problems(snapshot, manifest)
+    if manifest.lexical:
+        yield from lexical.problems(connection)
+
+
+def _schema_problems(connection: sqlite3.Connection, manifest: Manifest) -> Iterator[str]:
+    """Tables are as this format makes them; FTS5's own are as the SQLite that made them likes."""
+    select = "SELECT name, sql FROM sqlite_schema WHERE name NOT GLOB 'lexical_[cdi]*'"
+    new = sqlite3.connect(":memory:")
+    try:
+        new.executescript(SCHEMA + (lexical.SCHEMA if manifest.lexical else ""))
+        if set(connection.execute(select)) != set(new.execute(select)):
+            yield "its tables are not those of this format"
+    finally:
+        new.close()
+
+
+def _key_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
+    """A passage has vectors in one segment, a tombstone has no passage; nothing is left over."""
+    live = _keys(snapshot.connection, "passages")
+    if live.size and live[-1] >= get_meta(snapshot.connection, "next_key"):
+        yield "table meta: the next key is taken already"
+    if manifest.encoder is None:
+        return
+    dead = _keys(snapshot.connection, "tombstones")
+    held = [segment.keys for segment in snapshot.segments]
+    keys = np.concatenate([np.zeros(0, np.int64), *held])
+    if np.any(np.diff(keys) <= 0):
+        yield "the segments' keys do not rise"
+    if np.intersect1d(live, dead).size:
+        yield "a passage is marked as deleted"
+    expected = np.union1d(live, dead)
+    if missing := np.setdiff1d(expected, keys).size:
+        yield f"{missing} passages have no vectors in any segment"
+    if extra := np.setdiff1d(keys, expected).size:
+        yield f"{extra} passages of the segments are unknown"
+
+
+def _keys(connection: sqlite3.Connection, table: str) -> np.ndarray:
+    rows = connection.execute(f"SELECT key FROM {table} ORDER BY key").fetchall()
+    return np.array(rows, dtype=np.int64).reshape(-1)

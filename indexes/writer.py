@@ -1,0 +1,225 @@
+"""Changes to an index, by the one process that holds its lock."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..packed import Packed
+from ..records import Passage
+from . import lexical
+from .lock import WriterLock
+from .manifest import Manifest
+from .segments import FOLDER as SEGMENTS_FOLDER
+from .segments import SegmentRecord, SegmentWriter, remove_unnamed
+from .snapshot import in_batches, segment_records
+from .store import connect_writer, get_meta, row_checksum, set_meta, store_errors
+from .validation import check_text, check_vectors, passage_row
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A source file as it was when it was indexed. mtime_ns: nanoseconds; sha256: hex."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class Writer:
+    """Adds, replaces and deletes passages; `commit` makes it all count, together.
+
+    Changes go into an open transaction and a new segment, both on the disk, so memory stays flat.
+    Leaving the `with` block drops what was not committed. A call that raises InputError for what
+    it was given has changed nothing.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, committed: Callable[[], None]) -> None:
+        """committed: called after each commit and at the end."""
+        self._folder, self._manifest, self._committed = folder, manifest, committed
+        self._segment: SegmentWriter | None = None
+        self._failed = False
+        self._lock = WriterLock(folder)
+        try:
+            with store_errors(folder):
+                self._connection = connect_writer(folder, manifest.index_id)
+                named = {record.number for record in segment_records(self._connection)}
+            (folder / SEGMENTS_FOLDER).mkdir(exist_ok=True)  # copies may leave out empty folders
+            remove_unnamed(folder, named)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def add(self, passages: Iterable[Passage], vectors: Packed | None) -> None:
+        """Add passages; one whose id is there already is replaced.
+
+        vectors: for each passage its vectors, values (N, D) floating-point, stored as float32;
+            None when the index has none.
+        """
+        passages = list(passages)
+        rows = [passage_row(passage) for passage in passages]
+        ids = [passage.id for passage in passages]
+        if len(set(ids)) < len(ids):
+            twice = next(id for id in ids if ids.count(id) > 1)
+            raise InputError(f"two passages have the id {twice!r}")
+        encoder = self._manifest.encoder
+        if encoder is None:
+            if vectors is not None:
+                raise InputError("this index holds no vectors, and the passages came with some")
+        elif vectors is None:
+            raise InputError(f"this index needs vectors of encoder {encoder.name!r}")
+        else:
+            vectors = check_vectors(vectors, encoder, [f"passage {id!r}" for id in ids])
+        if not rows:
+            return
+        with self._changing() as connection:
+            self._remove(list(self._stored(ids).values()))
+            first = get_meta(connection, "next_key")
+            keys = range(first, first + len(rows))
+            set_meta(connection, "next_key", keys.stop)
+            marks = ", ".join("?" * (len(rows[0]) + 1))
+            connection.executemany(
+                f"INSERT INTO passages (key, id, path, start_line, end_line, metadata, "
+                f"content_sha256, checksum, title, text) VALUES ({marks})",
+                ((key, *row) for key, row in zip(keys, rows, strict=True)),
+            )
+            if self._manifest.lexical:
+                contents = [passage.content for passage in passages]
+                lexical.add(connection, list(zip(keys, contents, strict=True)))
+            if vectors is not None:
+                if self._segment is None:
+                    number = get_meta(connection, "next_segment")
+                    self._segment = SegmentWriter(self._folder, number, self._manifest)
+                self._segment.append(keys, vectors)
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Remove passages from every leg. Raises InputError when one is not there."""
+        wanted = list(dict.fromkeys(ids))
+        for id in wanted:
+            check_text(id, "the id to delete")
+        with store_errors(self._folder):
+            stored = self._stored(wanted)
+        unknown = next((id for id in wanted if id not in stored), None)
+        if unknown is not None:
+            raise InputError(f"no passage has the id {unknown!r}: nothing was deleted")
+        if stored:
+            with self._changing():
+                self._remove(list(stored.values()))
+
+    def set_file_state(self, state: FileState) -> None:
+        """Remember how a source file was when its passages were added."""
+        check_text(state.path, "the path of a file")
+        with self._changing() as connection:
+            row = (*astuple(state), row_checksum(*astuple(state)))
+            connection.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
+
+    def forget_file(self, path: str) -> None:
+        with self._changing() as connection:
+            connection.execute("DELETE FROM files WHERE path = ?", (path,))
+
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Replace what `IndexFolder.settings` gives."""
+        with self._changing() as connection:
+            set_meta(connection, "settings", settings)
+
+    def commit(self) -> None:
+        """Make all changes since the last commit count at once; after it, they survive a crash."""
+        if not self._connection.in_transaction and not self._failed:
+            return
+        with self._changing() as connection:
+            if self._segment is not None:
+                self._register(self._segment.finish())
+            dropped = self._drop_dead_segments()
+            set_meta(connection, "generation", get_meta(connection, "generation") + 1)
+            connection.execute("COMMIT")
+            self._segment = None
+        if dropped:
+            remove_unnamed(self._folder, {r.number for r in segment_records(self._connection)})
+        self._committed()
+
+    def close(self) -> None:
+        """Drop what was not committed and let the lock go."""
+        try:
+            self._drop_changes()
+            self._committed()
+            with suppress(sqlite3.Error):  # readers may hold the log: it is tidied another time
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._connection.close()
+            self._lock.release()
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """The connection, in a transaction. A failure half-way drops everything uncommitted, and
+        the writer then refuses to go on, so that a part is never committed for the whole."""
+        if self._failed:
+            raise InputError("an earlier change failed and was dropped: open a new writer")
+        try:
+            with store_errors(self._folder):
+                if not self._connection.in_transaction:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+        except BaseException as error:
+            self._failed = True
+            self._drop_changes()
+            if isinstance(error, OSError):
+                reason = error.strerror or error
+                raise InputError(f"cannot write to {self._folder}: {reason}") from None
+            raise
+
+    def _drop_changes(self) -> None:
+        if self._segment is not None:
+            self._segment.discard()
+            self._segment = None
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # closing the connection rolls back as well
+                self._connection.execute("ROLLBACK")
+
+    def _stored(self, ids: list[str]) -> dict[str, int]:
+        """id -> key of those of `ids` that are there."""
+        return dict(in_batches(self._connection, "SELECT id, key", "id", ids))
+
+    def _remove(self, keys: list[int]) -> None:
+        connection = self._connection
+        if self._manifest.lexical:
+            rows = in_batches(connection, "SELECT key, id, text, title", "key", keys)
+            lexical.remove(connection, ((key, Passage(*rest).content) for key, *rest in rows))
+        one = [(key,) for key in keys]
+        connection.executemany("DELETE FROM passages WHERE key = ?", one)
+        if self._manifest.encoder is not None:
+            connection.executemany("INSERT INTO tombstones VALUES (?)", one)
+
+    def _register(self, record: SegmentRecord) -> None:
+        *columns, files = astuple(record)
+        row = (*columns, json.dumps(files))
+        row = (*row, row_checksum(*row))
+        self._connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        set_meta(self._connection, "next_segment", record.number + 1)
+
+    def _drop_dead_segments(self) -> bool:
+        """Unregister segments with no live passage; whether there were any."""
+        dropped = False
+        for record in segment_records(self._connection):
+            span = (record.first_key, record.last_key)
+            within = "FROM tombstones WHERE key BETWEEN ? AND ?"
+            dead = self._connection.execute(f"SELECT count(*) {within}", span).fetchone()[0]
+            if dead == record.passages:
+                self._connection.execute(f"DELETE {within}", span)
+                number = (record.number,)
+                self._connection.execute("DELETE FROM segments WHERE number = ?", number)
+                dropped = True
+        return dropped

@@ -1,0 +1,101 @@
+"""Any sequence of adds, replacements, deletes, commits and reopenings, against a plain dict."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from indexes_oracle import DENSE, LATE, Model, assert_holds, random_vectors
+
+from mbert_retrieval import Packed, Passage
+from mbert_retrieval.indexes import IndexFolder
+
+ids = st.sampled_from(["a", "b", "c", "d", "e", "f", "\x00", "né", "\U0001d518"])
+
+
+class IndexMachine(RuleBasedStateMachine):
+    """`committed` is what readers should see, `pending` what the open writer has made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp())
+        self.committed: Model = {}
+        self.pending: Model = {}
+        self.counter = 0
+
+    @initialize(kind=st.sampled_from([(LATE, "flat"), (DENSE, "flat"), (DENSE, "faiss")]))
+    def create(self, kind) -> None:
+        self.encoder, engine = kind
+        self.folder = IndexFolder.create(
+            self.home / "index", encoder=self.encoder, kind=engine, lexical=True
+        )
+        self.writer = self.folder.writer()
+        self.other = IndexFolder.open(self.home / "index")
+
+    @rule(chosen=st.sets(ids, max_size=5))
+    def add(self, chosen) -> None:
+        self.counter += 1
+        rng = np.random.default_rng(self.counter)
+        longest = 1 if self.encoder is DENSE else 4
+        vectors = random_vectors(rng, len(chosen), longest)
+        passages = [Passage(id, f"everywhere {self.counter} {id}") for id in sorted(chosen)]
+        self.writer.add(passages, Packed.from_sequences(vectors))
+        for passage, rows in zip(passages, vectors, strict=True):
+            self.pending[passage.id] = (passage, rows)
+
+    @precondition(lambda self: self.pending)
+    @rule(data=st.data())
+    def delete(self, data) -> None:
+        chosen = data.draw(st.sets(st.sampled_from(sorted(self.pending)), max_size=9))
+        self.writer.delete(chosen)
+        for id in chosen:
+            del self.pending[id]
+
+    @rule()
+    def commit(self) -> None:
+        before = dict(self.committed)
+        self.writer.commit()
+        self.committed = dict(self.pending)
+        assert_holds(self.folder, self.committed)
+        assert_holds(self.other, before)  # held back until it is refreshed
+        self.other.refresh()
+
+    @rule()
+    def abandon(self) -> None:
+        self.writer.close()
+        self.pending = dict(self.committed)
+        self.writer = self.folder.writer()
+
+    @rule()
+    def reopen(self) -> None:
+        self.writer.close()
+        self.folder.close()
+        self.pending = dict(self.committed)
+        self.folder = IndexFolder.open(self.home / "index")
+        self.writer = self.folder.writer()
+
+    @invariant()
+    def readers_see_what_was_committed(self) -> None:
+        if hasattr(self, "folder"):
+            assert_holds(self.folder, self.committed)
+            assert_holds(self.other, self.committed)
+
+    def teardown(self) -> None:
+        if hasattr(self, "writer"):
+            self.writer.close()
+            self.folder.refresh()
+            assert self.folder.verify() == []
+            named = {segment.record.folder for segment in self.folder._current.segments}
+            assert {f"segments/{f.name}" for f in (self.home / "index/segments").iterdir()} == named
+            self.folder.close()
+            self.other.close()
+        shutil.rmtree(self.home)
+
+
+TestIndexMachine = IndexMachine.TestCase
+TestIndexMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
