@@ -1,0 +1,354 @@
+"""`mbert-index`: make an index and look after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from . import places
+from .console import (
+    BAD_INPUT,
+    INTERRUPTED,
+    message,
+    new_app,
+    print_json,
+    progress_bar,
+    run,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from ..index import AnyEncoder, Changes, Index
+    from ..records import Passage
+    from ..sources import Skipped
+
+NO_ENCODER, DEFAULT_ENCODER, DEFAULT_KIND = "none", "nano", "flat"
+
+app = new_app("Make an index of code, text or a collection, and look after it.")
+
+SourceArguments = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="A folder of code and text, a file, a .jsonl collection, or a BEIR folder.",
+    ),
+]
+MadeIndex = Annotated[
+    Path | None,
+    typer.Option(
+        "--index", metavar="DIR", help="The index. Default: .mbert in SOURCE if that is one folder."
+    ),
+]
+NearIndex = Annotated[
+    Path | None,
+    typer.Option(
+        "--index", metavar="DIR", help="The index. Default: the nearest .mbert from here upward."
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="List the files that were left out.")
+]
+
+
+@dataclass
+class Inputs:
+    """Sources that were read once, whole, so that nothing broken in them surprises a build.
+
+    passages: how many they give; skipped: the files left out.
+    """
+
+    sources: list[Path]
+    root: Path
+    passages: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def read(self, skipped: list[Skipped]) -> Iterator[Passage]:
+        from ..sources import read_source
+
+        for source in self.sources:
+            yield from read_source(source, skipped, self.root)
+
+
+@app.command()
+def build(
+    sources: SourceArguments,
+    index: MadeIndex = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{DEFAULT_ENCODER} (the default), a folder, a model of the hub, "
+            f"or {NO_ENCODER} for BM25 alone.",
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="flat (the default): exact. faiss: one vector a passage.",
+        ),
+    ] = None,
+    lexical: Annotated[
+        bool | None,
+        typer.Option("--lexical/--no-lexical", help="With BM25 beside the vectors, the default."),
+    ] = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make the index hold just what the sources hold now.
+
+    Run again it brings the index up to date: what is unchanged is not encoded anew, what has gone
+    from the sources goes from the index. After an interruption it goes on where it stopped.
+    """
+    from ..index import is_there
+
+    started = time.perf_counter()
+    _check(sources, encoder, kind)
+    place = places.index_for_sources(sources, index)
+    if is_there(place):
+        target = _existing(place, encoder, kind, lexical)
+        inputs = _survey(sources)
+    else:
+        from ..index import Index
+
+        loaded = _load(encoder or DEFAULT_ENCODER, "dense" if kind == "faiss" else None)
+        inputs = _survey(sources)
+        target = Index.create(
+            place, loaded, kind=kind or DEFAULT_KIND, lexical=lexical is not False
+        )
+        if index is None:
+            (place / ".gitignore").write_text("*\n")
+    target.remember(places.recorded(inputs.sources, inputs.root, place))
+    changes = _apply(target, target.sync, inputs)
+    _report(target, changes, inputs, started, json, verbose)
+
+
+@app.command()
+def add(
+    sources: SourceArguments,
+    index: NearIndex = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Add more sources to an index; passages that it has already and that differ are replaced."""
+    started = time.perf_counter()
+    target = _open(index)
+    place = target.folder.path
+    before, root = places.remembered(target.folder.settings, place)
+    inputs = _survey(sources, root)
+    if before:
+        together = list(dict.fromkeys([*before, *inputs.sources]))
+        target.remember(places.recorded(together, inputs.root, place))
+    changes = _apply(target, target.add, inputs)
+    _report(target, changes, inputs, started, json, verbose)
+
+
+@app.command()
+def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = False) -> None:
+    """Read the index's sources again and bring it up to date with them."""
+    started = time.perf_counter()
+    target = _open(index)
+    sources, root = places.remembered(target.folder.settings, target.folder.path)
+    if not sources:
+        raise InputError(
+            f"the index {target.folder.path} remembers no sources: use mbert-index build or add"
+        )
+    inputs = _survey(sources, root)
+    changes = _apply(target, target.sync, inputs)
+    _report(target, changes, inputs, started, json, verbose)
+
+
+@app.command()
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of passages.")],
+    index: NearIndex = None,
+    json: AsJson = False,
+) -> None:
+    """Delete passages by id: all of them, or none when one is not there."""
+    target = _open(index)
+    deleted = target.delete(ids)
+    if json:
+        print_json({"index": str(target.folder.path), "deleted": deleted})
+    else:
+        print(f"{visible(str(target.folder.path))}: {deleted:,} passages deleted")
+
+
+@app.command()
+def info(index: NearIndex = None, json: AsJson = False) -> None:
+    """Say what an index is and holds."""
+    target = _open(index)
+    facts = target.folder.info()
+    facts["bytes_by_part"] = _bytes_by_part(target.folder.path)
+    facts["bytes"] = sum(facts["bytes_by_part"].values())
+    if json:
+        print_json(facts)
+        return
+    encoder = facts["encoder"]
+    sources, _ = places.remembered(facts["settings"], target.folder.path)
+    kind = "late interaction" if encoder and encoder["kind"] == "late" else "dense"
+    lines = {
+        "index": facts["path"],
+        "passages": f"{facts['passages']:,}",
+        "vectors": f"{facts['vectors']:,} in {facts['segments']:,} segments",
+        "encoder": f"{encoder['name']} ({kind}, {encoder['dimension']} dimensions)"
+        if encoder
+        else "none",
+        "kind": facts["kind"] or "lexical only",
+        "lexical": "BM25" if facts["lexical"] else "none",
+        "created": f"{facts['created']} by {facts['created_by']}",
+        "bytes": f"{facts['bytes']:,} ("
+        + ", ".join(f"{part} {size:,}" for part, size in facts["bytes_by_part"].items())
+        + ")",
+        "sources": ", ".join(map(str, sources)) or "not recorded",
+    }
+    for name, value in lines.items():
+        print(f"{name:<9} {visible(value)}")
+
+
+@app.command()
+def verify(index: NearIndex = None, json: AsJson = False) -> None:
+    """Read every byte of an index and check it; exit code 2 and a line for each problem."""
+    target = _open(index)
+    problems = target.folder.verify()
+    if json:
+        path = str(target.folder.path)
+        print_json({"index": path, "whole": not problems, "problems": problems})
+    else:
+        for line in problems or [f"{target.folder.path}: whole"]:
+            print(visible(line))
+    if problems:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _open(index: Path | None) -> Index:
+    from ..index import Index
+
+    return Index.open(places.index_from_here(index))
+
+
+def _existing(place: Path, encoder: str | None, kind: str | None, lexical: bool | None) -> Index:
+    """The index at `place`. Raises InputError when it is not as asked for. Its encoder is loaded
+    now only to compare it with one that was named."""
+    from ..index import Index
+
+    target = Index.open(place)
+    recorded, kind = target.folder.encoder, kind or target.folder.kind
+    lexical = target.folder.lexical if lexical is None else lexical
+    if encoder is None:
+        target.check_made_as(recorded.name if recorded else None, kind, lexical)
+        return target
+    head = recorded.kind if recorded else None
+    return Index.create(place, _load(encoder, head), kind=kind or DEFAULT_KIND, lexical=lexical)
+
+
+def _load(name: str, head: str | None) -> AnyEncoder | None:
+    """The encoder with that head; None for "none"."""
+    if name == NO_ENCODER:
+        return None
+    from ..encoders import load_encoder
+
+    return load_encoder(name, head)
+
+
+def _check(sources: list[Path], encoder: str | None, kind: str | None) -> None:
+    """Raises InputError for what is wrong at first sight, before the encoder is loaded."""
+    from ..indexes.manifest import KINDS
+    from ..sources import source_root
+
+    source_root(sources)
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"unknown index kind {kind!r}: use one of {', '.join(KINDS)}")
+    if kind is not None and encoder == NO_ENCODER:
+        raise InputError("--kind says how vectors are kept, and --encoder none makes none")
+
+
+def _survey(sources: list[Path], root: Path | None = None) -> Inputs:
+    """Read the sources once through. Raises InputError for anything in them that would break a
+    build, and when there is nothing to index."""
+    from ..sources import source_root
+
+    sources = list(dict.fromkeys(source.resolve() for source in sources))
+    own_root = source_root(sources)
+    inputs = Inputs(sources, root or own_root)
+    seen: set[str] = set()
+    with progress_bar("reading") as advance:
+        for passage in inputs.read(inputs.skipped):
+            if passage.id in seen:
+                raise InputError(
+                    f"the sources hold two passages with the id {passage.id!r}: "
+                    "name each once, or index them apart"
+                )
+            seen.add(passage.id)
+            if len(seen) % 1000 == 0:
+                advance(len(seen))
+    inputs.passages = len(seen)
+    if not seen:
+        names = ", ".join(map(str, sources))
+        raise InputError(f"no text to index in {names} ({len(inputs.skipped)} files skipped)")
+    return inputs
+
+
+def _apply(target: Index, change: Callable[..., Changes], inputs: Inputs) -> Changes:
+    """Run a change with a progress bar; when it is interrupted, say what is kept."""
+    try:
+        with progress_bar("indexing", inputs.passages) as advance:
+            return change(inputs.read([]), advance)
+    except KeyboardInterrupt:
+        message(
+            f"interrupted: {target.folder.path} is whole and holds {len(target.folder):,} "
+            "passages; the same command goes on from there"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _report(
+    target: Index,
+    changes: Changes,
+    inputs: Inputs,
+    started: float,
+    json: bool,
+    verbose: bool,
+) -> None:
+    path, total = str(target.folder.path), len(target.folder)
+    skipped = inputs.skipped
+    if verbose:
+        for file in skipped:
+            message(f"skipped {file.path}: {file.reason}")
+    seconds = round(time.perf_counter() - started, 3)
+    if json:
+        facts: dict[str, Any] = {"index": path, "passages": total, **asdict(changes)}
+        facts["skipped"] = [asdict(file) for file in skipped]
+        print_json(facts | {"seconds": seconds})
+        return
+    parts = [f"{count:,} {what}" for what, count in asdict(changes).items() if count]
+    print(f"{visible(path)}: {total:,} passages ({', '.join(parts)}) in {seconds:.1f} s")
+    if skipped and not verbose:
+        message(f"{len(skipped):,} files were skipped; --verbose lists them")
+
+
+def _bytes_by_part(path: Path) -> dict[str, int]:
+    """Bytes of the vectors, of the passages with their lexical part, and of the rest."""
+    sizes = {"vectors": 0, "passages": 0, "other": 0}
+    for file in path.rglob("*"):
+        top = file.relative_to(path).parts[0]
+        if file.is_file() and not top.endswith("-shm"):  # SQLite's, there while it is open
+            stored = "passages" if top.startswith("store.sqlite") else "other"
+            sizes["vectors" if top == "segments" else stored] += file.stat().st_size
+    return sizes
+
+
+def main() -> None:
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

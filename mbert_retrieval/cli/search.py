@@ -1,0 +1,69 @@
+"""`mbert-search`: ask an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import places
+from .console import NOTHING_FOUND, new_app, output, print_json, run
+
+app = new_app("Search an index.")
+
+
+@app.command()
+def query(
+    text: Annotated[
+        list[str], typer.Argument(metavar="TEXT", help="What to look for, in words or code.")
+    ],
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            "--index",
+            metavar="DIR",
+            help="The index. Default: the nearest .mbert from here upward.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", help="How many results.")] = 10,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE", help="hybrid (what the index has), vector, or lexical (BM25)."
+        ),
+    ] = "hybrid",
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILTER", help="Only passages such as: language = 'python' AND kind = 'class'."
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
+    ] = False,
+) -> None:
+    """Find the passages that answer TEXT best. Exit code 1 when there is none."""
+    from ..index import Index
+
+    target = Index.open(places.index_from_here(index))
+    question = " ".join(text)
+    hits = target.search(question, k, mode, where)
+    if json:
+        for hit in hits:
+            print_json(hit.to_json())
+    elif hits:
+        from .results import show
+
+        _, root = places.remembered(target.folder.settings, target.folder.path)
+        show(hits, question, root, output())
+    if not hits:
+        raise typer.Exit(NOTHING_FOUND)
+
+
+def main() -> None:
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

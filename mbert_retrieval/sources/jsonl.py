@@ -1,0 +1,100 @@
+"""Collections: one JSON object a line, as BEIR's corpus.jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import InputError
+from ..records import Passage
+
+MAX_LINE_BYTES = 64 << 20
+ID_KEYS = ("_id", "id")
+
+
+def read_jsonl(path: Path) -> Iterator[Passage]:
+    """The passages of a `.jsonl` file, read a line at a time.
+
+    `_id` or `id` (a string or a whole number), `text`, and `title` when there is one; all other
+    keys become metadata, and those of an object under `metadata` beside them. Blank lines are
+    passed over.
+    Raises InputError, naming file and line, for anything else and for an id that came before.
+    """
+    lines_of_ids: dict[str, int] = {}
+    try:
+        with open(path, "rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                where = f"{path}, line {number}"
+                if len(line) > MAX_LINE_BYTES:
+                    raise InputError(f"{where}: longer than {MAX_LINE_BYTES >> 20} MiB")
+                if not line.strip():
+                    continue
+                passage = _passage(_parse(line, where, number == 1), where)
+                first = lines_of_ids.setdefault(passage.id, number)
+                if first != number:
+                    raise InputError(f"{where}: id {passage.id!r} was already on line {first}")
+                yield passage
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _parse(line: bytes, where: str, first: bool) -> dict[str, Any]:
+    try:
+        text = line.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: not UTF-8 text") from None
+    try:
+        record = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{where}: not JSON ({reason})") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: not a JSON object")
+    return _without_lone_surrogates(record) if "\\u" in text else record
+
+
+def _passage(record: dict[str, Any], where: str) -> Passage:
+    key = next((key for key in ID_KEYS if key in record), None)
+    if key is None:
+        raise InputError(f'{where}: no "_id" and no "id"')
+    id = record.pop(key)
+    if isinstance(id, int) and not isinstance(id, bool):
+        id = str(id)
+    if not isinstance(id, str) or not id:
+        raise InputError(f'{where}: "{key}" must be a string or a whole number, and not empty')
+    if "text" not in record:
+        raise InputError(f'{where}: no "text"')
+    text = record.pop("text")
+    title = record.pop("title", None)
+    title = "" if title is None else title
+    for name, value in (("text", text), ("title", title)):
+        if not isinstance(value, str):
+            raise InputError(f'{where}: "{name}" must be a string, not {type(value).__name__}')
+    inner = record.pop("metadata", None)
+    if isinstance(inner, dict):
+        record = inner | record
+    elif inner is not None:
+        record["metadata"] = inner
+    return Passage(id=id, text=text, title=title, metadata=record)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    """JSON may escape half a character, which no Unicode encoding can hold: it becomes "?"."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_without_lone_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            _without_lone_surrogates(key): _without_lone_surrogates(item)
+            for key, item in value.items()
+        }
+    return value

@@ -1,0 +1,154 @@
+"""The walk of a folder, with git itself as the oracle for what is ignored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mbert_retrieval.sources import Skipped
+from mbert_retrieval.sources.walk import walk
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+
+
+def walked(root: Path) -> list[str]:
+    return [str(path.relative_to(root)) for path in walk(root, [])]
+
+
+def kept_by_git(root: Path) -> set[str]:
+    """Files that git would add, without the hidden ones."""
+    names = git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return {
+        name
+        for name in names
+        if name and not any(part.startswith(".") for part in Path(name).parts)
+    }
+
+
+NAMES = ["a", "b", "ab", "a.c", "b.log", "build"]
+FOLDERS = ["", "a", "build", "b/a", "b/build", "a/b/a"]
+FILES = [f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("ab", "a.c", "b.log")]
+PIECES = ["a", "b", "ab", "a.c", "*.log", "build", "*", "**", "?", "a*", "[ab]", "[!a]*", "*.c"]
+ODD_PIECES = ["***", "a**", "**b", "[a-b]*", "[[:alpha:]]", "[]a]", "[^b]*", "[a", "\\a", "b\\"]
+ODD_PIECES += ["[b-a]*", "[a-]*", "[\\a-b]*", "[[:no:]]", "[a[:digit:].]*", "[!]a]*", "a[/]b"]
+
+patterns = st.builds(
+    lambda negated, anchored, pieces, folder, tail: (
+        negated + anchored + "/".join(pieces) + folder + tail
+    ),
+    st.sampled_from(["", "", "!"]),
+    st.sampled_from(["", "", "/"]),
+    st.lists(st.sampled_from(PIECES + ODD_PIECES), min_size=1, max_size=3),
+    st.sampled_from(["", "", "/"]),
+    st.sampled_from(["", "", " ", "\r", "  ", "\\ ", "/"]),
+)
+rules = st.lists(st.one_of(patterns, st.sampled_from(["", "# a", "\\#a", "!"])), max_size=5)
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(top=rules, inner=rules, exclude=rules)
+@example(top=["*", "!*/", "!*.c"], inner=[], exclude=[])
+@example(top=["build/", "!build/ab"], inner=["!b.log"], exclude=["*.log"])
+@example(top=["/b/**/a.c", "a/**"], inner=["*", "!ab"], exclude=[])
+def test_a_walk_keeps_what_git_keeps(tmp_path, top, inner, exclude):
+    root = tmp_path / "tree"
+    if not root.exists():
+        root.mkdir()
+        write(root, dict.fromkeys(FILES, "x"))
+        git(root, "init", "-q")
+    (root / ".gitignore").write_bytes("\n".join(top).encode())
+    (root / "b" / ".gitignore").write_bytes("\n".join(inner).encode())
+    (root / ".git/info/exclude").write_bytes("\n".join(exclude).encode())
+    assert set(walked(root)) == kept_by_git(root)
+    inside = root / "b"  # the rules above a source count as well
+    expected = {name[2:] for name in kept_by_git(root) if name.startswith("b/")}
+    if git_ignores_folder(root, "b"):
+        return  # but a folder that is named is read, whatever ignores it
+    assert set(walked(inside)) == expected
+
+
+def git_ignores_folder(root: Path, name: str) -> bool:
+    done = subprocess.run(["git", "check-ignore", "-q", name], cwd=root, check=False)
+    return done.returncode == 0
+
+
+def test_dot_ignore_has_the_last_word_in_its_folder(tmp_path):
+    write(
+        tmp_path,
+        {
+            ".gitignore": "*.log\n",
+            ".ignore": "!kept.log\n*.tmp\n",
+            "kept.log": "",
+            "a.log": "",
+            "a.tmp": "",
+            "a.py": "",
+        },
+    )
+    assert walked(tmp_path) == ["a.py", "kept.log"]
+
+
+def test_the_order_is_fixed_and_hidden_things_and_indexes_are_left_out(tmp_path):
+    hidden = [".hidden", ".git/config", ".venv/x.py", "CVS/Root"]
+    an_index = [f"my.index/{name}" for name in ("manifest.json", "store.sqlite", "notes.txt")]
+    code = ["b.py", "a/z.py", "a/b/c.py", "a.py", "B.py"]
+    write(tmp_path, dict.fromkeys([*hidden, *an_index, *code], "x"))
+    assert walked(tmp_path) == ["B.py", "a.py", "b.py", "a/z.py", "a/b/c.py"]
+
+
+def test_links_are_not_followed_and_are_counted(tmp_path):
+    outside = tmp_path / "outside"
+    root = tmp_path / "root"
+    write(outside, {"secret.py": "x"})
+    write(root, {"a.py": "x", "deep/b.py": "x"})
+    (root / "deep/loop").symlink_to(root)
+    (root / "out").symlink_to(outside)
+    (root / "c.py").symlink_to(outside / "secret.py")
+    (root / "broken").symlink_to(root / "nowhere")
+    skipped: list[Skipped] = []
+    assert [path.name for path in walk(root, skipped)] == ["a.py", "b.py"]
+    assert {Path(file.path).name: file.reason for file in skipped} == dict.fromkeys(
+        ["loop", "out", "c.py", "broken"], "symbolic link"
+    )
+
+
+def test_a_tree_deeper_than_the_recursion_limit_is_walked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("leaf.py").write_text("x")
+        os.chdir(tmp_path)
+        skipped: list[Skipped] = []
+        assert sum(1 for _ in walk(Path("d"), skipped)) == 1
+        assert skipped == []
+    finally:  # pytest's own removal is recursive
+        subprocess.run(["rm", "-rf", tmp_path / "d"], cwd="/", check=True)
