@@ -13,16 +13,25 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
+# some of the standard library's packages: real code, the same on every machine
+SOURCES = $$($(BIN)/python -c 'import sysconfig as s; print(*(s.get_path("stdlib") + "/" + name \
+	for name in ("asyncio", "concurrent", "email", "http", "json", "logging", "urllib")))')
+
 demo: $(STAMP)
-	@$(BIN)/python examples/demo/tour.py --index $(INDEX)
+	$(BIN)/mbert-index build $(SOURCES) --index $(INDEX)
+	$(BIN)/mbert-search query "wait for the first task that finishes" -k 3 --index $(INDEX)
+	$(BIN)/mbert-search query "decode an attachment of a mail message" -k 3 --index $(INDEX)
+	$(BIN)/mbert-search query "follow a redirect but not forever" -k 3 --index $(INDEX)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
+# mypy cannot follow the package mapping of the tree, so it checks an installed copy
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p mbert_retrieval
+	rm -rf .lint build && $(BIN)/python -m pip install --quiet --no-deps --target .lint .
+	MYPYPATH=.lint $(BIN)/mypy -p mbert_retrieval
 
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .demo .lint

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .packed import Packed
 from .records import Hit, Passage
 
 if TYPE_CHECKING:
     from .encoders import load_encoder
     from .index import Index
+    from .packed import Packed
 
 __all__ = ["Hit", "Index", "InputError", "Packed", "Passage", "load_encoder"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):  # torch and the index engines load when first asked for
-    if name == "load_encoder":
-        from .encoders import load_encoder
+# what needs numpy, torch or an index engine loads when it is first asked for
+_LAZY = {"Index": ".index", "Packed": ".packed", "load_encoder": ".encoders"}
 
-        return load_encoder
-    if name == "Index":
-        from .index import Index
 
-        return Index
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,6 +61,17 @@ def test_plain_output_names_place_and_function_and_shows_lines(tree):
     assert lines[1] == '       7      """Call again when the connection is closed."""'
 
 
+def test_places_can_be_opened_from_here(tree, tmp_path):
+    for here, expected in [
+        (tree, "net/retry.py:6-12"),
+        (tree / "docs", "../net/retry.py:6-12"),
+        (tree.parent, f"{tree.name}/net/retry.py:6-12"),
+        (tmp_path, f"{tree}/net/retry.py:6-12"),
+    ]:
+        done = run("search", "query", "closed", "--index", tree / ".mbert", cwd=here)
+        assert done.stdout.split()[2] == expected
+
+
 def test_colour_is_for_terminals_and_no_color_is_respected(tree):
     def on_terminal(**environment: str) -> str:
         leader, follower = pty.openpty()

@@ -7,9 +7,9 @@ queries start with [Q] and documents with [D] either way. The loss adds up
 
 - distillation of the teacher's vectors: 1 - cosine between the dense head and all-MiniLM-L6-v2's
   vector, projected on its 256 leading directions;
-- ranking, for each head: cross-entropy of the query's scores over the documents of the batch against
-  an even mixture of the true document and the teacher's own softmax over them, which takes the
-  place of filtering false negatives.
+- ranking, for each head: cross-entropy of the query's scores over the documents of the batch
+  against an even mixture of the true document and the teacher's own softmax over them, which takes
+  the place of filtering false negatives.
 
 Token embeddings start as the teacher's vectors of the tokens (as in model2vec), so that training
 begins from a bag of words that already ranks. Interrupt at any time: the same command resumes.
@@ -181,7 +181,7 @@ def punctuation_mask(tokenizer_file: Path) -> np.ndarray:
 
 
 def batch_rows(paired: np.ndarray, step: int, size: int, seed: int) -> np.ndarray:
-    """The rows of one step: each epoch a permutation of its own, so that any step can be resumed."""
+    """The rows of one step: a permutation of its own for each epoch, so any step can be resumed."""
     steps = len(paired) // size
     order = np.random.default_rng([seed, step // steps]).permutation(paired)
     return order[step % steps * size :][:size]

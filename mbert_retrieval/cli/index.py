@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -280,7 +281,7 @@ def _survey(sources: list[Path], root: Path | None = None) -> Inputs:
     own_root = source_root(sources)
     inputs = Inputs(sources, root or own_root)
     seen: set[str] = set()
-    with progress_bar("reading") as advance:
+    with _interruptible("nothing was changed"), progress_bar("reading") as advance:
         for passage in inputs.read(inputs.skipped):
             if passage.id in seen:
                 raise InputError(
@@ -298,15 +299,25 @@ def _survey(sources: list[Path], root: Path | None = None) -> Inputs:
 
 
 def _apply(target: Index, change: Callable[..., Changes], inputs: Inputs) -> Changes:
-    """Run a change with a progress bar; when it is interrupted, say what is kept."""
-    try:
-        with progress_bar("indexing", inputs.passages) as advance:
-            return change(inputs.read([]), advance)
-    except KeyboardInterrupt:
-        message(
-            f"interrupted: {target.folder.path} is whole and holds {len(target.folder):,} "
-            "passages; the same command goes on from there"
+    """Run a change with a progress bar."""
+
+    def kept() -> str:
+        return (
+            f"{target.folder.path} is whole and holds {len(target.folder):,} passages; "
+            "the same command goes on from there"
         )
+
+    with _interruptible(kept), progress_bar("indexing", inputs.passages) as advance:
+        return change(inputs.read([]), advance)
+
+
+@contextmanager
+def _interruptible(state: str | Callable[[], str]) -> Iterator[None]:
+    """After Ctrl+C, say what the state of things is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        message(f"interrupted: {state if isinstance(state, str) else state()}")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -340,8 +351,10 @@ def _bytes_by_part(path: Path) -> dict[str, int]:
     sizes = {"vectors": 0, "passages": 0, "other": 0}
     for file in path.rglob("*"):
         top = file.relative_to(path).parts[0]
-        if file.is_file() and not top.endswith("-shm"):  # SQLite's, there while it is open
-            stored = "passages" if top.startswith("store.sqlite") else "other"
+        if not file.is_file() or top.endswith("-shm"):  # SQLite's, there while it is open
+            continue
+        stored = "passages" if top.startswith("store.sqlite") else "other"
+        with suppress(FileNotFoundError):  # a writer tidies up meanwhile
             sizes["vectors" if top == "segments" else stored] += file.stat().st_size
     return sizes
 

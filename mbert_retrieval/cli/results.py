@@ -111,7 +111,10 @@ def _coloured(lines: Sequence[str], language: str) -> list[Text] | None:
 
 
 def _from_here(path: str, root: Path | None) -> str:
-    """A passage's path relative to the current folder, so that it can be opened, if it is there."""
+    """A passage's path as it can be opened from here, if it is there: relative to the current
+    folder inside `root`, else whole."""
     if root is None or not (root / path).exists():
         return path
-    return os.path.relpath(root / path)
+    here = Path.cwd()
+    near = here.is_relative_to(root) or (root / path).is_relative_to(here)
+    return os.path.relpath(root / path) if near else str(root / path)

@@ -21,7 +21,7 @@ from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
 
 TOKEN_BUDGET = 16_384  # tokens of one forward pass
-CHUNK_TEXTS, CHUNK_CHARACTERS = 1024, 1_000_000  # texts held at once while streaming
+CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts held at once while streaming
 
 
 @dataclass(frozen=True)
