@@ -150,6 +150,7 @@ def main() -> None:
         f"{transformers.__version__}, sentence-transformers {sentence_transformers.__version__}."
     )
     write_table("parity", "\n".join(lines))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py --encoder nano
 
-writes one result file a cell to eval/results/ and the table of all results there to README.md,
-between the lines `<!-- quality:begin -->` and `<!-- quality:end -->`. A reference system gets its
+writes one result file a cell to eval/results/ and the table of all results there to README.md and
+to nano's model card, between their quality markers. A reference system gets its
 row by `mbert-eval run ... --output eval/results/NAME.json`.
 """
 
@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from readme import README, write_table
+
 from mbert_retrieval import InputError
 from mbert_retrieval.eval.datasets import Dataset, read_beir
-from mbert_retrieval.eval.files import write_whole
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.peers import open_encoder
 from mbert_retrieval.eval.report import markdown_table
@@ -30,7 +31,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "eval" / "results"
 SPLITS = {"cosqa": "dev", "cranfield": "test"}
 MEASURES = "nDCG@10 R@100 RR@10 AP@100"
-BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
 
 
 def main() -> None:
@@ -48,7 +48,9 @@ def main() -> None:
                 result.write(RESULTS / f"{name}-{split}-{_slug(result.system)}.json")
                 print(f"{name} {split} {result.system}: {result.measures}", file=sys.stderr)
         command = shlex.join(["python", "benchmarks/quality.py", "--encoder", arguments.encoder])
-        write_table(ROOT / "README.md", command)
+        table = markdown_table(read_results(RESULTS)).rstrip()
+        for page in (README, ROOT / "mbert_retrieval" / "encoders" / "nano" / "README.md"):
+            write_table("quality", f"Made by `{command}`:\n\n{table}", page)
     except InputError as error:
         sys.exit(f"quality: {error}")
 
@@ -64,17 +66,6 @@ def measure(dataset: Dataset, late: Any, dense: Any, cache: Path) -> Iterator[Re
         with prepare(dataset, encoder, kind=kind, cache=cache) as system:
             for mode in modes:
                 yield system.evaluate(mode, parse_measures(MEASURES))[0]
-
-
-def write_table(readme: Path, command: str) -> None:
-    """Replace what stands between the markers. Raises InputError when they are not there."""
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{readme} has no lines {BEGIN} and {END} to put the table between")
-    table = markdown_table(read_results(RESULTS))
-    write_whole(readme, f"{head}{begin}\nMade by `{command}`:\n\n{table}{end}{tail}")
 
 
 def _slug(system: str) -> str:

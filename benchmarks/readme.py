@@ -1,21 +1,24 @@
-"""Tables of README.md are written by the scripts that measured them, between markers."""
+"""Tables of Markdown pages are written by the scripts that measured them, between markers."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from mbert_retrieval import InputError
+from mbert_retrieval.eval.files import write_whole
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def write_table(name: str, text: str, path: Path = README) -> None:
-    """Put `text` between `<!-- NAME:begin -->` and `<!-- NAME:end -->`, and print it.
+def write_table(name: str, table: str, page: Path = README) -> None:
+    """Replace what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 
-    Raises ValueError when the file has no such markers.
+    Raises InputError, and changes nothing, when the page has no such markers.
     """
-    pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-    old = path.read_text(encoding="utf-8")
-    if not pattern.search(old):
-        raise ValueError(f"{path} has no {name} markers")
-    path.write_text(pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old), encoding="utf-8")
-    print(text)
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    head, found_begin, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found_begin or not found_end:
+        raise InputError(f"{page} has no lines {begin} and {end} to put the table between")
+    write_whole(page, f"{head}{begin}\n{table}\n{end}{tail}")
