@@ -74,9 +74,7 @@ class Packed:
         indices = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[indices]
         offsets = offsets_from_lengths(lengths)
-        # position of each output value in the input: start of its sequence + place within it
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Packed(self.values[np.repeat(self.offsets[indices], lengths) + within], offsets)
+        return Packed(self.values[positions(self.offsets[indices], lengths)], offsets)
 
 
 def offsets_from_lengths(lengths: np.ndarray | Sequence[int]) -> np.ndarray:
@@ -84,3 +82,9 @@ def offsets_from_lengths(lengths: np.ndarray | Sequence[int]) -> np.ndarray:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """All of starts[i] + 0 .. starts[i] + lengths[i] - 1, end to end. (B,) each, int64."""
+    offsets = offsets_from_lengths(lengths)
+    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])

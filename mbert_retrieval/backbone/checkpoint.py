@@ -26,6 +26,7 @@ ARCHITECTURES = {
     Classifier: "ModernBertForSequenceClassification",
 }
 HEADS = ("head.", "decoder.", "classifier.")
+HUB_FILES = ["*.json", "*.safetensors", "artifact.metadata"]  # the last is Stanford ColBERT's
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -43,7 +44,7 @@ def find_checkpoint(name: str | Path) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(text, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        return Path(snapshot_download(text, allow_patterns=HUB_FILES))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -105,6 +106,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
 
 
+def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the backbone under their bare names: no `model.` prefix, no heads."""
+    return {
+        name.removeprefix("model."): tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(HEADS)
+    }
+
+
 def fill(module: nn.Module, tensors: dict[str, Tensor], where: Path | str) -> None:
     """Copy tensors into a module of the same names and shapes.
 
@@ -137,20 +147,15 @@ def load_network(
     folder = find_checkpoint(folder)
     config = read_config(folder)
     tensors = read_tensors(folder)
-    if not any(name.startswith("model.") for name in tensors):
-        tensors = {
-            name if name.startswith(HEADS) else f"model.{name}": tensor
-            for name, tensor in tensors.items()
-        }
+    backbone = backbone_tensors(tensors)
     with torch.device("meta"):
         network = kind(config)
     network.to_empty(device="cpu")
     if isinstance(network, ModernBert):
-        tensors = {
-            name.removeprefix("model."): tensor
-            for name, tensor in tensors.items()
-            if not name.startswith(HEADS)
-        }
+        tensors = backbone
+    else:
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(HEADS)}
+        tensors |= {f"model.{name}": tensor for name, tensor in backbone.items()}
     if isinstance(network, MaskedLM):
         network.decoder.weight = network.model.embeddings.tok_embeddings.weight
         tensors["decoder.weight"] = tensors.get(

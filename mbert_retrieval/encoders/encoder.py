@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..backbone import ModernBert
 from ..errors import InputError
-from ..packed import Packed, offsets_from_lengths
+from ..packed import Packed, offsets_from_lengths, positions
 from .heads import DenseHead, LateHead, TokenBatch
 from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
@@ -73,6 +73,11 @@ class Encoder:
         if head.kind == "late":
             for side in (query, document):
                 tokenizer.keep_whole(side.prompt)
+        # tokens of [CLS] and the prompt; 0 where there is no prompt
+        self._query_prompt, self._document_prompt = (
+            len(tokenizer.pieces(side.prompt)) + 1 if side.prompt else 0
+            for side in (query, document)
+        )
 
     @property
     def kind(self) -> str:
@@ -185,10 +190,6 @@ class Encoder:
         vectors = Packed.concatenate(parts)
         return vectors.select(np.argsort(order, kind="stable"))
 
-    def _prompt_length(self, side: Side) -> int:
-        """Tokens of [CLS] and the prompt; 0 where there is no prompt."""
-        return len(self.tokenizer.pieces(side.prompt)) + 1 if side.prompt else 0
-
     @torch.inference_mode()
     def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
         device = self.device
@@ -199,7 +200,9 @@ class Encoder:
             place = positions(np.zeros(len(ids), dtype=np.int64), ids.lengths)
             attended = torch.from_numpy(place < np.repeat(content, ids.lengths)).to(device)
         hidden = self.backbone(values, cu_seqlens, attended).float()
-        batch = TokenBatch(values, cu_seqlens, self._prompt_length(side), side is self.query)
+        is_query = side is self.query
+        prompt = self._query_prompt if is_query else self._document_prompt
+        batch = TokenBatch(values, cu_seqlens, prompt, is_query)
         vectors, offsets = self.head(hidden, batch)
         return Packed(vectors.float().cpu().numpy(), offsets.cpu().numpy().astype(np.int64))
 
@@ -228,9 +231,3 @@ def token_batches(lengths: np.ndarray, budget: int) -> Iterator[slice]:
         held += length
     if len(lengths):
         yield slice(start, len(lengths))
-
-
-def positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """All of starts[i] + 0 .. starts[i] + lengths[i] - 1, end to end."""
-    offsets = offsets_from_lengths(lengths)
-    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])

@@ -5,6 +5,7 @@ Everything that differs between the formats ends here; what comes out is an `Enc
 
 from __future__ import annotations
 
+import json
 import string
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from ..backbone import ModernBert, load_network
-from ..backbone.checkpoint import HEADS, fill, read_config, read_json, read_tensors
+from ..backbone.checkpoint import backbone_tensors, fill, read_config, read_json, read_tensors
 from ..errors import InputError
 from .dense_layer import Dense
 from .encoder import Encoder, Expansion, Side
@@ -66,8 +67,8 @@ def folder_kind(folder: Path) -> str:
     if model_type in ("ColBERT", "MultiVectorEncoder"):
         return "late"
     if model_type in (None, "SentenceTransformer"):
-        modules = _module_types(folder)
-        return "late" if "MultiVectorMask" in modules else "dense"
+        kinds = [kind for kind, _ in _modules(folder)]
+        return "late" if "MultiVectorMask" in kinds else "dense"
     raise InputError(f"{folder}: model_type {model_type!r} is neither dense nor late interaction")
 
 
@@ -90,8 +91,6 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 
     Raises InputError for a path that leads out of the folder.
     """
-    import json
-
     path = folder / "modules.json"
     if not path.is_file():
         return []
@@ -105,10 +104,6 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
         if not (root / place).resolve().is_relative_to(root):
             raise InputError(f"{path}: {place!r} leads out of the folder")
     return [(kind, folder / place) for kind, place in modules]
-
-
-def _module_types(folder: Path) -> list[str]:
-    return [kind for kind, _ in _modules(folder)]
 
 
 def _tokenizer(folder: Path) -> TextTokenizer:
@@ -249,12 +244,7 @@ def _read_stanford(folder: Path, dtype: torch.dtype, pool_factor: float) -> Enco
         raise InputError(f"{folder}: the checkpoint lacks tensor linear.weight")
     config = read_config(folder)
     backbone = ModernBert(config)
-    bare = {
-        name.removeprefix("model."): tensor
-        for name, tensor in tensors.items()
-        if not name.startswith(HEADS)
-    }
-    fill(backbone, bare, folder)
+    fill(backbone, backbone_tensors(tensors), folder)
     layer = Dense(config.hidden_size, len(weight), bias=False)
     fill(layer, {"linear.weight": weight}, folder)
     metadata = folder / "artifact.metadata"

@@ -27,16 +27,15 @@ def write_encoder(encoder: Encoder, folder: Path, dtype: torch.dtype = torch.flo
     Raises InputError where the layout cannot say what the encoder does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(encoder.head, LateHead):
-        write_late_settings(encoder, folder)  # raises before anything large is written
+    # first what may be refused, then what is large
+    write_head = write_late_head if isinstance(encoder.head, LateHead) else write_dense_head
+    write_head(encoder, folder)
     save_network(encoder.backbone, folder, dtype)
     encoder.tokenizer.save(folder)
     longest = max(encoder.query.limit, encoder.document.limit)
     _write(
         folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False}
     )
-    if isinstance(encoder.head, DenseHead):
-        write_dense_head(encoder, folder)
 
 
 def _write(path: Path, value: Any) -> None:
@@ -65,6 +64,11 @@ def write_dense_head(encoder: Encoder, folder: Path) -> None:
     """modules.json, prompts, pooling and Dense layers of a dense encoder."""
     head = encoder.head
     assert isinstance(head, DenseHead)
+    if [m for m in LEGACY_POOLINGS.values() if m in head.poolings] != list(head.poolings):
+        raise InputError(
+            f"poolings {list(head.poolings)} cannot be written: the portable layout fixes the "
+            f"order {list(LEGACY_POOLINGS.values())}"
+        )
     kinds = ["Transformer", "Pooling", *["Dense"] * len(head.projections)]
     if head.normalize and not head.truncated:
         kinds.append("Normalize")
@@ -72,11 +76,6 @@ def write_dense_head(encoder: Encoder, folder: Path) -> None:
     pooling: dict[str, Any] = {"word_embedding_dimension": encoder.backbone.config.hidden_size}
     pooling |= {flag: mode in head.poolings for flag, mode in LEGACY_POOLINGS.items()}
     pooling["include_prompt"] = head.include_prompt
-    if [m for m in LEGACY_POOLINGS.values() if m in head.poolings] != list(head.poolings):
-        raise InputError(
-            f"poolings {list(head.poolings)} cannot be written: the portable layout fixes the "
-            f"order {list(LEGACY_POOLINGS.values())}"
-        )
     _write(places[0] / "config.json", pooling)
     for layer, place in zip(head.projections, places[1:], strict=False):
         layer.save(place)
@@ -94,7 +93,7 @@ def write_dense_head(encoder: Encoder, folder: Path) -> None:
     _write(folder / "config_sentence_transformers.json", settings)
 
 
-def write_late_settings(encoder: Encoder, folder: Path) -> None:
+def write_late_head(encoder: Encoder, folder: Path) -> None:
     """modules.json, PyLate's settings and the projection of a late-interaction encoder."""
     head = encoder.head
     assert isinstance(head, LateHead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,6 @@ class TextTokenizer:
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and a `tokenizer_config.json` that transformers 4 and 5 read."""
-        import json
-
         self.backend.no_truncation()
         self.backend.save(str(folder / "tokenizer.json"))
         config = {
