@@ -119,7 +119,7 @@ def prepare(
 ) -> Iterator[System]:
     """Index a dataset's corpus, with BM25 always and with the encoder's vectors when there is one.
 
-    kind: "flat" or "faiss"; by default faiss for a dense encoder and flat for a late one.
+    kind: "plaid", "flat" or "faiss"; by default faiss for a dense encoder and plaid for a late one.
     cache: a folder that keeps indexes, one for each corpus, encoder and kind. One that an
         interruption left is carried on with. None = a temporary folder.
     progress: called with the number of documents done so far.
@@ -127,11 +127,12 @@ def prepare(
     Raises InputError for a kind without an encoder, and what `Index` raises.
     """
     from ..index import Index
+    from ..indexes.manifest import DEFAULT_KINDS
 
     if encoder is None and kind is not None:
         raise InputError(f"index kind {kind} needs an encoder: name one, or no kind")
     if encoder is not None and kind is None:
-        kind = "faiss" if encoder.kind == "dense" else "flat"
+        kind = DEFAULT_KINDS[encoder.kind]
     with TemporaryDirectory() if cache is None else _kept(cache) as root:
         folder = Path(root) / _index_name(dataset, encoder, kind)
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .folder import IndexFolder
 from .fusion import fuse
-from .manifest import EncoderIdentity
+from .manifest import EncoderIdentity, Leg
 from .writer import FileState, Writer
 
-__all__ = ["EncoderIdentity", "FileState", "IndexFolder", "Writer", "fuse"]
+__all__ = ["EncoderIdentity", "FileState", "IndexFolder", "Leg", "Writer", "fuse"]

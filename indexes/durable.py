@@ -6,6 +6,7 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 
 def sync_file(path: Path) -> None:
@@ -38,9 +39,12 @@ def sha256_of_file(path: Path) -> str:
 
 
 def bytes_in(folder: Path) -> int:
-    """The sizes of all files in a folder, summed, while others may come and go."""
-    total = 0
+    """The sizes of all files in a folder, summed, while others may come and go; of a file that has
+    several names (hard links) once."""
+    sizes: dict[tuple[int, int], int] = {}
     for file in folder.rglob("*"):
         with suppress(FileNotFoundError):
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+            facts = file.stat()
+            if S_ISREG(facts.st_mode):
+                sizes[facts.st_dev, facts.st_ino] = facts.st_size
+    return sum(sizes.values())

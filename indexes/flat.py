@@ -3,27 +3,42 @@ highest inner product with any vector of the passage. One vector each makes it t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..packed import Packed
 from .arrays import load_packed
+from .engine import NO_TUNING, Part, merge_by_vectors
+from .manifest import Leg
 from .ranking import best
 
 BLOCK_VECTORS = 8192  # passage vectors a matrix product: the products stay in the cache
 CHUNK_VECTORS = 512  # query vectors a matrix product
 CHUNK_SCORES = 2**25  # float32 scores held at once, 128 MiB
+MERGE_PASSAGES = 64  # held at once while merging
 
 
-def build(folder: Path, passages: int, vectors: int, dimension: int) -> None:
+def check(leg: Leg) -> None:
+    """There is nothing to set."""
+    if leg.settings:
+        raise InputError(f"an index of kind 'flat' has no {min(leg.settings)} to set: it is exact")
+
+
+def build(folder: Path, leg: Leg, relatives: Sequence[Path]) -> None:
     """Nothing: `vectors.npy` and `offsets.npy` are what is searched."""
 
 
 def load(folder: Path, passages: int, vectors: int, dimension: int) -> FlatVectors:
     return FlatVectors(load_packed(folder, passages, vectors, dimension))
+
+
+def merge(folder: Path, leg: Leg, parts: Sequence[Part]) -> None:
+    merge_by_vectors(folder, leg, parts, build, MERGE_PASSAGES)
 
 
 @dataclass(frozen=True)
@@ -33,13 +48,9 @@ class FlatVectors:
     passages: Packed
 
     def search(
-        self, queries: Packed, live: np.ndarray, k: int
+        self, queries: Packed, live: np.ndarray, k: int, tuning: Mapping[str, int] = NO_TUNING
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each query the places (int64) and scores (float32) of the k best live passages, and
-        of all that tie with the k-th, in no order.
-
-        queries: values (Nq, D) float32; none is empty. live: (P,) bool; others are not scored.
-        """
+        """As `engine.Engine.search`, exact, with all that tie with the k-th."""
         places = np.flatnonzero(live)
         results = []
         for first, last in _chunks(queries, max(1, CHUNK_SCORES // max(1, len(places)))):
@@ -49,6 +60,13 @@ class FlatVectors:
                 top = best(row, k)
                 results.append((places[top], row[top]))
         return results
+
+    def read(self, first: int, last: int) -> Packed:
+        offsets = self.passages.offsets[first : last + 1]
+        return Packed(self.passages.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": "exact"}
 
 
 def _scores(

@@ -10,7 +10,7 @@ my.index/
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,15 @@ from ..packed import Packed
 from ..records import Passage
 from . import lexical
 from .durable import bytes_in, sync_folder
+from .engine import NO_TUNING
+from .export import export
 from .filtering import Filter, parse_where
 from .lock import FILE as LOCK_FILE
 from .lock import WriterLock
 from .manifest import FILE as MANIFEST_FILE
 from .manifest import (
     VERSION,
-    EncoderIdentity,
+    Leg,
     Manifest,
     new_manifest,
     read_manifest,
@@ -36,6 +38,7 @@ from .manifest import (
 )
 from .ranking import best
 from .segments import FOLDER as SEGMENTS_FOLDER
+from .segments import KINDS
 from .snapshot import Snapshot, in_batches, open_snapshot
 from .store import FILE as STORE_FILE
 from .store import create_store, get_meta, store_errors
@@ -60,18 +63,19 @@ class IndexFolder:
         cls,
         path: str | Path,
         *,
-        encoder: EncoderIdentity | None,
-        kind: str | None,
+        legs: Sequence[Leg],
         lexical: bool,
         settings: dict[str, Any] | None = None,
     ) -> IndexFolder:
         """Make an empty index in a folder that is not there or is empty.
 
-        encoder and kind ("flat" or "faiss"): of its vectors, or None for none; lexical: with BM25;
-        settings: JSON, given back by `settings`.
+        legs: its vectors, a late and a dense one at most; lexical: with BM25; settings: JSON,
+        given back by `settings`. Raises InputError when these do not fit together.
         """
         path = Path(path)
-        manifest = new_manifest(encoder, kind, lexical)
+        manifest = new_manifest(legs, lexical)
+        for leg in legs:
+            KINDS[leg.kind].check(leg)
         _prepare(path)
         lock = WriterLock(path)
         try:
@@ -87,7 +91,8 @@ class IndexFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> IndexFolder:
-        """Raises InputError when there is no index, or it is damaged, or of a newer format."""
+        """Raises InputError when there is no index, or it is damaged, or of another
+        format."""
         path = Path(path)
         return cls(path, read_manifest(path))
 
@@ -105,12 +110,9 @@ class IndexFolder:
         return Writer(self.path, self.manifest, committed=self.close)
 
     @property
-    def encoder(self) -> EncoderIdentity | None:
-        return self.manifest.encoder
-
-    @property
-    def kind(self) -> str | None:
-        return self.manifest.kind
+    def legs(self) -> dict[str, Leg]:
+        """Its vectors by the name of the leg, "late" or "dense"."""
+        return {leg.name: leg for leg in self.manifest.legs}
 
     @property
     def lexical(self) -> bool:
@@ -128,28 +130,36 @@ class IndexFolder:
         with store_errors(self.path):
             return snapshot.count()
 
-    def search_vectors(self, queries: Packed, k: int, where: str | None = None) -> list[Ranking]:
+    def search_vectors(
+        self,
+        queries: Packed,
+        k: int,
+        where: str | None = None,
+        leg: str | None = None,
+        tuning: Mapping[str, int] = NO_TUNING,
+    ) -> list[Ranking]:
         """For each query the k best (id, score), best first, equal scores by id; fewer than k only
         when there are fewer passages.
 
         queries: values (N, D) floating-point. Score: MaxSim; for dense vectors the inner product.
         where: a filter (module `filtering`); other passages are not scored.
+        leg: whose vectors; may be left out when there is one.
+        tuning: "nprobe" and "candidates", see `engine.Engine.search`.
         """
-        encoder = self.encoder
-        if encoder is None:
-            raise InputError(f"{self.path} holds no vectors: it can only be searched lexically")
+        searched = self._leg(leg)
         k = check_k(k)
-        queries = check_vectors(queries, encoder, [f"query {n + 1}" for n in range(len(queries))])
+        names = [f"query {n + 1}" for n in range(len(queries))]
+        queries = check_vectors(queries, searched.encoder, names)
         snapshot = self._current
         with store_errors(self.path):
             parsed = self._filter(snapshot, where)
             masks = snapshot.live if parsed is None else snapshot.allowed(parsed)
-            legs: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(len(queries))]
+            hits: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(len(queries))]
             for segment, mask in zip(snapshot.segments, masks, strict=True):
-                found = segment.engine.search(queries, mask, k)
-                for leg, (places, scores) in zip(legs, found, strict=True):
-                    leg.append((segment.keys[places], scores))
-            return [_merged(snapshot, leg, k) for leg in legs]
+                found = segment.engines[searched.name].search(queries, mask, k, tuning)
+                for parts, (places, scores) in zip(hits, found, strict=True):
+                    parts.append((segment.keys[places], scores))
+            return [_merged(snapshot, parts, k) for parts in hits]
 
     def search_lexical(
         self, texts: Sequence[str], k: int, where: str | None = None
@@ -194,26 +204,41 @@ class IndexFolder:
             return {row[0]: FileState(*row) for row in rows}
 
     def info(self) -> dict[str, Any]:
-        """JSON: what the index is and holds."""
+        """JSON: what the index is and holds. bytes_per_vector: of the leg's files."""
         snapshot = self._current
-        records = [segment.record for segment in snapshot.segments]
         return {
             "path": str(self.path),
             "format_version": VERSION,
             "created": self.manifest.created,
             "created_by": self.manifest.created_by,
-            "kind": self.kind,
             "lexical": self.lexical,
-            "encoder": asdict(self.encoder) if self.encoder else None,
+            "legs": {leg.name: self._leg_info(snapshot, leg) for leg in self.manifest.legs},
             "passages": len(self),
             "files": len(self.file_states()),
-            "segments": len(records),
-            "vectors": sum(record.vectors for record in records),
+            "segments": len(snapshot.segments),
             "tombstones": sum(int((~live).sum()) for live in snapshot.live),
             "commits": snapshot.generation,
             "bytes": bytes_in(self.path),
             "settings": self.settings,
         }
+
+    def _leg_info(self, snapshot: Snapshot, leg: Leg) -> dict[str, Any]:
+        vectors = sum(segment.record.vectors[leg.name] for segment in snapshot.segments)
+        size = sum(
+            bytes_in(self.path / segment.record.folder / leg.name) for segment in snapshot.segments
+        )
+        return {
+            **asdict(leg),
+            "vectors": vectors,
+            "bytes_per_vector": round(size / vectors, 1) if vectors else None,
+            "engines": [segment.engines[leg.name].facts() for segment in snapshot.segments],
+        }
+
+    def export(self, folder: str | Path, replace: bool = False) -> list[Path]:
+        """Passages and vectors as parquet files; see `export.export`."""
+        snapshot = self._current
+        with store_errors(self.path):
+            return export(snapshot, self.manifest.legs, Path(folder), replace)
 
     def verify(self) -> list[str]:
         """Problems found by reading every byte and following every reference; empty when whole.
@@ -226,6 +251,16 @@ class IndexFolder:
             if self._current.generation == checked:
                 break
         return problems
+
+    def _leg(self, name: str | None) -> Leg:
+        legs = self.legs
+        if not legs:
+            raise InputError(f"{self.path} holds no vectors: it can only be searched lexically")
+        if name is None and len(legs) > 1:
+            raise InputError(f"{self.path} holds {' and '.join(legs)} vectors: say which to search")
+        if name is not None and name not in legs:
+            raise InputError(f"{self.path} holds no {name} vectors, but {', '.join(legs)}")
+        return legs[name] if name is not None else next(iter(legs.values()))
 
     @property
     def _current(self) -> Snapshot:
@@ -244,13 +279,13 @@ class IndexFolder:
 
 
 def _merged(
-    snapshot: Snapshot, leg: list[tuple[np.ndarray, np.ndarray]], k: int
+    snapshot: Snapshot, parts: list[tuple[np.ndarray, np.ndarray]], k: int
 ) -> list[tuple[str, float]]:
     """One ranking out of the (keys, scores) of each segment."""
-    if not leg:
+    if not parts:
         return []
-    keys = np.concatenate([keys for keys, _ in leg])
-    scores = np.concatenate([scores for _, scores in leg])
+    keys = np.concatenate([keys for keys, _ in parts])
+    scores = np.concatenate([scores for _, scores in parts])
     top = best(scores, k)
     ranking = zip(snapshot.ids(keys[top]), scores[top].tolist(), strict=True)
     return sorted(ranking, key=lambda hit: (-hit[1], hit[0]))[:k]

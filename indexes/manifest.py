@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ from .durable import write_atomically
 
 FILE = "manifest.json"
 FORMAT = "mbert-retrieval index"
-VERSION = 1
-KINDS = ("flat", "faiss")  # `segments.KINDS` are their modules
+VERSION = 2
+KINDS = ("plaid", "flat", "faiss")  # `segments.KINDS` are their modules
+LEGS = ("late", "dense")
+DEFAULT_KINDS = {"late": "plaid", "dense": "faiss"}
 
 
 @dataclass(frozen=True)
@@ -39,46 +43,71 @@ class EncoderIdentity:
 
 
 @dataclass(frozen=True)
+class Leg:
+    """One kind of vectors in an index, and what searches them.
+
+    kind: the engine, one of `KINDS`; settings: the engine's own, JSON, such as {"nbits": 4}.
+    """
+
+    encoder: EncoderIdentity
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The encoder's kind, "late" or "dense"."""
+        return self.encoder.kind
+
+
+@dataclass(frozen=True)
 class Manifest:
     """index_id: random, also inside `store.sqlite`, so that files of two indexes are not mixed.
-    kind: the vector engine, one of `KINDS`, or None for an index without vectors."""
+    legs: at most one of each name; none in an index without vectors."""
 
     index_id: str
     created: str
     created_by: str
-    encoder: EncoderIdentity | None
-    kind: str | None
+    legs: tuple[Leg, ...]
     lexical: bool
 
 
-def new_manifest(encoder: EncoderIdentity | None, kind: str | None, lexical: bool) -> Manifest:
+def new_manifest(legs: Sequence[Leg], lexical: bool) -> Manifest:
     """Raises InputError when the parts do not fit together."""
-    if kind is None:
-        if not lexical:
-            raise InputError("an index needs vectors or a lexical part: neither was asked for")
-        encoder = None
-    elif kind not in KINDS:
-        raise InputError(f"unknown index kind {kind!r}: use one of {', '.join(KINDS)}")
-    elif encoder is None:
-        raise InputError(f"an index of kind {kind!r} needs an encoder")
-    elif encoder.kind not in ("dense", "late") or encoder.dimension < 1:
-        raise InputError(
-            f"encoder {encoder.name!r} must be 'dense' or 'late' and have a positive dimension, "
-            f"it is {encoder.kind!r} with dimension {encoder.dimension}"
-        )
-    elif kind == "faiss" and encoder.kind != "dense":
-        raise InputError(
-            f"an index of kind 'faiss' holds one vector a passage, and encoder {encoder.name!r} is "
-            "late-interaction: use kind 'flat', or a dense encoder"
-        )
+    if not legs and not lexical:
+        raise InputError("an index needs vectors or a lexical part: neither was asked for")
+    for leg in legs:
+        _check_leg(leg)
+    for name, count in Counter(leg.name for leg in legs).items():
+        if count > 1:
+            raise InputError(f"an index takes one {name} encoder, not {count}")
     return Manifest(
         index_id=uuid.uuid4().hex,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         created_by=f"mbert-retrieval {__version__}",
-        encoder=encoder,
-        kind=kind,
+        legs=tuple(legs),
         lexical=lexical,
     )
+
+
+def _check_leg(leg: Leg) -> None:
+    encoder = leg.encoder
+    if leg.kind not in KINDS:
+        raise InputError(f"unknown index kind {leg.kind!r}: use one of {', '.join(KINDS)}")
+    if encoder.kind not in LEGS or encoder.dimension < 1:
+        raise InputError(
+            f"encoder {encoder.name!r} must be 'dense' or 'late' and have a positive dimension, "
+            f"it is {encoder.kind!r} with dimension {encoder.dimension}"
+        )
+    if leg.kind == "faiss" and leg.name != "dense":
+        raise InputError(
+            f"an index of kind 'faiss' holds one vector a passage, and encoder {encoder.name!r} is "
+            "late-interaction: use kind 'plaid' or 'flat', or a dense encoder"
+        )
+    if leg.kind == "plaid" and leg.name != "late":
+        raise InputError(
+            f"an index of kind 'plaid' holds many vectors a passage, and encoder {encoder.name!r} "
+            "is dense: use kind 'faiss' or 'flat', or a late-interaction encoder"
+        )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -88,7 +117,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises InputError when `folder` is not an index, is damaged, or is too new to be read."""
+    """Raises InputError when `folder` is not an index, is damaged, or is of another format."""
     file = folder / FILE
     try:
         content = file.read_bytes()
@@ -106,11 +135,19 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder} has format version {document['version']} and this program reads up to "
                 f"{VERSION}: upgrade mbert-retrieval (it was made by {document['created_by']})"
             )
+        if document["version"] < VERSION:
+            raise InputError(
+                f"{folder} has format version {document['version']} and this program reads "
+                f"{VERSION}: build the index again (it was made by {document['created_by']})"
+            )
         if document.pop("checksum") != _checksum(document):
             raise ValueError
         del document["format"], document["version"]
-        encoder = document.pop("encoder")
-        return Manifest(encoder=EncoderIdentity(**encoder) if encoder else None, **document)
+        legs = [
+            Leg(EncoderIdentity(**leg["encoder"]), leg["kind"], leg["settings"])
+            for leg in document.pop("legs")
+        ]
+        return Manifest(legs=tuple(legs), **document)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,41 +1,46 @@
 """A segment: the vectors of one commit, immutable, in a folder `segments/NNNNNN/`.
 
 keys.npy      (P,) int64   key of each passage in the store, rising
-vectors.npy   (N, D) float32   kind "flat"; kept as they came, so that a search is exact
-offsets.npy   (P + 1,) int64   kind "flat"; where each passage's vectors begin
-index.faiss   kind "faiss"
+lengths.npy   (L, P) int32   how many vectors each passage has in each leg, in the manifest's order
+late/, dense/   a folder of each leg: what its kind of index keeps there
 """
 
 from __future__ import annotations
 
 import shutil
 from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..packed import Packed, offsets_from_lengths
-from . import dense, flat
+from ..packed import Packed
+from . import dense, flat, plaid
 from .arrays import load_array
 from .durable import sha256_of_file, sync_file, sync_folder
-from .manifest import Manifest
+from .engine import Engine, Kind, VectorsWriter
+from .manifest import Leg
 
 FOLDER = "segments"
-KINDS = {"flat": flat, "faiss": dense}
+KINDS: dict[str, Kind] = {"plaid": plaid, "flat": flat, "faiss": dense}
 
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """What the store says of a segment. files: name -> {"bytes": size, "sha256": hex}."""
+    """What the store says of a segment.
+
+    vectors: leg -> how many. files: name -> {"bytes": size, "sha256": hex}, names as
+    "late/vectors.npy".
+    """
 
     number: int
     first_key: int
     last_key: int
     passages: int
-    vectors: int
+    vectors: dict[str, int]
     files: dict[str, dict[str, Any]]
 
     @property
@@ -44,31 +49,21 @@ class SegmentRecord:
         return f"{FOLDER}/{self.number:06d}"
 
 
-class Engine(Protocol):
-    """What searches a segment; see `flat.FlatVectors.search`."""
-
-    def search(
-        self, queries: Packed, live: np.ndarray, k: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]: ...
-
-
 @dataclass(frozen=True)
 class Segment:
     """An open segment; its files are mapped, so removing them does not disturb it.
 
-    keys: (P,) int64.
+    keys: (P,) int64; engines: leg -> what searches it.
     """
 
     record: SegmentRecord
     keys: np.ndarray
-    engine: Engine
+    engines: dict[str, Engine]
 
 
-def open_segment(index: Path, record: SegmentRecord, manifest: Manifest) -> Segment:
+def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Segment:
     """Raises FileNotFoundError when the folder is gone, InputError naming a file that is not what
     the store says. Sizes and shapes are checked here, every byte by `verify`."""
-    assert manifest.encoder is not None
-    assert manifest.kind is not None
     folder = index / record.folder
     for name, expected in record.files.items():
         size = (folder / name).stat().st_size
@@ -78,60 +73,76 @@ def open_segment(index: Path, record: SegmentRecord, manifest: Manifest) -> Segm
                 f"{expected['bytes']}"
             )
     keys = load_array(folder / "keys.npy", np.int64, (record.passages,))
-    load = KINDS[manifest.kind].load
-    engine = load(folder, record.passages, record.vectors, manifest.encoder.dimension)
-    return Segment(record, keys, engine)
+    engines = {
+        leg.name: KINDS[leg.kind].load(
+            folder / leg.name, record.passages, record.vectors[leg.name], leg.encoder.dimension
+        )
+        for leg in legs
+    }
+    return Segment(record, keys, engines)
 
 
 class SegmentWriter:
     """Writes a segment; vectors go to the disk as they come. Nothing counts until the store names
     the record that `finish` returns."""
 
-    def __init__(self, index: Path, number: int, manifest: Manifest) -> None:
-        assert manifest.encoder is not None
-        assert manifest.kind is not None
+    def __init__(self, index: Path, number: int, legs: Sequence[Leg]) -> None:
         self.number = number
-        self._build = KINDS[manifest.kind].build
-        self._dimension = manifest.encoder.dimension
-        self._folder = index / FOLDER / f"{number:06d}"
+        self._index, self._legs = index, legs
+        self._folder = _folder(index, number)
         self._folder.mkdir()
-        self._keys, self._lengths = array("q"), array("q")
-        self._file = open(self._folder / "vectors.npy", "wb")  # noqa: SIM115
-        self._write_header(0)
+        self._keys = array("q")
+        self._writers: dict[str, VectorsWriter] = {}
+        for leg in legs:
+            (self._folder / leg.name).mkdir()
+            writer = VectorsWriter(self._folder / leg.name, leg.encoder.dimension)
+            self._writers[leg.name] = writer
 
-    def _write_header(self, rows: int) -> None:
-        # numpy pads the header so that the first dimension can grow in place
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._dimension)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def append(self, keys: range, vectors: Packed) -> None:
-        """keys: one a passage, above all before. vectors: values (N, D) float32."""
+    def append(self, keys: range, vectors: Mapping[str, Packed]) -> None:
+        """keys: one a passage, above all before. vectors: of each leg, values (N, D) float32."""
         self._keys.extend(keys)
-        self._lengths.extend(vectors.lengths.tolist())
-        self._file.write(np.ascontiguousarray(vectors.values, dtype="<f4").data)
+        for name, writer in self._writers.items():
+            writer.append(vectors[name])
 
-    def finish(self) -> SegmentRecord:
-        """Complete the files and force them to the disk."""
-        lengths = np.array(self._lengths, dtype=np.int64)
+    def finish(self, live: Sequence[SegmentRecord]) -> SegmentRecord:
+        """Complete the files and force them to the disk. live: the index's other segments, oldest
+        first."""
         keys = np.array(self._keys, dtype=np.int64)
-        total = int(lengths.sum())
-        self._file.seek(0)
-        self._write_header(total)
-        self._file.close()
-        for name, array_ in (("keys", keys), ("offsets", offsets_from_lengths(lengths))):
-            np.save(self._folder / f"{name}.npy", array_, allow_pickle=False)
-        self._build(self._folder, len(keys), total, self._dimension)
-        files = {}
-        for file in sorted(self._folder.iterdir()):
-            sync_file(file)
-            files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
-        sync_folder(self._folder)
-        sync_folder(self._folder.parent)
-        return SegmentRecord(self.number, int(keys[0]), int(keys[-1]), len(keys), total, files)
+        lengths = [self._writers[leg.name].finish() for leg in self._legs]
+        for leg in self._legs:
+            relatives = [self._index / record.folder / leg.name for record in reversed(live)]
+            KINDS[leg.kind].build(self._folder / leg.name, leg, relatives)
+        return _sealed(self._folder, self.number, self._legs, keys, np.stack(lengths))
 
     def discard(self) -> None:
-        self._file.close()
+        for writer in self._writers.values():
+            writer.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def merge_segments(
+    index: Path, number: int, legs: Sequence[Leg], parts: Sequence[tuple[Segment, np.ndarray]]
+) -> SegmentRecord:
+    """Write one segment of what is left of several, and force it to the disk.
+
+    parts: segments, rising by key, and of each (P,) bool, which passages to keep; at least one.
+    """
+    folder = _folder(index, number)
+    folder.mkdir()
+    try:
+        for leg in legs:
+            (folder / leg.name).mkdir()
+            sources = [
+                (index / segment.record.folder / leg.name, segment.engines[leg.name], kept)
+                for segment, kept in parts
+            ]
+            KINDS[leg.kind].merge(folder / leg.name, leg, sources)
+        keys = np.concatenate([segment.keys[kept] for segment, kept in parts])
+        lengths = [_lengths(index, segment.record, legs)[:, kept] for segment, kept in parts]
+        return _sealed(folder, number, legs, keys, np.concatenate(lengths, axis=1))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def remove_unnamed(index: Path, named: set[int]) -> None:
@@ -139,3 +150,33 @@ def remove_unnamed(index: Path, named: set[int]) -> None:
     for folder in (index / FOLDER).iterdir():
         if not (folder.name.isdigit() and int(folder.name) in named):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(index: Path, number: int) -> Path:
+    return index / FOLDER / f"{number:06d}"
+
+
+def _lengths(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> np.ndarray:
+    file = index / record.folder / "lengths.npy"
+    return load_array(file, np.int32, (len(legs), record.passages))
+
+
+def _sealed(
+    folder: Path, number: int, legs: Sequence[Leg], keys: np.ndarray, lengths: np.ndarray
+) -> SegmentRecord:
+    """Force the legs' files and these arrays to the disk. keys: (P,); lengths: (L, P)."""
+    np.save(folder / "keys.npy", keys, allow_pickle=False)
+    np.save(folder / "lengths.npy", lengths.astype(np.int32), allow_pickle=False)
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        sync_file(path)
+        name = path.relative_to(folder).as_posix()
+        files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+    sync_folder(folder)
+    sync_folder(folder.parent)
+    totals = lengths.sum(axis=1, dtype=np.int64).tolist()
+    vectors = {leg.name: total for leg, total in zip(legs, totals, strict=True)}
+    return SegmentRecord(number, int(keys[0]), int(keys[-1]), len(keys), vectors, files)

@@ -23,7 +23,8 @@ class Snapshot:
     """Sees the same passages for as long as it lives.
 
     connection: in a read transaction; usable from several threads, one statement at a time.
-    segments: open; live: for each a (P,) bool, False where the passage is a tombstone.
+    segments: open, rising by key; live: for each a (P,) bool, False where the passage is a
+        tombstone.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -34,18 +35,8 @@ class Snapshot:
             check_index_id(self.connection, folder, manifest.index_id)
             self.generation: int = get_meta(self.connection, "generation")
             records = segment_records(self.connection)
-            self.segments = [open_segment(folder, record, manifest) for record in records]
-            self.live = [self._live(segment) for segment in self.segments]
-
-    def _live(self, segment: Segment) -> np.ndarray:
-        record = segment.record
-        dead = self.connection.execute(
-            "SELECT key FROM tombstones WHERE key BETWEEN ? AND ?",
-            (record.first_key, record.last_key),
-        )
-        live = np.ones(record.passages, dtype=bool)
-        live[_places(segment.keys, [key for (key,) in dead])] = False
-        return live
+            self.segments = [open_segment(folder, record, manifest.legs) for record in records]
+            self.live = [live_mask(self.connection, segment) for segment in self.segments]
 
     def allowed(self, where: Filter) -> list[np.ndarray]:
         """For each segment a (P,) bool: the live passages that satisfy `where`."""
@@ -93,13 +84,23 @@ def open_snapshot(folder: Path, manifest: Manifest) -> Snapshot:
 
 
 def segment_records(connection: sqlite3.Connection) -> list[SegmentRecord]:
-    """The live segments, oldest first."""
+    """The live segments, rising by key, so the oldest passages first."""
     found = []
-    for row in connection.execute("SELECT * FROM segments ORDER BY number"):
-        number, first_key, last_key, passages, vectors, files = checked(row, "segments")
-        record = SegmentRecord(number, first_key, last_key, passages, vectors, json.loads(files))
-        found.append(record)
+    for row in connection.execute("SELECT * FROM segments ORDER BY first_key"):
+        *numbers, vectors, files = checked(row, "segments")
+        found.append(SegmentRecord(*numbers, json.loads(vectors), json.loads(files)))
     return found
+
+
+def live_mask(connection: sqlite3.Connection, segment: Segment) -> np.ndarray:
+    """(P,) bool: False where the segment's passage is a tombstone."""
+    record = segment.record
+    select = "SELECT key FROM tombstones WHERE key BETWEEN ? AND ?"
+    dead = connection.execute(select, (record.first_key, record.last_key)).fetchall()
+    live = np.ones(record.passages, dtype=bool)
+    if dead:
+        live[np.searchsorted(segment.keys, np.array(dead, dtype=np.int64).reshape(-1))] = False
+    return live
 
 
 def in_batches(
@@ -110,7 +111,3 @@ def in_batches(
         batch = values[first : first + 500]
         marks = ", ".join("?" * len(batch))
         yield from connection.execute(f"{select} FROM passages WHERE {column} IN ({marks})", batch)
-
-
-def _places(sorted_keys: np.ndarray, keys: list[int]) -> np.ndarray:
-    return np.searchsorted(sorted_keys, np.array(keys, dtype=np.int64))

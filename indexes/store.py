@@ -11,8 +11,8 @@ passages of different commits.
 The store is in write-ahead-log mode: a reader keeps one read transaction open and sees the commit
 that was newest when it began, whatever a writer does meanwhile, and neither waits for the other.
 
-A passage's `key` is given once and never again. Segments hold disjoint ranges of keys, rising with
-the segment's number; a key of a segment is a live passage or a tombstone.
+A passage's `key` is given once and never again. Segments hold disjoint ranges of keys, and in each
+the vectors of every leg for each of its keys; a key of a segment is a live passage or a tombstone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 from ..errors import InputError
 
 FILE = "store.sqlite"
+WORTHWHILE = 0.1  # of the pages unused, for the store to be written anew
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum TEXT NOT NULL);
@@ -49,7 +50,7 @@ CREATE TABLE segments (
     first_key INTEGER NOT NULL,
     last_key INTEGER NOT NULL,
     passages INTEGER NOT NULL,
-    vectors INTEGER NOT NULL,
+    vectors TEXT NOT NULL,
     files TEXT NOT NULL,
     checksum TEXT NOT NULL
 );
@@ -167,6 +168,14 @@ def get_meta(connection: sqlite3.Connection, name: str) -> Any:
 def set_meta(connection: sqlite3.Connection, name: str, value: Any) -> None:
     row = (name, json.dumps(value))
     connection.execute("REPLACE INTO meta VALUES (?, ?, ?)", (*row, row_checksum(*row)))
+
+
+def vacuum(connection: sqlite3.Connection) -> None:
+    """Give unused pages back to the file system where they are a good part of the store."""
+    (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if unused > WORTHWHILE * pages:
+        connection.execute("VACUUM")
 
 
 def row_checksum(*columns: Any) -> str:

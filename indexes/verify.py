@@ -76,7 +76,7 @@ def _key_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
     live = _keys(snapshot.connection, "passages")
     if live.size and live[-1] >= get_meta(snapshot.connection, "next_key"):
         yield "table meta: the next key is taken already"
-    if manifest.encoder is None:
+    if not manifest.legs:
         return
     dead = _keys(snapshot.connection, "tombstones")
     held = [segment.keys for segment in snapshot.segments]

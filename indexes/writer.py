@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -14,12 +14,19 @@ from ..errors import InputError
 from ..packed import Packed
 from ..records import Passage
 from . import lexical
+from .compaction import groups
 from .lock import WriterLock
 from .manifest import Manifest
 from .segments import FOLDER as SEGMENTS_FOLDER
-from .segments import SegmentRecord, SegmentWriter, remove_unnamed
-from .snapshot import in_batches, segment_records
-from .store import connect_writer, get_meta, row_checksum, set_meta, store_errors
+from .segments import (
+    SegmentRecord,
+    SegmentWriter,
+    merge_segments,
+    open_segment,
+    remove_unnamed,
+)
+from .snapshot import in_batches, live_mask, segment_records
+from .store import connect_writer, get_meta, row_checksum, set_meta, store_errors, vacuum
 from .validation import check_text, check_vectors, passage_row
 
 
@@ -63,11 +70,11 @@ class Writer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def add(self, passages: Iterable[Passage], vectors: Packed | None) -> None:
-        """Add passages; one whose id is there already is replaced.
+    def add(self, passages: Iterable[Passage], vectors: Mapping[str, Packed]) -> None:
+        """Add passages; one whose id is there already is replaced, in every leg.
 
-        vectors: for each passage its vectors, values (N, D) floating-point, stored as float32;
-            None when the index has none.
+        vectors: leg -> for each passage its vectors, values (N, D) floating-point, stored as
+            float32; of each leg that the index has.
         """
         passages = list(passages)
         rows = [passage_row(passage) for passage in passages]
@@ -75,14 +82,7 @@ class Writer:
         if len(set(ids)) < len(ids):
             twice = next(id for id in ids if ids.count(id) > 1)
             raise InputError(f"two passages have the id {twice!r}")
-        encoder = self._manifest.encoder
-        if encoder is None:
-            if vectors is not None:
-                raise InputError("this index holds no vectors, and the passages came with some")
-        elif vectors is None:
-            raise InputError(f"this index needs vectors of encoder {encoder.name!r}")
-        else:
-            vectors = check_vectors(vectors, encoder, [f"passage {id!r}" for id in ids])
+        vectors = self._checked(vectors, ids)
         if not rows:
             return
         with self._changing() as connection:
@@ -99,10 +99,10 @@ class Writer:
             if self._manifest.lexical:
                 contents = [passage.content for passage in passages]
                 lexical.add(connection, list(zip(keys, contents, strict=True)))
-            if vectors is not None:
+            if vectors:
                 if self._segment is None:
                     number = get_meta(connection, "next_segment")
-                    self._segment = SegmentWriter(self._folder, number, self._manifest)
+                    self._segment = SegmentWriter(self._folder, number, self._manifest.legs)
                 self._segment.append(keys, vectors)
 
     def delete(self, ids: Iterable[str]) -> None:
@@ -141,7 +141,7 @@ class Writer:
             return
         with self._changing() as connection:
             if self._segment is not None:
-                self._register(self._segment.finish())
+                self._register(self._segment.finish(segment_records(connection)))
             dropped = self._drop_dead_segments()
             set_meta(connection, "generation", get_meta(connection, "generation") + 1)
             connection.execute("COMMIT")
@@ -149,6 +149,30 @@ class Writer:
         if dropped:
             remove_unnamed(self._folder, {r.number for r in segment_records(self._connection)})
         self._committed()
+
+    def compact(self, everything: bool = False) -> int:
+        """Write segments anew as fewer, without what is dead in them; how many were replaced.
+
+        Commits what was changed before, and then this as a commit of its own. Which segments: see
+        `compaction.groups`. everything: all of them become one; the lexical index is merged and
+        the store gives unused space back as well.
+        """
+        self.commit()
+        with self._changing() as connection:
+            replaced = self._merge_groups(everything)
+            if everything and self._manifest.lexical:
+                lexical.optimize(connection)
+            if not replaced and not everything:
+                connection.execute("ROLLBACK")
+                return 0
+            set_meta(connection, "generation", get_meta(connection, "generation") + 1)
+            connection.execute("COMMIT")
+        remove_unnamed(self._folder, {r.number for r in segment_records(self._connection)})
+        self._committed()
+        if everything:
+            with store_errors(self._folder):
+                vacuum(self._connection)
+        return replaced
 
     def close(self) -> None:
         """Drop what was not committed and let the lock go."""
@@ -200,12 +224,43 @@ class Writer:
             lexical.remove(connection, ((key, Passage(*rest).content) for key, *rest in rows))
         one = [(key,) for key in keys]
         connection.executemany("DELETE FROM passages WHERE key = ?", one)
-        if self._manifest.encoder is not None:
+        if self._manifest.legs:
             connection.executemany("INSERT INTO tombstones VALUES (?)", one)
 
+    def _checked(self, vectors: Mapping[str, Packed], ids: list[str]) -> dict[str, Packed]:
+        """`vectors` as the legs take them. Raises InputError when they are not."""
+        legs = {leg.name: leg.encoder for leg in self._manifest.legs}
+        if extra := sorted(vectors.keys() - legs.keys()):
+            raise InputError(
+                f"this index holds no {extra[0]} vectors, and the passages came with some"
+            )
+        if missing := [name for name in legs if name not in vectors]:
+            encoder = legs[missing[0]]
+            raise InputError(f"this index needs {missing[0]} vectors of encoder {encoder.name!r}")
+        names = [f"passage {id!r}" for id in ids]
+        return {name: check_vectors(vectors[name], legs[name], names) for name in legs}
+
+    def _merge_groups(self, everything: bool) -> int:
+        """Replace segments, as `compact` says, in the open transaction; how many."""
+        connection, legs = self._connection, self._manifest.legs
+        records = segment_records(connection)
+        live = [record.passages - self._dead(record) for record in records]
+        plan = groups([record.passages for record in records], live, everything)
+        for group in plan:
+            parts = []
+            for record in records[group.start : group.stop]:
+                segment = open_segment(self._folder, record, legs)
+                parts.append((segment, live_mask(connection, segment)))
+            number = get_meta(connection, "next_segment")
+            merged = merge_segments(self._folder, number, legs, parts)
+            for segment, _ in parts:
+                self._unregister(segment.record)
+            self._register(merged)
+        return sum(map(len, plan))
+
     def _register(self, record: SegmentRecord) -> None:
-        *columns, files = astuple(record)
-        row = (*columns, json.dumps(files))
+        *columns, vectors, files = astuple(record)
+        row = (*columns, json.dumps(vectors), json.dumps(files))
         row = (*row, row_checksum(*row))
         self._connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         set_meta(self._connection, "next_segment", record.number + 1)
@@ -214,12 +269,19 @@ class Writer:
         """Unregister segments with no live passage; whether there were any."""
         dropped = False
         for record in segment_records(self._connection):
-            span = (record.first_key, record.last_key)
-            within = "FROM tombstones WHERE key BETWEEN ? AND ?"
-            dead = self._connection.execute(f"SELECT count(*) {within}", span).fetchone()[0]
-            if dead == record.passages:
-                self._connection.execute(f"DELETE {within}", span)
-                number = (record.number,)
-                self._connection.execute("DELETE FROM segments WHERE number = ?", number)
+            if self._dead(record) == record.passages:
+                self._unregister(record)
                 dropped = True
         return dropped
+
+    def _dead(self, record: SegmentRecord) -> int:
+        """How many of a segment's passages are tombstones."""
+        select = "SELECT count(*) FROM tombstones WHERE key BETWEEN ? AND ?"
+        span = (record.first_key, record.last_key)
+        return self._connection.execute(select, span).fetchone()[0]
+
+    def _unregister(self, record: SegmentRecord) -> None:
+        """Forget a segment and its tombstones."""
+        span = (record.first_key, record.last_key)
+        self._connection.execute("DELETE FROM tombstones WHERE key BETWEEN ? AND ?", span)
+        self._connection.execute("DELETE FROM segments WHERE number = ?", (record.number,))

@@ -1,11 +1,11 @@
-"""`Index`: an index folder together with its encoder. Texts in, hits out."""
+"""`Index`: an index folder together with its encoders. Texts in, hits out."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import InputError
+from .indexes.engine import NO_TUNING
 from .indexes.folder import IndexFolder
 from .indexes.fusion import fuse
+from .indexes.manifest import DEFAULT_KINDS, EncoderIdentity, Leg
 from .indexes.manifest import FILE as MANIFEST_FILE
-from .indexes.manifest import EncoderIdentity
+from .packed import Packed
 from .records import Hit, Passage
 
 if TYPE_CHECKING:
-    from .packed import Packed
+    from .encoders import QueryEncoder
 
-MODES = ("hybrid", "vector", "lexical")
+MODES = ("hybrid", "vector", "late", "dense", "lexical")
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 COMMIT_SECONDS = 20.0  # what an interruption may lose
 BATCH = 1024  # passages compared with what is stored at once
+# an engine's settings -> the kind that takes them
+SETTINGS = {"nbits": "plaid", "centroids": "plaid", "factory": "faiss"}
 
 Ranking = list[tuple[str, float]]
 Progress = Callable[[int], None]
@@ -56,35 +60,41 @@ class Changes:
     deleted: int = 0
 
 
+AnyEncoders = AnyEncoder | Sequence[AnyEncoder] | None
+Kinds = str | Mapping[str, str] | None
+
+
 class Index:
     """Made by `build`, `create` or `open`.
 
     folder: the arrays and passages on disk, as they were when it was opened or last changed here.
     """
 
-    def __init__(self, folder: IndexFolder, encoder: AnyEncoder | None = None) -> None:
+    def __init__(self, folder: IndexFolder, encoders: Sequence[AnyEncoder] = ()) -> None:
         self.folder = folder
-        self._encoder = encoder
+        self._encoders = {encoder.kind: encoder for encoder in encoders}
+        self._query_encoders: dict[str, AnyEncoder | QueryEncoder] = {}
 
     @classmethod
     def build(
         cls,
         path: str | Path,
         passages: Iterable[Passage],
-        encoder: AnyEncoder | None,
+        encoder: AnyEncoders,
         *,
-        kind: str | None = "flat",
+        kind: Kinds = None,
         lexical: bool = True,
+        engine: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Make the index at `path` hold exactly `passages`; see `create` and `sync`.
 
-        An index that is there already, made by the same encoder, is brought up to date: only what
+        An index that is there already, made by the same encoders, is brought up to date: only what
         is new or changed is encoded, so an interrupted build goes on where it stopped.
         """
         passages = iter(passages)
         head = list(islice(passages, 1))  # a source that is broken at once leaves no folder behind
-        index = cls.create(path, encoder, kind=kind, lexical=lexical)
+        index = cls.create(path, encoder, kind=kind, lexical=lexical, engine=engine)
         index.sync(_chained(head, passages), progress)
         return index
 
@@ -92,65 +102,69 @@ class Index:
     def create(
         cls,
         path: str | Path,
-        encoder: AnyEncoder | None,
+        encoder: AnyEncoders,
         *,
-        kind: str | None = "flat",
+        kind: Kinds = None,
         lexical: bool = True,
+        engine: Mapping[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> Index:
         """The index at `path` if it is made like this, else a new one there, empty.
 
-        encoder: None for an index without vectors, whatever `kind` says.
+        encoder: one, or a late-interaction and a dense one; None for an index without vectors.
+        kind: "plaid", "faiss" or "flat", of all vectors, or of each encoder's kind ({"late":
+            "plaid"}); by default plaid for late interaction and faiss for dense vectors.
+        engine: "nbits" and "centroids" of plaid, "factory" of faiss; by default chosen by size.
         settings: JSON that a new index keeps.
-        Raises InputError when there is an index of another encoder or kind.
+        Raises InputError when there is an index of other encoders, kinds or engine settings.
         """
-        if encoder is None:
-            kind = None
+        encoders = _encoders(encoder)
+        legs = _legs(encoders, kind, engine or {})
         if not is_there(path):
-            identity = _identity(encoder) if encoder is not None else None
-            folder = IndexFolder.create(
-                path, encoder=identity, kind=kind, lexical=lexical, settings=settings or {}
-            )
-            return cls(folder, encoder)
-        index = cls.open(path, encoder)
-        index.check_made_as(encoder.name if encoder else None, kind, lexical)
+            folder = IndexFolder.create(path, legs=legs, lexical=lexical, settings=settings or {})
+            return cls(folder, encoders)
+        index = cls.open(path, encoders)
+        index.check_made_as(legs, lexical, engine is not None)
         return index
 
     @classmethod
-    def open(cls, path: str | Path, encoder: AnyEncoder | None = None) -> Index:
-        """An index that is there. Without `encoder`, its own is loaded when first needed.
+    def open(cls, path: str | Path, encoder: AnyEncoders = None) -> Index:
+        """An index that is there. Without `encoder`, its own are loaded when first needed.
 
-        Raises InputError when there is no index at `path`, or when another encoder made it.
+        Raises InputError when there is no index at `path`, or when other encoders made it.
         """
-        index = cls(IndexFolder.open(path), encoder)
-        if encoder is not None and index.folder.encoder is not None:
-            index._check_fingerprint(encoder)
+        encoders = _encoders(encoder)
+        index = cls(IndexFolder.open(path), encoders)
+        for each in encoders:
+            index._check_fingerprint(each)
         return index
 
     @property
     def encoder(self) -> AnyEncoder:
-        """Raises InputError when the index has no vectors, or its encoder has changed or gone."""
-        if self._encoder is None:
-            recorded = self.folder.encoder
-            if recorded is None:
-                raise InputError(f"the index {self.folder.path} has no vectors, so no encoder")
-            from .encoders import load_encoder
+        """The one encoder, or the late-interaction one of two. Raises InputError when the index
+        has no vectors, or its encoder has changed or gone."""
+        legs = self.folder.legs
+        if not legs:
+            raise InputError(f"the index {self.folder.path} has no vectors, so no encoder")
+        return self._document_encoder("late" if "late" in legs else "dense")
 
-            encoder = load_encoder(recorded.name, recorded.kind)
-            self._check_fingerprint(encoder)
-            self._encoder = encoder
-        return self._encoder
-
-    def check_made_as(self, encoder: str | None, kind: str | None, lexical: bool) -> None:
-        """Raises InputError unless the index has vectors where `encoder` is given, and is of
-        `kind` and with or without a lexical part as said."""
+    def check_made_as(self, legs: Sequence[Leg], lexical: bool, engine: bool = True) -> None:
+        """Raises InputError unless the index has vectors of these encoders' kinds, kept as said,
+        and is with or without a lexical part as said. engine: compare engine settings as well."""
         folder = self.folder
         different = ""
-        if (folder.encoder is None) != (encoder is None):
-            made_by = f"encoder {folder.encoder.name}" if folder.encoder else "no encoder"
-            different = f"with {made_by}, not with {f'encoder {encoder}' if encoder else 'none'}"
-        elif folder.kind != kind:
-            different = f"as kind {folder.kind or 'none'}, not {kind or 'none'}"
+        have, want = folder.legs, {leg.name: leg for leg in legs}
+        if have.keys() != want.keys():
+            made_by = [f"{leg.encoder.name} ({leg.name})" for leg in have.values()]
+            asked = [f"{leg.encoder.name} ({leg.name})" for leg in legs]
+            different = f"with {_listed(made_by)}, not with {_listed(asked)}"
+        elif other := [leg for name, leg in want.items() if have[name].kind != leg.kind]:
+            different = f"as kind {have[other[0].name].kind}, not {other[0].kind}"
+        elif engine and (
+            other := [leg for name, leg in want.items() if have[name].settings != leg.settings]
+        ):
+            made, asked_for = have[other[0].name].settings, other[0].settings
+            different = f"with {_shown(made)}, not with {_shown(asked_for)}"
         elif folder.lexical != lexical:
             different = f"{'with' if folder.lexical else 'without'} a lexical part"
         if different:
@@ -181,7 +195,14 @@ class Index:
         with self.folder.writer() as writer:
             writer.delete(ids)
             writer.commit()
+            writer.compact()
         return len(ids)
+
+    def compact(self) -> int:
+        """Write all segments anew as one, without what was deleted, and the lexical part likewise;
+        how many segments were replaced. Readers and searches go on meanwhile."""
+        with self.folder.writer() as writer:
+            return writer.compact(everything=True)
 
     def remember(self, settings: dict[str, Any]) -> None:
         """Replace the JSON kept with the index (`folder.settings`) when it differs."""
@@ -191,18 +212,24 @@ class Index:
                 writer.commit()
 
     def search(
-        self, text: str, k: int = 10, mode: str = "hybrid", where: str | None = None
+        self,
+        text: str,
+        k: int = 10,
+        mode: str = "hybrid",
+        where: str | None = None,
+        tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Hit]:
         """The k best passages for `text`, best first.
 
-        mode: "vector", "lexical" (BM25; the encoder is not loaded), or "hybrid", both fused by
-            rank. An index with one of the two answers "hybrid" with the one it has.
+        mode: "late", "dense", "lexical" (BM25; no encoder is loaded), "vector" (late and dense), or
+            "hybrid" (all). What has several parts fuses by rank those that the index has.
         where: a filter such as "language = 'python'"; see `indexes.filtering`.
+        tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
         Raises InputError for an empty text and for a mode that the index cannot answer.
         """
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
-        (ranking,) = self.search_many([text], k, mode, where)
+        (ranking,) = self.search_many([text], k, mode, where, tuning)
         passages = self.folder.passages([id for id, _ in ranking])
         return [
             Hit(
@@ -222,39 +249,83 @@ class Index:
         ]
 
     def search_many(
-        self, texts: list[str], k: int = 10, mode: str = "hybrid", where: str | None = None
+        self,
+        texts: list[str],
+        k: int = 10,
+        mode: str = "hybrid",
+        where: str | None = None,
+        tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
         """For each text the k best (id, score), best first. As `search`, all texts at once."""
         if k < 1:
             raise InputError(f"k must be at least 1, it is {k}")
         folder = self.folder
-        mode = self._answerable(mode)
-        depth = k if mode != "hybrid" else max(k, LEG_DEPTH)
+        names = self._answering(mode)
+        depth = k if len(names) == 1 else max(k, LEG_DEPTH)
         legs: list[list[Ranking]] = []
-        if mode != "lexical":
-            legs.append(folder.search_vectors(self.encoder.encode_queries(texts), depth, where))
-        if mode != "vector":
-            legs.append(folder.search_lexical(texts, depth, where))
+        for name in names:
+            if name == "lexical":
+                legs.append(folder.search_lexical(texts, depth, where))
+            else:
+                queries = self._query_encoder(name).encode_queries(texts)
+                legs.append(folder.search_vectors(queries, depth, where, name, tuning))
         if len(legs) == 1:
             return legs[0]
         return [fuse(leg, k) for leg in zip(*legs, strict=True)]
 
-    def _answerable(self, mode: str) -> str:
-        """`mode`, or for "hybrid" what the index has. Raises InputError when it has not."""
+    def _answering(self, mode: str) -> list[str]:
+        """The parts of the index that answer in this mode. Raises InputError when there is none."""
         if mode not in MODES:
             raise InputError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
         folder = self.folder
-        if mode == "vector" and folder.encoder is None:
-            raise InputError(f"the index {folder.path} has no vectors: use mode lexical")
-        if mode == "lexical" and not folder.lexical:
-            raise InputError(f"the index {folder.path} has no lexical part: use mode vector")
-        if mode == "hybrid" and folder.encoder is None:
-            return "lexical"
-        return "vector" if mode == "hybrid" and not folder.lexical else mode
+        parts = [*folder.legs, *(["lexical"] if folder.lexical else [])]
+        wanted = {"hybrid": parts, "vector": list(folder.legs)}.get(mode, [mode])
+        if not wanted or any(name not in parts for name in wanted):
+            missing = "lexical part" if mode == "lexical" else f"{mode} vectors"
+            missing = "vectors" if mode == "vector" else missing
+            others = [name for name in parts if name != mode]
+            raise InputError(
+                f"the index {folder.path} has no {missing}: use mode {' or '.join(others)}"
+            )
+        return wanted
 
-    def _check_fingerprint(self, encoder: AnyEncoder) -> None:
-        recorded = self.folder.encoder
-        if recorded is not None and encoder.fingerprint != recorded.fingerprint:
+    def _document_encoder(self, leg: str) -> AnyEncoder:
+        if leg not in self._encoders:
+            from .encoders import load_encoder
+
+            recorded = self.folder.legs[leg].encoder
+            encoder = load_encoder(recorded.name, recorded.kind)
+            self._check_fingerprint(encoder)
+            self._encoders[leg] = encoder
+        return self._encoders[leg]
+
+    def _query_encoder(self, leg: str) -> AnyEncoder | QueryEncoder:
+        """The encoder that was given, or one that encodes queries without loading torch."""
+        if leg in self._encoders:
+            return self._encoders[leg]
+        if leg not in self._query_encoders:
+            from .encoders import load_query_encoder
+
+            recorded = self.folder.legs[leg].encoder
+            light = load_query_encoder(recorded.name, recorded.kind)
+            if light is None:
+                return self._document_encoder(leg)
+            self._check_fingerprint(light)
+            self._query_encoders[leg] = light
+        return self._query_encoders[leg]
+
+    def _check_fingerprint(self, encoder: AnyEncoder | QueryEncoder) -> None:
+        leg = self.folder.legs.get(encoder.kind)
+        if leg is None:
+            made_by = [f"{each.encoder.name} ({name})" for name, each in self.folder.legs.items()]
+            if not made_by:
+                return
+            raise InputError(
+                f"the index {self.folder.path} was made by {_listed(made_by)}, not by a "
+                f"{encoder.kind} encoder: use that encoder, or build into another folder"
+            )
+        recorded = leg.encoder
+        if encoder.fingerprint != recorded.fingerprint:
             same = _full_name(encoder.name) == recorded.name
             what = "a different state or other settings of it" if same else f"not {encoder.name}"
             raise InputError(
@@ -291,6 +362,7 @@ class Index:
                 writer.delete(sorted(others))
                 changes.deleted = len(others)
             writer.commit()
+            writer.compact()
         if progress:
             progress(len(seen))
         return changes
@@ -315,11 +387,12 @@ class Index:
 
     def _encoded(
         self, passages: Iterator[Passage]
-    ) -> Iterator[tuple[list[Passage], Packed | None]]:
-        """Passages in parts with their vectors; the encoder is loaded when there is a passage."""
-        if self.folder.encoder is None:
+    ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
+        """Passages in parts with their vectors; encoders are loaded when there is a passage."""
+        legs = list(self.folder.legs)
+        if not legs:
             while part := list(islice(passages, BATCH)):
-                yield part, None
+                yield part, {}
             return
         head = list(islice(passages, 1))
         if not head:
@@ -331,13 +404,53 @@ class Index:
                 waiting.append(passage)
                 yield passage.content
 
-        for vectors in self.encoder.stream_documents(texts()):
-            yield [waiting.popleft() for _ in range(len(vectors))], vectors
+        # one encoder makes the parts, as they suit it, and the other follows
+        for vectors in self._document_encoder(legs[0]).stream_documents(texts()):
+            part = [waiting.popleft() for _ in range(len(vectors))]
+            encoded = {legs[0]: vectors}
+            for leg in legs[1:]:
+                others = self._document_encoder(leg).stream_documents(p.content for p in part)
+                encoded[leg] = Packed.concatenate(list(others))
+            yield part, encoded
 
 
 def is_there(path: str | Path) -> bool:
     """Whether there is an index at `path`, perhaps a damaged one."""
     return (Path(path) / MANIFEST_FILE).exists()
+
+
+def _encoders(given: AnyEncoders) -> list[AnyEncoder]:
+    """Raises InputError for two encoders of a kind."""
+    if given is None:
+        return []
+    encoders = list(given) if isinstance(given, Sequence) else [given]
+    if len({encoder.kind for encoder in encoders}) < len(encoders):
+        raise InputError("an index takes one late-interaction and one dense encoder at most")
+    return encoders
+
+
+def _legs(encoders: Sequence[AnyEncoder], kind: Kinds, engine: Mapping[str, Any]) -> list[Leg]:
+    """Raises InputError for engine settings that no leg takes."""
+    legs = []
+    for encoder in encoders:
+        chosen = kind if isinstance(kind, str) else (kind or {}).get(encoder.kind)
+        name = chosen or DEFAULT_KINDS[encoder.kind]
+        settings = {key: value for key, value in engine.items() if SETTINGS.get(key) == name}
+        legs.append(Leg(_identity(encoder), name, settings))
+    for key in engine:
+        if key not in SETTINGS:
+            raise InputError(f"unknown setting {key!r}: use one of {', '.join(SETTINGS)}")
+        if all(key not in leg.settings for leg in legs):
+            raise InputError(f"{key} is a setting of kind {SETTINGS[key]}, which is not used here")
+    return legs
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names) or "no encoder"
+
+
+def _shown(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "automatic settings"
 
 
 def _identity(encoder: AnyEncoder) -> EncoderIdentity:

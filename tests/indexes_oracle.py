@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from mbert_retrieval import Packed, Passage
-from mbert_retrieval.indexes import EncoderIdentity, IndexFolder
+from mbert_retrieval.indexes import EncoderIdentity, IndexFolder, Leg
 
 DIMENSION = 8
 LATE = EncoderIdentity("toy", "00ff", "late", DIMENSION)
 DENSE = EncoderIdentity("toy", "00ff", "dense", DIMENSION)
+LATE_FLAT, DENSE_FLAT = Leg(LATE, "flat"), Leg(DENSE, "flat")
+DENSE_SMALL = Leg(DENSE, "faiss")  # exact, because it is small
+DENSE_GRAPH = Leg(DENSE, "faiss", {"factory": "HNSW8,Flat"})
 
-# what an index should hold: id -> (passage, its (n, D) float32 vectors)
+# what an index should hold: id -> (passage, its (n, D) float32 late vectors, of which the first is
+# its dense vector)
 Model = dict[str, tuple[Passage, np.ndarray]]
 
 
@@ -43,6 +49,13 @@ def random_vectors(rng: np.random.Generator, count: int, longest: int = 4) -> li
     return [rng.standard_normal((length, DIMENSION)).astype(np.float32) for length in lengths]
 
 
+def packed(legs: Iterable[str], rows: list[np.ndarray]) -> dict[str, Packed]:
+    """What `Writer.add` takes for passages of these late vectors."""
+    late = Packed.from_sequences(rows)
+    dense = Packed.from_rows(late.values[late.offsets[:-1]])
+    return {name: late if name == "late" else dense for name in legs}
+
+
 def whole_state(folder: IndexFolder) -> dict[str, Passage]:
     ids = list(folder.content_hashes())
     return dict(zip(ids, folder.passages(ids), strict=True))
@@ -52,11 +65,14 @@ def assert_holds(folder: IndexFolder, model: Model) -> None:
     """Passages, all vectors (through a search that returns everything) and all words."""
     assert whole_state(folder) == {id: passage for id, (passage, _) in model.items()}
     assert len(folder) == len(model)
-    assert folder.encoder is not None
-    rows = 1 if folder.encoder.kind == "dense" else 3
-    query = np.random.default_rng(7).standard_normal((rows, DIMENSION)).astype(np.float32)
-    found = folder.search_vectors(Packed.from_sequences([query]), k=len(model) + 5)[0]
-    assert_same_ranking(found, brute_force(query, model, len(model) + 5))
+    for name in folder.legs:
+        rows = 1 if name == "dense" else 3
+        query = np.random.default_rng(7).standard_normal((rows, DIMENSION)).astype(np.float32)
+        queries = Packed.from_sequences([query])
+        found = folder.search_vectors(queries, k=len(model) + 5, leg=name)[0]
+        most = 1 if name == "dense" else None
+        kept = {id: (passage, rows[:most]) for id, (passage, rows) in model.items()}
+        assert_same_ranking(found, brute_force(query, kept, len(model) + 5))
     words = {id for id, _ in folder.search_lexical(["everywhere"], k=len(model) + 5)[0]}
     assert words == set(model)
 

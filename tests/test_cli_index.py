@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -138,15 +139,67 @@ def test_info_and_verify(built):
     index = built / ".mbert"
     (facts,) = run_json("index", "info", "--index", index)
     assert facts["passages"] == 5
-    assert (facts["kind"], facts["encoder"], facts["lexical"]) == (None, None, True)
+    assert (facts["legs"], facts["lexical"]) == ({}, True)
     files = [file for file in index.rglob("*") if file.is_file()]
     assert facts["bytes"] == sum(file.stat().st_size for file in files)
     assert facts["bytes"] == sum(facts["bytes_by_part"].values())
-    assert "passages  5\n" in run("index", "info", "--index", index).stdout
+    assert re.search(r"^passages +5$", run("index", "info", "--index", index).stdout, re.M)
     assert run_json("index", "verify", "--index", index) == [
         {"index": str(index), "whole": True, "problems": []}
     ]
     assert run("index", "verify", "--index", index).stdout == f"{index}: whole\n"
+
+
+def test_compact_makes_one_small_segment(tmp_path, tiny_encoder_folder):
+    records = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) for n in range(30)]
+    (tmp_path / "c.jsonl").write_text("\n".join(records))
+    common = ("--index", tmp_path / "i")
+    run_json("index", "build", tmp_path / "c.jsonl", "--encoder", tiny_encoder_folder, *common)
+    run_json("index", "delete", *(f"d{n}" for n in range(10)), *common)
+    (before,) = run_json("index", "info", *common)
+    assert (before["segments"], before["tombstones"]) == (1, 10)
+    (facts,) = run_json("index", "compact", *common)
+    assert facts["replaced"] == 1
+    (after,) = run_json("index", "info", *common)
+    assert (after["segments"], after["tombstones"], after["passages"]) == (1, 0, 20)
+    assert after["legs"]["late"]["vectors"] < before["legs"]["late"]["vectors"]
+    assert after["bytes_by_part"]["vectors"] < before["bytes_by_part"]["vectors"]
+    assert run_json("index", "verify", *common)[0]["whole"]
+    assert ids(tmp_path / "i") == {f"d{n}" for n in range(10, 30)}
+
+
+def test_export_writes_what_the_index_holds(tmp_path, tiny_encoder_folder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    records = [
+        {"_id": "ü", "title": "T", "text": "read", "year": 1999},
+        {"_id": "b", "text": "write the log"},
+        {"_id": "c", "text": "gone"},
+    ]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, records)))
+    common = ("--index", tmp_path / "i")
+    run_json("index", "build", tmp_path / "c.jsonl", "--encoder", tiny_encoder_folder, *common)
+    run_json("index", "delete", "c", *common)
+    (facts,) = run_json("index", "export", tmp_path / "out", *common)
+    names = ["passages.parquet", "vectors_late.parquet"]
+    assert facts["files"] == [str(tmp_path / "out" / name) for name in names]
+    assert sorted(os.listdir(tmp_path / "out")) == names
+    passages = parquet.read_table(tmp_path / "out" / names[0]).to_pylist()
+    none = {"path": None, "start_line": None, "end_line": None}
+    assert passages == [
+        {"id": "ü", "title": "T", "text": "read", "metadata": '{"year": 1999}'} | none,
+        {"id": "b", "title": "", "text": "write the log", "metadata": "{}"} | none,
+    ]
+    encoder = Index.open(tmp_path / "i").encoder
+    expected = encoder.encode_documents(["T read", "write the log"])
+    vectors = parquet.read_table(tmp_path / "out" / names[1]).to_pylist()
+    assert [row["id"] for row in vectors] == ["ü", "b"]
+    for row, rows in zip(vectors, expected, strict=True):
+        assert row["vectors"] == [pytest.approx(line, abs=1e-5) for line in rows.tolist()]
+    again = run("index", "export", tmp_path / "out", *common)
+    assert_refused(again, "passages.parquet is there already: name another folder, or use --force")
+    run_json("index", "export", tmp_path / "out", "--force", *common)
+    (tmp_path / "file").write_text("x")
+    assert_refused(run("index", "export", tmp_path / "file", *common), "cannot write to")
 
 
 def test_verify_reports_damage(built):
@@ -189,6 +242,9 @@ BAD_BUILDS = {
     "no index named": (["good.jsonl"], "name the index with --index DIR"),
     "overlapping sources": (["code", "code/a.py", "--index", "i"], "the id 'a.py:1-1'"),
     "unknown encoder": (["code", "--encoder", "magic"], "unknown encoder 'magic'"),
+    "unknown head": (["code", "--head", "magic"], "unknown head 'magic'"),
+    "head without encoder": (["code", "--head", "both"], "--encoder none makes none"),
+    "bits without encoder": (["code", "--nbits", "2"], "--encoder none makes none"),
     "unknown kind": (["code", "--kind", "magic"], "unknown index kind 'magic'"),
     "kind without encoder": (["code", "--kind", "faiss"], "--encoder none makes none"),
     "nothing to keep": (["code", "--no-lexical"], "neither was asked for"),
@@ -236,7 +292,8 @@ def test_bad_builds_say_so_in_a_line_and_leave_everything_whole(junk):
 
 
 def test_other_commands_refuse_what_is_no_index(junk):
-    for command in ("info", "verify", "update", "delete x", "add good.jsonl"):
+    commands = ("info", "verify", "update", "delete x", "add good.jsonl", "compact", "export out")
+    for command in commands:
         done = run("index", *command.split(), "--index", "void", cwd=junk)
         assert_refused(done, "void is not an index")
     assert_refused(run("index", "info", cwd=junk), "no .mbert in this folder or above")
@@ -254,11 +311,10 @@ def test_an_encoder_is_recorded_and_another_refused(tree, tiny_encoder_folder, t
     (facts,) = run_json("index", "build", "tree", "--encoder", "encoder", cwd=tmp_path)
     assert facts["added"] == 5
     index = Index.open(tree / ".mbert")
-    assert index.folder.encoder is not None
-    assert index.folder.encoder.name == str(encoder)
+    assert index.folder.legs["late"].encoder.name == str(encoder)
     assert {hit.id for hit in index.search("retries", mode="vector")} == ids(tree / ".mbert")
     done = run("index", "build", "tree", "--encoder", "none", cwd=tmp_path)
-    assert_refused(done, f"was made with encoder {encoder}")
+    assert_refused(done, f"was made with {encoder} (late), not with no encoder")
     settings = json.loads((encoder / "sentence_bert_config.json").read_text())
     settings["max_seq_length"] = 77
     (encoder / "sentence_bert_config.json").write_text(json.dumps(settings))

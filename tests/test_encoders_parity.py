@@ -11,7 +11,7 @@ import torch
 from conftest import TEXTS
 
 from mbert_retrieval import InputError, load_encoder
-from mbert_retrieval.encoders.heads import POOLINGS
+from mbert_retrieval.encoders.layout import POOLINGS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -204,7 +204,7 @@ def beir_of(folder, documents):
     return read_beir(folder)
 
 
-@pytest.mark.parametrize(("kind", "index_kind"), [("dense", "faiss"), ("late", "flat")])
+@pytest.mark.parametrize(("kind", "index_kind"), [("dense", "faiss"), ("late", "plaid")])
 def test_one_kept_index_answers_every_mode(tmp_path, kind, index_kind):
     dataset = beir_of(tmp_path / "letters", DOCUMENTS)
     encoder = LetterEncoder(kind)

@@ -17,6 +17,7 @@ import pytest
 
 from mbert_retrieval import Index, InputError, Packed, Passage
 from mbert_retrieval import index as index_module
+from mbert_retrieval.encoding import in_step
 from mbert_retrieval.indexes import IndexFolder
 
 DIMENSION = 64
@@ -140,6 +141,71 @@ def test_hybrid_is_reciprocal_rank_fusion_of_both_legs(tmp_path):
         )
 
 
+def test_two_encoders_in_one_index_answer_apart_and_together(tmp_path):
+    encoders = [HashEncoder("late", chunk=7), HashEncoder("dense", chunk=5)]
+    passages = make_passages(60)
+    index = Index.build(tmp_path / "i", iter(passages), encoders, kind="flat")
+    contents = [passage.content for passage in passages]
+    assert [encoder.encoded for encoder in encoders] == [contents, contents]
+    query, k = "retry socket number7", 60
+    alone = {mode: index.search_many([query], k, mode)[0] for mode in ("late", "dense", "lexical")}
+    for encoder in encoders:
+        expected = vector_ranking(encoder, passages, query, k)
+        assert dict(alone[encoder.kind]) == pytest.approx(dict(expected), abs=1e-5)
+    for mode, parts in {
+        "vector": ("late", "dense"),
+        "hybrid": ("late", "dense", "lexical"),
+    }.items():
+        fused: Counter[str] = Counter()
+        for part in parts:
+            for rank, (id, _) in enumerate(alone[part], start=1):
+                fused[id] += 1 / (60 + rank)
+        assert dict(index.search_many([query], k, mode)[0]) == pytest.approx(dict(fused))
+    index.delete(["doc 7"])
+    for mode in ("late", "dense", "lexical", "vector", "hybrid"):
+        assert "doc 7" not in dict(index.search_many([query], k, mode)[0])
+
+
+@pytest.mark.parametrize("chunks", [(1, 4), (4, 1), (3, 7), (5, 5)])
+def test_documents_go_through_encoders_in_step(chunks):
+    encoders = [HashEncoder("late", chunk=chunks[0]), HashEncoder("dense", chunk=chunks[1])]
+    passages, ahead = make_passages(20), []
+
+    def counted():
+        for n, passage in enumerate(passages):
+            ahead.append(n - min(len(encoder.encoded) for encoder in encoders))
+            yield passage
+
+    parts = list(in_step(counted(), {encoder.kind: encoder for encoder in encoders}))
+    assert [passage for part, _ in parts for passage in part] == passages
+    for encoder in encoders:
+        rows = [row for _, vectors in parts for row in vectors[encoder.kind]]
+        for passage, row in zip(passages, rows, strict=True):
+            np.testing.assert_array_equal(row, encoder.vectors(passage.content))
+    assert max(ahead) <= sum(chunks)
+    assert list(in_step([], {"late": encoders[0]})) == []
+
+
+def test_changes_leave_few_segments_and_compact_leaves_one(tmp_path):
+    encoder, model = HashEncoder(), {}
+    index = Index.build(tmp_path / "i", [], encoder)
+    for n, passage in enumerate(make_passages(40)):
+        index.add([passage])
+        model[passage.id] = passage
+        if n % 5 == 4:
+            index.delete([f"doc {n - 2}"])
+            del model[f"doc {n - 2}"]
+        info = index.folder.info()
+        assert 2 ** (info["segments"] - 1) <= len(model)
+        assert info["tombstones"] <= len(model)
+    index.compact()
+    info = index.folder.info()
+    assert (info["segments"], info["tombstones"]) == (1, 0)
+    assert state(index.folder) == model
+    assert index.folder.verify() == []
+    assert_same_scores(index, Index.build(tmp_path / "whole", model.values(), HashEncoder()))
+
+
 def test_where_restricts_every_mode(tmp_path):
     index = Index.build(tmp_path / "i", make_passages(30), HashEncoder())
     for mode in ("hybrid", "vector", "lexical"):
@@ -210,12 +276,22 @@ def test_passages_that_break_at_once_leave_no_folder(tmp_path):
 def test_an_index_of_another_encoder_or_kind_is_refused_and_stays(tmp_path):
     passages = make_passages(5)
     index = Index.build(tmp_path / "i", passages, HashEncoder("dense"))
+    changed = HashEncoder("dense")
+    changed.fingerprint = "0" * 64
     cases = [
         ({"encoder": HashEncoder("dense", name="other")}, "made by encoder hash, not other"),
-        ({"encoder": HashEncoder("late")}, "a different state or other settings of it"),
-        ({"encoder": HashEncoder("dense"), "kind": "faiss"}, "as kind flat, not faiss"),
+        ({"encoder": changed}, "a different state or other settings of it"),
+        ({"encoder": HashEncoder("late")}, r"made by hash \(dense\), not by a late encoder"),
+        ({"encoder": [HashEncoder("late"), HashEncoder("dense")]}, "not by a late encoder"),
+        ({"encoder": [HashEncoder("dense")] * 2}, "one dense encoder at most"),
+        ({"encoder": HashEncoder("dense"), "kind": "flat"}, "as kind faiss, not flat"),
+        (
+            {"encoder": HashEncoder("dense"), "engine": {"factory": "Flat"}},
+            "with automatic settings, not with factory Flat",
+        ),
+        ({"encoder": HashEncoder("dense"), "engine": {"nbits": 4}}, "setting of kind plaid"),
         ({"encoder": HashEncoder("dense"), "lexical": False}, "with a lexical part"),
-        ({"encoder": None}, "with encoder hash, not with none"),
+        ({"encoder": None}, r"with hash \(dense\), not with no encoder"),
     ]
     for arguments, expected in cases:
         with pytest.raises(InputError, match=expected):
@@ -261,7 +337,7 @@ def test_an_encoder_folder_is_recorded_by_its_whole_path(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path)
     Index.build("i", make_passages(2), HashEncoder(name="weights"))
-    assert IndexFolder.open("i").encoder.name == str(tmp_path / "weights")
+    assert IndexFolder.open("i").legs["late"].encoder.name == str(tmp_path / "weights")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,18 @@ import time
 from pathlib import Path
 
 import pytest
-from indexes_oracle import LATE, Model, apply_step, assert_holds, history, model_after
+from indexes_oracle import (
+    DENSE_GRAPH,
+    LATE_FLAT,
+    Model,
+    apply_step,
+    assert_holds,
+    history,
+    model_after,
+    packed,
+)
 
-from mbert_retrieval import InputError, Packed
+from mbert_retrieval import InputError
 from mbert_retrieval.indexes import IndexFolder
 
 # python test_indexes_crash.py write INDEX LAST: takes the scripted steps that are left, one commit
@@ -31,11 +40,13 @@ def write(path: str, last: int) -> None:
         while step < last:
             step += 1
             passages, vectors, deleted = history(step, model)
-            writer.add(passages, Packed.from_sequences(vectors))
+            writer.add(passages, packed(folder.legs, vectors))
             writer.delete(deleted)
             writer.set_settings({"step": step})
             writer.commit()
             print(step, flush=True)
+            if step % 3 == 0:
+                writer.compact(everything=step % 6 == 0)
             apply_step(step, model)
 
 
@@ -62,10 +73,13 @@ def child(mode: str, path: Path, last: int) -> subprocess.Popen:
     return process
 
 
+LEGS = (LATE_FLAT, DENSE_GRAPH)
+
+
 @pytest.fixture
 def index(tmp_path) -> Path:
     path = tmp_path / "index"
-    IndexFolder.create(path, encoder=LATE, kind="flat", lexical=True, settings={"step": 0}).close()
+    IndexFolder.create(path, legs=LEGS, lexical=True, settings={"step": 0}).close()
     return path
 
 
@@ -106,6 +120,8 @@ INSTANTS = [
     ("SegmentWriter.finish", "before"),
     ("SegmentWriter.finish", "after"),
     ("Writer._drop_dead_segments", "after"),
+    ("merge_segments", "before"),
+    ("merge_segments", "after"),
     ("remove_unnamed", "before"),
     ("remove_unnamed", "after"),
 ]
@@ -128,9 +144,12 @@ with folder.writer() as open_writer:
         os.kill(os.getpid(), signal.SIGKILL)
     setattr(owner, name, dying)
     ids = list(folder.content_hashes())
-    rows = np.ones((len(ids), 8), np.float32)
+    rows = Packed.from_rows(np.ones((len(ids), 8), np.float32))
+    vectors = {{leg: rows for leg in folder.legs}}
+    if name == "merge_segments":
+        open_writer.compact(everything=True)
     # replaces every passage, so that all older segments die
-    open_writer.add([Passage(id, "everywhere anew") for id in ids], Packed.from_rows(rows))
+    open_writer.add([Passage(id, "everywhere anew") for id in ids], vectors)
     open_writer.commit()
 """
 
@@ -222,11 +241,11 @@ def test_a_failure_half_way_drops_everything_uncommitted(index, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with folder.writer() as writer:
-        writer.add(passages, Packed.from_sequences(vectors))
+        writer.add(passages, packed(folder.legs, vectors))
         with monkeypatch.context() as patch:
             patch.setattr("mbert_retrieval.indexes.segments.SegmentWriter.append", full)
             with pytest.raises(InputError, match=r"cannot write to .*: No space left"):
-                writer.add(passages, Packed.from_sequences(vectors))
+                writer.add(passages, packed(folder.legs, vectors))
         with pytest.raises(InputError, match="an earlier change failed"):
             writer.commit()
     assert_holds(folder, model)

@@ -22,9 +22,9 @@ PASSAGES = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("filtering") / "index"
-    folder = IndexFolder.create(path, encoder=None, kind=None, lexical=True)
+    folder = IndexFolder.create(path, legs=[], lexical=True)
     with folder.writer() as writer:
-        writer.add(PASSAGES, None)
+        writer.add(PASSAGES, {})
         writer.commit()
     return folder
 

@@ -64,9 +64,9 @@ def test_scores_are_bm25(tmp_path_factory, documents, data):
 
 
 def index(path, documents) -> IndexFolder:
-    folder = IndexFolder.create(path, encoder=None, kind=None, lexical=True)
+    folder = IndexFolder.create(path, legs=[], lexical=True)
     with folder.writer() as writer:
-        writer.add([Passage(id, " ".join(words)) for id, words in documents.items()], None)
+        writer.add([Passage(id, " ".join(words)) for id, words in documents.items()], {})
         writer.commit()
     return folder
 
@@ -93,9 +93,9 @@ def test_found_by(tmp_path, text, query):
 
 
 def test_titles_are_searched(tmp_path):
-    folder = IndexFolder.create(tmp_path / "index", encoder=None, kind=None, lexical=True)
+    folder = IndexFolder.create(tmp_path / "index", legs=[], lexical=True)
     with folder.writer() as writer:
-        writer.add([Passage("a", "body", title="Heading")], None)
+        writer.add([Passage("a", "body", title="Heading")], {})
         writer.commit()
     assert [id for id, _ in folder.search_lexical(["heading"], k=5)[0]] == ["a"]
 

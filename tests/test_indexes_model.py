@@ -1,4 +1,4 @@
-"""Any sequence of adds, replacements, deletes, commits and reopenings, against a plain dict."""
+"""Any sequence of adds, replacements, deletes, commits and compactions, against a plain dict."""
 
 from __future__ import annotations
 
@@ -10,12 +10,30 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from indexes_oracle import DENSE, LATE, Model, assert_holds, random_vectors
+from indexes_oracle import (
+    DENSE_FLAT,
+    DENSE_GRAPH,
+    DENSE_SMALL,
+    LATE_FLAT,
+    Model,
+    assert_holds,
+    packed,
+    random_vectors,
+)
 
-from mbert_retrieval import Packed, Passage
+from mbert_retrieval import Passage
 from mbert_retrieval.indexes import IndexFolder
 
 ids = st.sampled_from(["a", "b", "c", "d", "e", "f", "\x00", "né", "\U0001d518"])
+
+
+LEGS = [
+    (LATE_FLAT,),
+    (DENSE_FLAT,),
+    (DENSE_GRAPH,),
+    (LATE_FLAT, DENSE_SMALL),
+    (LATE_FLAT, DENSE_GRAPH),
+]
 
 
 class IndexMachine(RuleBasedStateMachine):
@@ -28,12 +46,9 @@ class IndexMachine(RuleBasedStateMachine):
         self.pending: Model = {}
         self.counter = 0
 
-    @initialize(kind=st.sampled_from([(LATE, "flat"), (DENSE, "flat"), (DENSE, "faiss")]))
-    def create(self, kind) -> None:
-        self.encoder, engine = kind
-        self.folder = IndexFolder.create(
-            self.home / "index", encoder=self.encoder, kind=engine, lexical=True
-        )
+    @initialize(legs=st.sampled_from(LEGS))
+    def create(self, legs) -> None:
+        self.folder = IndexFolder.create(self.home / "index", legs=legs, lexical=True)
         self.writer = self.folder.writer()
         self.other = IndexFolder.open(self.home / "index")
 
@@ -41,10 +56,9 @@ class IndexMachine(RuleBasedStateMachine):
     def add(self, chosen) -> None:
         self.counter += 1
         rng = np.random.default_rng(self.counter)
-        longest = 1 if self.encoder is DENSE else 4
-        vectors = random_vectors(rng, len(chosen), longest)
+        vectors = random_vectors(rng, len(chosen))
         passages = [Passage(id, f"everywhere {self.counter} {id}") for id in sorted(chosen)]
-        self.writer.add(passages, Packed.from_sequences(vectors))
+        self.writer.add(passages, packed(self.folder.legs, vectors))
         for passage, rows in zip(passages, vectors, strict=True):
             self.pending[passage.id] = (passage, rows)
 
@@ -64,6 +78,19 @@ class IndexMachine(RuleBasedStateMachine):
         assert_holds(self.folder, self.committed)
         assert_holds(self.other, before)  # held back until it is refreshed
         self.other.refresh()
+
+    @rule(everything=st.booleans())
+    def compact(self, everything) -> None:
+        before = dict(self.committed)
+        self.writer.compact(everything)
+        self.committed = dict(self.pending)
+        assert_holds(self.folder, self.committed)
+        assert_holds(self.other, before)
+        self.other.refresh()
+        info = self.folder.info()
+        if everything:
+            assert (info["segments"], info["tombstones"]) == (min(1, len(self.committed)), 0)
+        assert 2 ** (info["segments"] - 1) <= max(1, len(self.committed))
 
     @rule()
     def abandon(self) -> None:

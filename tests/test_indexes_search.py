@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from indexes_oracle import (
     DENSE,
+    DENSE_FLAT,
+    DENSE_GRAPH,
+    DENSE_SMALL,
     DIMENSION,
-    LATE,
+    LATE_FLAT,
     assert_same_ranking,
     brute_force,
     max_sim,
@@ -18,8 +21,11 @@ from indexes_oracle import (
 )
 
 from mbert_retrieval import InputError, Packed, Passage
-from mbert_retrieval.indexes import IndexFolder, flat, fuse
+from mbert_retrieval.indexes import IndexFolder, Leg, flat, fuse
 from mbert_retrieval.indexes.ranking import best
+
+DENSE_LISTS = Leg(DENSE, "faiss", {"factory": "IVF2,Flat"})
+ENGINES = [LATE_FLAT, DENSE_FLAT, DENSE_SMALL, DENSE_GRAPH, DENSE_LISTS]
 
 
 def ragged(seed: int, lengths: list[int], grid: bool) -> Packed:
@@ -70,15 +76,15 @@ def test_best_keeps_the_k_highest_and_their_ties(scores, k):
     assert sorted(chosen) == [i for i, score in enumerate(scores) if score >= threshold]
 
 
-def filled(path, encoder, kind, sequences, batches=1) -> IndexFolder:
+def filled(path, leg, sequences, batches=1) -> IndexFolder:
     """An index of passages d000, d001, ... with metadata n, in several commits."""
-    folder = IndexFolder.create(path, encoder=encoder, kind=kind, lexical=True)
+    folder = IndexFolder.create(path, legs=[leg], lexical=True)
     ids = [f"d{number:03}" for number in range(len(sequences))]
     with folder.writer() as writer:
         for part in np.array_split(np.arange(len(sequences)), batches):
             writer.add(
                 [Passage(ids[n], f"text {n}", metadata={"n": int(n)}) for n in part],
-                Packed.from_sequences([sequences[n] for n in part]),
+                {leg.name: Packed.from_sequences([sequences[n] for n in part])},
             )
             writer.commit()
     return folder
@@ -88,7 +94,7 @@ def filled(path, encoder, kind, sequences, batches=1) -> IndexFolder:
 def test_late_index_equals_brute_force(tmp_path, batches):
     rng = np.random.default_rng(1)
     sequences = random_vectors(rng, 50)
-    folder = filled(tmp_path / "index", LATE, "flat", sequences, batches)
+    folder = filled(tmp_path / "index", LATE_FLAT, sequences, batches)
     queries = random_vectors(rng, 6)
     model = {f"d{n:03}": (Passage("", ""), vectors) for n, vectors in enumerate(sequences)}
     for query, found in zip(
@@ -97,12 +103,12 @@ def test_late_index_equals_brute_force(tmp_path, batches):
         assert_same_ranking(found, brute_force(query, model, 7))
 
 
-@pytest.mark.parametrize("kind", ["flat", "faiss"])
+@pytest.mark.parametrize("leg", [DENSE_FLAT, DENSE_SMALL, DENSE_GRAPH, DENSE_LISTS])
 @pytest.mark.parametrize("batches", [1, 3])
-def test_dense_index_equals_faiss(tmp_path, kind, batches):
+def test_dense_index_equals_faiss(tmp_path, leg, batches):
     rng = np.random.default_rng(2)
     rows = rng.standard_normal((60, DIMENSION)).astype(np.float32)
-    folder = filled(tmp_path / "index", DENSE, kind, [row[None] for row in rows], batches)
+    folder = filled(tmp_path / "index", leg, [row[None] for row in rows], batches)
     queries = rng.standard_normal((5, DIMENSION)).astype(np.float32)
     reference = faiss.IndexFlatIP(DIMENSION)
     reference.add(rows)
@@ -114,11 +120,11 @@ def test_dense_index_equals_faiss(tmp_path, kind, batches):
         assert np.allclose([score for _, score in found], row, atol=1e-5)
 
 
-@pytest.mark.parametrize(("encoder", "kind"), [(LATE, "flat"), (DENSE, "flat"), (DENSE, "faiss")])
-def test_deleted_and_filtered_passages_are_never_returned(tmp_path, encoder, kind):
+@pytest.mark.parametrize("leg", ENGINES)
+def test_deleted_and_filtered_passages_are_never_returned(tmp_path, leg):
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((30, DIMENSION)).astype(np.float32)
-    folder = filled(tmp_path / "index", encoder, kind, [row[None] for row in rows], 3)
+    folder = filled(tmp_path / "index", leg, [row[None] for row in rows], 3)
     with folder.writer() as writer:
         writer.delete([f"d{n:03}" for n in range(0, 30, 3)])
         writer.commit()
@@ -135,17 +141,18 @@ def test_deleted_and_filtered_passages_are_never_returned(tmp_path, encoder, kin
     assert folder.search_vectors(query, k=4, where="n > 1000") == [[], []]
 
 
-@pytest.mark.parametrize(("encoder", "kind"), [(LATE, "flat"), (DENSE, "flat"), (DENSE, "faiss")])
-def test_equal_scores_come_by_id(tmp_path, encoder, kind):
-    folder = IndexFolder.create(tmp_path / "index", encoder=encoder, kind=kind, lexical=False)
+@pytest.mark.parametrize("leg", ENGINES)
+def test_equal_scores_come_by_id(tmp_path, leg):
+    folder = IndexFolder.create(tmp_path / "index", legs=[leg], lexical=False)
     ids = ["m", "b", "z", "a", "k"]
     with folder.writer() as writer:
         for part in (ids[:2], ids[2:]):
-            writer.add([Passage(id, "x") for id in part], Packed.from_rows(one(len(part))))
+            rows = {leg.name: Packed.from_rows(one(len(part)))}
+            writer.add([Passage(id, "x") for id in part], rows)
             writer.commit()
     found = folder.search_vectors(Packed.from_rows(one(1)), k=5)[0]
     assert [id for id, _ in found] == sorted(ids)
-    if kind == "flat":  # also at the cut
+    if leg is not DENSE_LISTS:  # also at the cut
         assert folder.search_vectors(Packed.from_rows(one(1)), k=2)[0] == found[:2]
 
 
@@ -156,7 +163,7 @@ def one(count: int) -> np.ndarray:
 def test_stored_vectors_are_exactly_those_given(tmp_path):
     """A query of one unit coordinate reads a coordinate back, to the last bit."""
     rows = np.random.default_rng(4).standard_normal((20, DIMENSION)).astype(np.float32)
-    folder = filled(tmp_path / "index", DENSE, "flat", [row[None] for row in rows])
+    folder = filled(tmp_path / "index", DENSE_FLAT, [row[None] for row in rows])
     found = folder.search_vectors(Packed.from_rows(np.eye(DIMENSION, dtype=np.float32)), k=20)
     for coordinate, ranking in enumerate(found):
         assert all(score == rows[int(id[1:]), coordinate] for id, score in ranking)
@@ -173,13 +180,13 @@ def test_stored_vectors_are_exactly_those_given(tmp_path):
     ],
 )
 def test_bad_queries_are_refused(tmp_path, queries, message):
-    folder = filled(tmp_path / "index", DENSE, "flat", [one(1)])
+    folder = filled(tmp_path / "index", DENSE_FLAT, [one(1)])
     with pytest.raises(InputError, match=message):
         folder.search_vectors(queries, k=3)
 
 
 def test_k_must_be_positive(tmp_path):
-    folder = filled(tmp_path / "index", DENSE, "flat", [one(1)])
+    folder = filled(tmp_path / "index", DENSE_FLAT, [one(1)])
     with pytest.raises(InputError, match="k must be at least 1"):
         folder.search_vectors(Packed.from_rows(one(1)), k=0)
     with pytest.raises(InputError, match="k must be at least 1"):
@@ -187,7 +194,7 @@ def test_k_must_be_positive(tmp_path):
 
 
 def test_an_empty_index_finds_nothing(tmp_path):
-    folder = IndexFolder.create(tmp_path / "index", encoder=LATE, kind="flat", lexical=True)
+    folder = IndexFolder.create(tmp_path / "index", legs=[LATE_FLAT], lexical=True)
     assert folder.search_vectors(Packed.from_rows(one(2)), k=3) == [[], []]
     assert folder.search_lexical(["text"], k=3) == [[]]
     assert folder.verify() == []

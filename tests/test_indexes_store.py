@@ -8,16 +8,28 @@ import os
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from indexes_oracle import DENSE, DIMENSION, LATE, apply_step, assert_holds, history, whole_state
+from indexes_oracle import (
+    DENSE,
+    DENSE_GRAPH,
+    DENSE_SMALL,
+    DIMENSION,
+    LATE,
+    LATE_FLAT,
+    apply_step,
+    assert_holds,
+    history,
+    packed,
+    whole_state,
+)
 
 from mbert_retrieval import InputError, Packed, Passage
-from mbert_retrieval.indexes import FileState, IndexFolder
+from mbert_retrieval.indexes import FileState, IndexFolder, Leg
 
 
 def vectors(count: int) -> Packed:
@@ -25,16 +37,14 @@ def vectors(count: int) -> Packed:
     return Packed.from_rows(rng.standard_normal((count, DIMENSION)).astype(np.float32))
 
 
-def build(path, encoder=LATE, kind="flat", steps=4):
+def build(path, legs=(LATE_FLAT,), steps=4):
     """An index after some steps of the scripted history, and what it should hold."""
-    folder = IndexFolder.create(path, encoder=encoder, kind=kind, lexical=True)
+    folder = IndexFolder.create(path, legs=legs, lexical=True)
     model = {}
     with folder.writer() as writer:
         for step in range(1, steps + 1):
             passages, rows, deleted = history(step, model)
-            if encoder.kind == "dense":
-                rows = [row[:1] for row in rows]
-            writer.add(passages, Packed.from_sequences(rows))
+            writer.add(passages, packed(folder.legs, rows))
             writer.delete(deleted)
             writer.commit()
             apply_step(step, model)
@@ -67,9 +77,9 @@ passages = st.builds(
 @given(st.lists(passages, unique_by=lambda passage: passage.id, max_size=6))
 def test_passages_round_trip(tmp_path_factory, given_passages):
     path = tmp_path_factory.mktemp("store") / "index"
-    folder = IndexFolder.create(path, encoder=None, kind=None, lexical=True)
+    folder = IndexFolder.create(path, legs=[], lexical=True)
     with folder.writer() as writer:
-        writer.add(given_passages, None)
+        writer.add(given_passages, {})
         writer.commit()
     folder.close()
     folder = IndexFolder.open(path)
@@ -84,20 +94,21 @@ def test_passages_round_trip(tmp_path_factory, given_passages):
 
 def test_description_round_trips(tmp_path):
     settings = {"sources": ["a", {"b": None}]}
-    IndexFolder.create(tmp_path / "i", encoder=LATE, kind="flat", lexical=False, settings=settings)
+    IndexFolder.create(tmp_path / "i", legs=[LATE_FLAT], lexical=False, settings=settings)
     folder = IndexFolder.open(tmp_path / "i")
-    assert (folder.encoder, folder.kind, folder.lexical) == (LATE, "flat", False)
+    assert (folder.legs, folder.lexical) == ({"late": LATE_FLAT}, False)
     assert folder.settings == settings
     with folder.writer() as writer:
         writer.set_settings({"sources": []})
         writer.commit()
     assert IndexFolder.open(tmp_path / "i").settings == {"sources": []}
     info = json.loads(json.dumps(folder.info()))
-    assert (info["passages"], info["encoder"]["name"], info["kind"]) == (0, "toy", "flat")
+    assert (info["passages"], info["legs"]["late"]["kind"]) == (0, "flat")
+    assert info["legs"]["late"]["encoder"] == asdict(LATE)
 
 
 def test_file_states_are_kept_with_their_commit(tmp_path):
-    folder = IndexFolder.create(tmp_path / "i", encoder=None, kind=None, lexical=True)
+    folder = IndexFolder.create(tmp_path / "i", legs=[], lexical=True)
     state = FileState("src/ü.py", 10, 1_700_000_000_123_456_789, "ab")
     with folder.writer() as writer:
         writer.set_file_state(state)
@@ -111,31 +122,39 @@ def test_file_states_are_kept_with_their_commit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "kind", "lexical", "message"),
+    ("legs", "lexical", "message"),
     [
-        (None, None, False, "needs vectors or a lexical part"),
-        (None, "flat", True, "needs an encoder"),
-        (LATE, "plaidd", True, "unknown index kind"),
-        (LATE, "faiss", True, "one vector a passage"),
-        (replace(LATE, dimension=0), "flat", True, "positive dimension"),
+        ([], False, "needs vectors or a lexical part"),
+        ([Leg(LATE, "plaidd")], True, "unknown index kind"),
+        ([Leg(LATE, "faiss")], True, "one vector a passage"),
+        ([Leg(DENSE, "plaid")], True, "many vectors a passage"),
+        ([Leg(replace(LATE, dimension=0), "flat")], True, "positive dimension"),
+        ([Leg(replace(LATE, kind="both"), "flat")], True, "'dense' or 'late'"),
+        ([LATE_FLAT, LATE_FLAT], True, "takes one late encoder, not 2"),
+        ([Leg(LATE, "flat", {"nbits": 2})], True, "has no nbits to set"),
+        ([Leg(DENSE, "faiss", {"nbits": 2})], True, "has no nbits to set"),
+        ([Leg(DENSE, "faiss", {"factory": "magic"})], True, "FAISS has no index 'magic'"),
+        ([Leg(DENSE, "faiss", {"factory": "NSG8"})], True, "cannot search 'NSG8' under a filter"),
+        ([Leg(DENSE, "faiss", {"factory": "IVF4,PQ3"})], True, "FAISS has no index 'IVF4,PQ3'"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(tmp_path, encoder, kind, lexical, message):
-    with pytest.raises(InputError, match=message):
-        IndexFolder.create(tmp_path / "i", encoder=encoder, kind=kind, lexical=lexical)
+def test_parts_that_do_not_fit_are_refused(tmp_path, legs, lexical, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        IndexFolder.create(tmp_path / "i", legs=legs, lexical=lexical)
+    assert "\n" not in str(refusal.value)
     assert not (tmp_path / "i").exists()
 
 
 def test_create_does_not_touch_what_is_there(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"not empty .*notes\.txt"):
-        IndexFolder.create(tmp_path, encoder=LATE, kind="flat", lexical=True)
+        IndexFolder.create(tmp_path, legs=[LATE_FLAT], lexical=True)
     with pytest.raises(InputError, match="cannot make the index"):
-        IndexFolder.create(tmp_path / "notes.txt", encoder=LATE, kind="flat", lexical=True)
+        IndexFolder.create(tmp_path / "notes.txt", legs=[LATE_FLAT], lexical=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     folder, model = build(tmp_path / "i")
     with pytest.raises(InputError, match="is an index already"):
-        IndexFolder.create(tmp_path / "i", encoder=LATE, kind="flat", lexical=True)
+        IndexFolder.create(tmp_path / "i", legs=[LATE_FLAT], lexical=True)
     assert_holds(folder, model)
 
 
@@ -144,7 +163,7 @@ def test_a_cut_off_create_is_done_again(tmp_path):
     (tmp_path / "i" / "manifest.json").unlink()  # it is written last
     with pytest.raises(InputError, match="not an index"):
         IndexFolder.open(tmp_path / "i")
-    folder = IndexFolder.create(tmp_path / "i", encoder=LATE, kind="flat", lexical=True)
+    folder = IndexFolder.create(tmp_path / "i", legs=[LATE_FLAT], lexical=True)
     assert len(folder) == 0
     assert folder.verify() == []
 
@@ -157,7 +176,7 @@ BAD_ADDS = [
     ([P, P], vectors(2), "two passages have the id 'p1'"),
     ([Q], vectors(2), "1 passages came with the vectors of 2"),
     ([P, Q], ONE, "2 passages came with the vectors of 1"),
-    ([Q], None, "needs vectors"),
+    ([Q], None, "needs late vectors of encoder 'toy'"),
     ([P, Q], NAN, "passage 'p1' has a vector with NaN"),
     ([Q], BIG, "passage 'new' has a vector with NaN or infinite"),
     ([Q], Packed.from_rows(np.ones((1, 9), np.float32)), "dimension 8"),
@@ -176,14 +195,14 @@ BAD_ADDS = [
 ]
 
 
-@pytest.mark.parametrize(("passages", "packed", "message"), BAD_ADDS)
-def test_a_bad_add_changes_nothing(tmp_path, passages, packed, message):
+@pytest.mark.parametrize(("passages", "vectors", "message"), BAD_ADDS)
+def test_a_bad_add_changes_nothing(tmp_path, passages, vectors, message):
     folder, model = build(tmp_path / "i")
     with folder.writer() as writer:
         good = Passage("before", "everywhere")
-        writer.add([good], ONE)
+        writer.add([good], {"late": ONE})
         with pytest.raises(InputError, match=message) as refusal:
-            writer.add(passages, packed)
+            writer.add(passages, {} if vectors is None else {"late": vectors})
         assert "\n" not in str(refusal.value)
         writer.commit()  # what came before the mistake is still good
     model["before"] = (good, ONE[0])
@@ -192,21 +211,21 @@ def test_a_bad_add_changes_nothing(tmp_path, passages, packed, message):
 
 
 def test_two_vectors_do_not_fit_a_dense_index(tmp_path):
-    folder = IndexFolder.create(tmp_path / "i", encoder=DENSE, kind="faiss", lexical=True)
+    folder = IndexFolder.create(tmp_path / "i", legs=[DENSE_SMALL], lexical=True)
     with folder.writer() as writer, pytest.raises(InputError, match="'new' has 2 vectors"):
-        writer.add([Q], Packed(np.ones((2, 8), np.float32), np.array([0, 2])))
+        writer.add([Q], {"dense": Packed(np.ones((2, 8), np.float32), np.array([0, 2]))})
 
 
 def test_vectors_do_not_fit_a_lexical_index(tmp_path):
-    folder = IndexFolder.create(tmp_path / "i", encoder=None, kind=None, lexical=True)
-    with folder.writer() as writer, pytest.raises(InputError, match="holds no vectors"):
-        writer.add([Q], ONE)
+    folder = IndexFolder.create(tmp_path / "i", legs=[], lexical=True)
+    with folder.writer() as writer, pytest.raises(InputError, match="holds no dense vectors"):
+        writer.add([Q], {"dense": ONE})
     with pytest.raises(InputError, match="holds no vectors"):
         folder.search_vectors(ONE, k=1)
 
 
 def test_a_missing_leg_says_so(tmp_path):
-    folder = IndexFolder.create(tmp_path / "i", encoder=LATE, kind="flat", lexical=False)
+    folder = IndexFolder.create(tmp_path / "i", legs=[LATE_FLAT], lexical=False)
     with pytest.raises(InputError, match="without a lexical part"):
         folder.search_lexical(["x"], k=1)
 
@@ -234,11 +253,15 @@ def test_not_an_index(tmp_path):
         IndexFolder.open(tmp_path / "file")
 
 
-def test_a_newer_format_is_refused(tmp_path):
+def test_another_format_is_refused(tmp_path):
     build(tmp_path / "i")[0].close()
     manifest = tmp_path / "i" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(InputError, match=r"format version 2 .* upgrade"):
+    whole = manifest.read_text()
+    manifest.write_text(whole.replace('"version": 2', '"version": 3'))
+    with pytest.raises(InputError, match=r"format version 3 .* upgrade"):
+        IndexFolder.open(tmp_path / "i")
+    manifest.write_text(whole.replace('"version": 2', '"version": 1'))
+    with pytest.raises(InputError, match=r"format version 1 .* build the index again"):
         IndexFolder.open(tmp_path / "i")
 
 
@@ -254,7 +277,7 @@ def test_a_writer_removes_nothing_for_the_sake_of_a_foreign_store(tmp_path):
     """Segments that the store does not name are garbage only if the store is the right one."""
     folder, _ = build(tmp_path / "i")
     folder.close()
-    IndexFolder.create(tmp_path / "j", encoder=LATE, kind="flat", lexical=True).close()
+    IndexFolder.create(tmp_path / "j", legs=[LATE_FLAT], lexical=True).close()
     before = sorted((tmp_path / "i" / "segments").rglob("*"))
     os.replace(tmp_path / "j" / "store.sqlite", tmp_path / "i" / "store.sqlite")
     with pytest.raises(InputError, match="of another index"):
@@ -273,26 +296,31 @@ def complaints(path) -> str:
     return "; ".join(problems)
 
 
+BOTH = (LATE_FLAT, DENSE_GRAPH)
 FILES = [
-    (LATE, "flat", "manifest.json"),
-    (LATE, "flat", "store.sqlite"),
-    (LATE, "flat", "segments/000004/keys.npy"),
-    (LATE, "flat", "segments/000004/offsets.npy"),
-    (LATE, "flat", "segments/000004/vectors.npy"),
-    (DENSE, "faiss", "segments/000004/index.faiss"),
-    (DENSE, "faiss", "segments/000004/keys.npy"),
+    ("manifest.json", BOTH),
+    ("store.sqlite", BOTH),
+    ("segments/000004/keys.npy", BOTH),
+    ("segments/000004/lengths.npy", BOTH),
+    ("segments/000004/late/offsets.npy", BOTH),
+    ("segments/000004/late/vectors.npy", BOTH),
+    ("segments/000004/dense/index.faiss", BOTH),
+    ("segments/000004/dense/factory.txt", BOTH),
+    ("segments/000004/dense/vectors.npy", (DENSE_SMALL,)),
 ]
 
 
-@pytest.mark.parametrize(("encoder", "kind", "name"), FILES)
-def test_damage_is_reported_with_the_file(tmp_path, encoder, kind, name):
-    build(tmp_path / "i", encoder, kind)[0].close()
+@pytest.mark.parametrize(("name", "legs"), FILES)
+def test_damage_is_reported_with_the_file(tmp_path, name, legs):
+    build(tmp_path / "i", legs)[0].close()
     assert complaints(tmp_path / "i") == ""
     file = tmp_path / "i" / name
     whole = file.read_bytes()
     rng = np.random.default_rng(5)
     if name == "store.sqlite":  # elsewhere there are bytes that mean nothing
-        places = [whole.index(needle) + 1 for needle in (b"everywhere", b'{"step"', b"vectors.npy")]
+        places = [
+            whole.index(needle) + 1 for needle in (b"everywhere", b'{"step"', b"late/vectors")
+        ]
         places += [whole.index(b"next_key") + 9, whole.index(b"step4")]
     else:
         places = [0, len(whole) - 1, *rng.integers(0, len(whole), 12)]

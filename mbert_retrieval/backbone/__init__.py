@@ -1,9 +1,16 @@
 """The ModernBERT network: packed throughout, loads and writes Hugging Face checkpoints."""
 
-from .checkpoint import load_network, save_network
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .config import ModernBertConfig
-from .heads import Classifier, MaskedLM
-from .model import ModernBert, initialise
+
+if TYPE_CHECKING:
+    from .checkpoint import load_network, save_network
+    from .heads import Classifier, MaskedLM
+    from .model import ModernBert, initialise
 
 __all__ = [
     "Classifier",
@@ -14,3 +21,19 @@ __all__ = [
     "load_network",
     "save_network",
 ]
+
+# what needs torch loads when it is first asked for: a query is answered without it
+_LAZY = {
+    "Classifier": ".heads",
+    "MaskedLM": ".heads",
+    "ModernBert": ".model",
+    "initialise": ".model",
+    "load_network": ".checkpoint",
+    "save_network": ".checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

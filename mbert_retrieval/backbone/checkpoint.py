@@ -1,8 +1,4 @@
-"""Checkpoints: published Hugging Face folders in, folders that transformers loads out.
-
-Only safetensors are read: nothing here unpickles, and no name inside a checkpoint leads out of its
-folder.
-"""
+"""Checkpoints: published Hugging Face folders in, folders that transformers loads out."""
 
 from __future__ import annotations
 
@@ -14,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .config import ModernBertConfig
+from .arrays import check_tensors
+from .files import HEADS, bare_names, find_checkpoint, read_config, weight_files
 from .heads import Classifier, MaskedLM
 from .model import ModernBert
 
@@ -25,71 +22,13 @@ ARCHITECTURES = {
     MaskedLM: "ModernBertForMaskedLM",
     Classifier: "ModernBertForSequenceClassification",
 }
-HEADS = ("head.", "decoder.", "classifier.")
-HUB_FILES = ["*.json", "*.safetensors", "artifact.metadata"]  # the last is Stanford ColBERT's
-
-
-def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a checkpoint: `name` itself, or a snapshot of that model on the hub.
-
-    Raises InputError when there is neither.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    text = str(name)
-    if text.count("/") > 1 or text.startswith((".", "/", "~")) or not text.strip():
-        raise InputError(f"no such folder: {text}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(text, allow_patterns=HUB_FILES))
-    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"unknown encoder {text!r}: no such folder, and the model hub gave nothing ({reason})"
-        ) from error
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object of a checkpoint folder. Raises InputError that names the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path.parent}: {path.name} is missing") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return value
-
-
-def read_config(folder: Path) -> ModernBertConfig:
-    """The network's shape. Raises InputError that names the folder."""
-    raw = read_json(folder / "config.json")
-    try:
-        return ModernBertConfig.from_dict(raw)
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from error
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of `model.safetensors`, or of the shards that its index names."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        return read_safetensors(folder / "model.safetensors")
-    if not index.is_file():
-        hint = ""
-        if (folder / "pytorch_model.bin").is_file():
-            hint = " (pytorch_model.bin is a pickle and is not read: convert it to safetensors)"
-        raise InputError(f"{folder}: model.safetensors is missing{hint}")
-    shards = sorted(set(read_json(index).get("weight_map", {}).values()))
     tensors: dict[str, Tensor] = {}
-    for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".", ".."):
-            raise InputError(f"{index}: shard name {shard!r} is not a plain file name")
-        tensors |= read_safetensors(folder / shard)
+    for path in weight_files(folder):
+        tensors |= read_safetensors(path)
     return tensors
 
 
@@ -108,11 +47,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those of the backbone under their bare names: no `model.` prefix, no heads."""
-    return {
-        name.removeprefix("model."): tensor
-        for name, tensor in tensors.items()
-        if not name.startswith(HEADS)
-    }
+    return {bare: tensors[name] for bare, name in bare_names(list(tensors)).items()}
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], where: Path | str) -> None:
@@ -120,18 +55,8 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], where: Path | str) -> No
 
     Raises InputError that names the first missing, unexpected or wrong-shaped tensor.
     """
-    own = module.state_dict()
-    missing, unexpected = sorted(own.keys() - tensors), sorted(tensors.keys() - own)
-    for problem, names in (("lacks", missing), ("has an unknown", unexpected)):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise InputError(f"{where}: the checkpoint {problem} tensor {names[0]}{more}")
-    for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
-            raise InputError(
-                f"{where}: {name} has shape {tuple(tensor.shape)}, "
-                f"config.json asks for {tuple(own[name].shape)}"
-            )
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    check_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, own, where)
     module.load_state_dict(tensors)
 
 
@@ -183,8 +108,14 @@ def save_network(
         for name, tensor in network.state_dict().items()
         if name != "decoder.weight"  # tied to the token embeddings
     }
-    stored = next(iter(tensors.values())).dtype
-    raw = network.config.to_dict(ARCHITECTURES[type(network)])
-    raw["dtype"] = raw["torch_dtype"] = str(stored).removeprefix("torch.")
-    (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+    save_config(network, folder, next(iter(tensors.values())).dtype)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_config(
+    network: ModernBert | MaskedLM | Classifier, folder: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `config.json` alone. dtype: how the tensors are stored."""
+    raw = network.config.to_dict(ARCHITECTURES[type(network)])
+    raw["dtype"] = raw["torch_dtype"] = str(dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")

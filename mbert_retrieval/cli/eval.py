@@ -19,6 +19,7 @@ app = new_app("Measure an encoder, BM25, or a run file on a judged collection.")
 
 
 class Kind(StrEnum):
+    plaid = "plaid"
     flat = "flat"
     faiss = "faiss"
 
@@ -60,7 +61,7 @@ def run(
     ] = "nano",
     split: Split = None,
     kind: Annotated[
-        Kind | None, typer.Option(help="Vector index; by default faiss if dense, flat if late.")
+        Kind | None, typer.Option(help="Vector index; by default faiss if dense, plaid if late.")
     ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="By default vector, and lexical without an encoder.")

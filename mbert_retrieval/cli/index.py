@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from ..records import Passage
     from ..sources import Skipped
 
-NO_ENCODER, DEFAULT_ENCODER, DEFAULT_KIND = "none", "nano", "flat"
+NO_ENCODER, DEFAULT_ENCODER = "none", "nano"
+HEADS = ("late", "dense", "both")
 
 app = new_app("Make an index of code, text or a collection, and look after it.")
 
@@ -79,6 +81,84 @@ class Inputs:
             yield from read_source(source, skipped, self.root)
 
 
+@dataclass
+class Asked:
+    """What the options of `build` ask of an index; None where one is not given."""
+
+    encoder: str | None
+    head: str | None
+    kind: str | None
+    nbits: int | None
+    centroids: int | None
+    faiss: str | None
+    lexical: bool | None
+
+    def check(self, sources: list[Path]) -> None:
+        """Raises InputError for what is wrong at first sight, before the encoder is loaded."""
+        from ..indexes.manifest import KINDS
+        from ..sources import source_root
+
+        source_root(sources)
+        if self.head not in (None, *HEADS):
+            raise InputError(f"unknown head {self.head!r}: use one of {', '.join(HEADS)}")
+        if self.kind not in (None, *KINDS):
+            raise InputError(f"unknown index kind {self.kind!r}: use one of {', '.join(KINDS)}")
+        vectors = self.head or self.kind or self.engine
+        if vectors is not None and self.encoder == NO_ENCODER:
+            raise InputError(
+                "--head, --kind and engine settings say how vectors are kept, and --encoder none "
+                "makes none"
+            )
+
+    @property
+    def kinds(self) -> dict[str, str] | str | None:
+        """As `Index.create` takes them: with both heads a kind is of the vectors that it can be."""
+        if self.head == "both" and self.kind in ("plaid", "faiss"):
+            return {"late" if self.kind == "plaid" else "dense": self.kind}
+        return self.kind
+
+    @property
+    def engine(self) -> dict[str, Any] | None:
+        given = {"nbits": self.nbits, "centroids": self.centroids, "factory": self.faiss}
+        return {name: value for name, value in given.items() if value is not None} or None
+
+    def load(self) -> list[AnyEncoder]:
+        name = self.encoder or DEFAULT_ENCODER
+        if name == NO_ENCODER:
+            return []
+        from ..encoders import load_encoder
+
+        if self.head == "both":
+            return [load_encoder(name, "late"), load_encoder(name, "dense")]
+        only_dense = self.kind == "faiss" or self.faiss is not None
+        return [load_encoder(name, self.head or ("dense" if only_dense else None))]
+
+    def existing(self, place: Path) -> Index:
+        """The index at `place`. Raises InputError when it is not as asked for. Its encoder is
+        loaded now only to compare it with one that was named."""
+        from ..index import Index
+
+        target = Index.open(place)
+        recorded = target.folder.legs
+        lexical = target.folder.lexical if self.lexical is None else self.lexical
+        if self.encoder is None and self.head is None:
+            kinds = self.kinds
+            legs = [
+                replace(leg, kind=kinds or leg.kind, settings=self.engine or leg.settings)
+                for leg in recorded.values()
+            ]
+            target.check_made_as(legs, lexical)
+            return target
+        if self.head is None and len(recorded) == 1 and self.encoder != NO_ENCODER:
+            (self.head,) = recorded
+        elif self.head is None and len(recorded) == 2:
+            self.head = "both"
+        kinds = {name: leg.kind for name, leg in recorded.items()}
+        return Index.create(
+            place, self.load(), kind=self.kinds or kinds, engine=self.engine, lexical=lexical
+        )
+
+
 @app.command()
 def build(
     sources: SourceArguments,
@@ -91,11 +171,34 @@ def build(
             f"or {NO_ENCODER} for BM25 alone.",
         ),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEAD",
+            help="late: a vector for each token; dense: one a passage; both. "
+            "Default: what the encoder has, late if it has both.",
+        ),
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option(
             metavar="KIND",
-            help="flat (the default): exact. faiss: one vector a passage.",
+            help="plaid (compressed, for late), faiss (for dense), or flat (exact). "
+            "Default: plaid and faiss, which are exact while the index is small.",
+        ),
+    ] = None,
+    nbits: Annotated[
+        int | None,
+        typer.Option(metavar="BITS", help="plaid: 1, 2, 4 (the default) or 8 bits a dimension."),
+    ] = None,
+    centroids: Annotated[
+        int | None, typer.Option(metavar="N", help="plaid: how many. Default: by size.")
+    ] = None,
+    faiss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FACTORY",
+            help="faiss: the index in its factory's notation, as IVF1024,SQ8. Default: by size.",
         ),
     ] = None,
     lexical: Annotated[
@@ -113,18 +216,23 @@ def build(
     from ..index import is_there
 
     started = time.perf_counter()
-    _check(sources, encoder, kind)
+    asked = Asked(encoder, head, kind, nbits, centroids, faiss, lexical)
+    asked.check(sources)
     place = places.index_for_sources(sources, index)
     if is_there(place):
-        target = _existing(place, encoder, kind, lexical)
+        target = asked.existing(place)
         inputs = _survey(sources)
     else:
         from ..index import Index
 
-        loaded = _load(encoder or DEFAULT_ENCODER, "dense" if kind == "faiss" else None)
+        loaded = asked.load()
         inputs = _survey(sources)
         target = Index.create(
-            place, loaded, kind=kind or DEFAULT_KIND, lexical=lexical is not False
+            place,
+            loaded,
+            kind=asked.kinds,
+            engine=asked.engine,
+            lexical=lexical is not False,
         )
         if index is None:
             (place / ".gitignore").write_text("*\n")
@@ -193,17 +301,19 @@ def info(index: NearIndex = None, json: AsJson = False) -> None:
     if json:
         print_json(facts)
         return
-    encoder = facts["encoder"]
     sources, _ = places.remembered(facts["settings"], target.folder.path)
-    kind = "late interaction" if encoder and encoder["kind"] == "late" else "dense"
-    lines = {
-        "index": facts["path"],
-        "passages": f"{facts['passages']:,}",
-        "vectors": f"{facts['vectors']:,} in {facts['segments']:,} segments",
-        "encoder": f"{encoder['name']} ({kind}, {encoder['dimension']} dimensions)"
-        if encoder
-        else "none",
-        "kind": facts["kind"] or "lexical only",
+    lines = {"index": facts["path"], "passages": f"{facts['passages']:,}"}
+    lines["segments"] = f"{facts['segments']:,}, {facts['tombstones']:,} deleted passages in them"
+    for name, leg in facts["legs"].items():
+        engines = Counter(_engine(engine) for engine in leg["engines"])
+        lines[name] = (
+            f"{leg['encoder']['name']}, {leg['vectors']:,} vectors of "
+            f"{leg['encoder']['dimension']} dimensions"
+            + (f", {leg['bytes_per_vector']} bytes each" if leg["vectors"] else "")
+        )
+        held = ", ".join(f"{count} x {engine}" for engine, count in engines.items())
+        lines[f"{name} kind"] = leg["kind"] + (f": {held}" if held else "")
+    lines |= {
         "lexical": "BM25" if facts["lexical"] else "none",
         "created": f"{facts['created']} by {facts['created_by']}",
         "bytes": f"{facts['bytes']:,} ("
@@ -212,7 +322,37 @@ def info(index: NearIndex = None, json: AsJson = False) -> None:
         "sources": ", ".join(map(str, sources)) or "not recorded",
     }
     for name, value in lines.items():
-        print(f"{name:<9} {visible(value)}")
+        print(f"{name:<10} {visible(value)}")
+
+
+@app.command()
+def compact(index: NearIndex = None, json: AsJson = False) -> None:
+    """Write the index anew as one segment, without what was deleted. Searches go on meanwhile."""
+    target = _open(index)
+    before = target.folder.info()["bytes"]
+    replaced = target.compact()
+    after = target.folder.info()["bytes"]
+    path = str(target.folder.path)
+    if json:
+        print_json({"index": path, "replaced": replaced, "bytes": after, "bytes_before": before})
+    else:
+        print(f"{visible(path)}: {replaced:,} segments replaced, {before:,} bytes to {after:,}")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files are written.")],
+    index: NearIndex = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Write passages and vectors as parquet files."""
+    files = _open(index).folder.export(folder, force)
+    if json:
+        print_json({"files": [str(file) for file in files]})
+    else:
+        for file in files:
+            print(visible(str(file)))
 
 
 @app.command()
@@ -234,42 +374,6 @@ def _open(index: Path | None) -> Index:
     from ..index import Index
 
     return Index.open(places.index_from_here(index))
-
-
-def _existing(place: Path, encoder: str | None, kind: str | None, lexical: bool | None) -> Index:
-    """The index at `place`. Raises InputError when it is not as asked for. Its encoder is loaded
-    now only to compare it with one that was named."""
-    from ..index import Index
-
-    target = Index.open(place)
-    recorded, kind = target.folder.encoder, kind or target.folder.kind
-    lexical = target.folder.lexical if lexical is None else lexical
-    if encoder is None:
-        target.check_made_as(recorded.name if recorded else None, kind, lexical)
-        return target
-    head = recorded.kind if recorded else None
-    return Index.create(place, _load(encoder, head), kind=kind or DEFAULT_KIND, lexical=lexical)
-
-
-def _load(name: str, head: str | None) -> AnyEncoder | None:
-    """The encoder with that head; None for "none"."""
-    if name == NO_ENCODER:
-        return None
-    from ..encoders import load_encoder
-
-    return load_encoder(name, head)
-
-
-def _check(sources: list[Path], encoder: str | None, kind: str | None) -> None:
-    """Raises InputError for what is wrong at first sight, before the encoder is loaded."""
-    from ..indexes.manifest import KINDS
-    from ..sources import source_root
-
-    source_root(sources)
-    if kind is not None and kind not in KINDS:
-        raise InputError(f"unknown index kind {kind!r}: use one of {', '.join(KINDS)}")
-    if kind is not None and encoder == NO_ENCODER:
-        raise InputError("--kind says how vectors are kept, and --encoder none makes none")
 
 
 def _survey(sources: list[Path], root: Path | None = None) -> Inputs:
@@ -344,6 +448,11 @@ def _report(
     print(f"{visible(path)}: {total:,} passages ({', '.join(parts)}) in {seconds:.1f} s")
     if skipped and not verbose:
         message(f"{len(skipped):,} files were skipped; --verbose lists them")
+
+
+def _engine(facts: dict[str, Any]) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "engine")
+    return facts["engine"] + (f" ({rest})" if rest else "")
 
 
 def _bytes_by_part(path: Path) -> dict[str, int]:

@@ -30,7 +30,8 @@ def query(
     mode: Annotated[
         str,
         typer.Option(
-            metavar="MODE", help="hybrid (what the index has), vector, or lexical (BM25)."
+            metavar="MODE",
+            help="hybrid (all that the index has), late, dense, vector (both), or lexical.",
         ),
     ] = "hybrid",
     where: Annotated[
@@ -38,6 +39,14 @@ def query(
         typer.Option(
             metavar="FILTER", help="Only passages such as: language = 'python' AND kind = 'class'."
         ),
+    ] = None,
+    nprobe: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Lists followed for each query vector."),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Passages scored in full. Default: by size."),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
@@ -48,7 +57,9 @@ def query(
 
     target = Index.open(places.index_from_here(index))
     question = " ".join(text)
-    hits = target.search(question, k, mode, where)
+    given = {"nprobe": nprobe, "candidates": candidates}
+    tuning = {name: value for name, value in given.items() if value is not None}
+    hits = target.search(question, k, mode, where, tuning)
     if json:
         for hit in hits:
             print_json(hit.to_json())

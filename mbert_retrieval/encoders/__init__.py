@@ -10,9 +10,12 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from .base import BaseEncoder
     from .encoder import Encoder
+    from .layout import Layout
+    from .onnx_encoder import OnnxEncoder
 
-__all__ = ["load_encoder"]
+__all__ = ["load_encoder", "load_query_encoder"]
 
 SHIPPED = ("nano",)
 
@@ -27,11 +30,12 @@ def load_encoder(
     document_length: int | None = None,
     device: str | None = None,
     dtype: torch.dtype | None = None,
-) -> Encoder:
+) -> Encoder | OnnxEncoder:
     """Load an encoder: "nano" (shipped in the package), a folder, or a model of the hub.
 
     Its files tell what it is: a sentence-transformers folder (before or since 6.2), PyLate's,
-    Stanford ColBERT's, or a bare ModernBERT (mean pooling, as sentence-transformers takes it).
+    Stanford ColBERT's, a bare ModernBERT (mean pooling, as sentence-transformers takes it), or a
+    folder with `onnx/model.onnx` in place of weights, which ONNX Runtime runs.
 
     head: "dense" or "late" where a checkpoint carries both, as nano does; late by default there.
     truncate: keep the first so many dimensions (Matryoshka), dense only.
@@ -40,10 +44,66 @@ def load_encoder(
     device, dtype: CUDA with bfloat16 where there is a GPU, else the CPU with float32.
     Raises InputError when there is no such encoder or its files are broken.
     """
+    layout = _layout(name, head, truncate, pool_factor)
+    if layout.is_onnx:
+        from .onnx_encoder import OnnxEncoder
+
+        if device not in (None, "cpu") or dtype is not None:
+            raise InputError(f"{name} is an ONNX export: it runs on the CPU in its own precision")
+        exported = OnnxEncoder(layout, str(name))
+        exported.set_lengths(query_length, document_length)
+        return exported
     import torch
 
-    from ..backbone.checkpoint import find_checkpoint
-    from .formats import read_encoder
+    from .encoder import build_encoder
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype is None:
+        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    encoder = build_encoder(layout, dtype, device)
+    encoder.name = str(name)
+    encoder.set_lengths(query_length, document_length)
+    return encoder
+
+
+def load_query_encoder(
+    name: str | Path,
+    head: str | None = None,
+    *,
+    truncate: int | None = None,
+    pool_factor: float = 1.0,
+    query_length: int | None = None,
+    document_length: int | None = None,
+) -> BaseEncoder | None:
+    """The same encoder for queries alone, without torch: ready in a fraction of the time.
+
+    It has the name, kind, dimension and fingerprint of what `load_encoder` gives, and its
+    `encode_queries` gives the same vectors to float32 rounding. Parameters as there.
+    None where it cannot be had (tensors in a type that numpy lacks); `load_encoder` does it then.
+    Raises InputError when there is no such encoder or its files are broken.
+    """
+    from ..backbone.arrays import UnknownDtype
+    from .query import QueryEncoder
+
+    layout = _layout(name, head, truncate, pool_factor)
+    encoder: BaseEncoder
+    try:
+        if layout.is_onnx:
+            from .onnx_encoder import OnnxEncoder
+
+            encoder = OnnxEncoder(layout, str(name))
+        else:
+            encoder = QueryEncoder(layout, str(name))
+    except UnknownDtype:
+        return None
+    encoder.set_lengths(query_length, document_length)
+    return encoder
+
+
+def _layout(name: str | Path, head: str | None, truncate: int | None, pool_factor: float) -> Layout:
+    """What the encoder's files say, but for the weights."""
+    from ..backbone.files import find_checkpoint
+    from .formats import read_layout
 
     if head not in (None, "dense", "late"):
         raise InputError(f"head must be dense or late, not {head!r}")
@@ -51,12 +111,4 @@ def load_encoder(
         raise InputError("truncate must be at least 1 dimension")
     shipped = str(name) in SHIPPED
     folder = Path(__file__).parent / str(name) if shipped else find_checkpoint(name)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if dtype is None:
-        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    encoder = read_encoder(folder, head, dtype, truncate, pool_factor)
-    encoder.name = str(name)
-    encoder.set_lengths(query_length, document_length)
-    encoder.backbone.to(device)
-    encoder.head.to(device)
-    return encoder
+    return read_layout(folder, head, truncate, pool_factor)

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..backbone.checkpoint import fill, read_json, read_safetensors
-from ..errors import InputError
+from ..backbone.checkpoint import fill, read_safetensors
+from . import layout
+from .layout import Projection
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.Sigmoid, nn.SiLU)
-}
+ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in layout.ACTIVATIONS}
 
 
 class Dense(nn.Module):
@@ -44,24 +43,32 @@ class Dense(nn.Module):
             out = out + (self.residual(x) if hasattr(self, "residual") else x)
         return out
 
+    @property
+    def settings(self) -> Projection:
+        """What a folder says of it, weights aside."""
+        return Projection(
+            self.linear.in_features,
+            self.linear.out_features,
+            self.linear.bias is not None,
+            self.activation_name,
+            self.use_residual,
+        )
+
+    @classmethod
+    def build(cls, projection: Projection) -> Dense:
+        """A layer of that shape, not filled yet."""
+        return cls(
+            projection.in_features,
+            projection.out_features,
+            projection.bias,
+            projection.activation,
+            projection.use_residual,
+        )
+
     @classmethod
     def load(cls, folder: Path) -> Dense:
         """Raises InputError for an activation outside torch.nn, or tensors that do not fit."""
-        raw = read_json(folder / "config.json")
-        name = str(raw.get("activation_function", "torch.nn.modules.activation.Tanh"))
-        activation = name.rpartition(".")[2]
-        if not name.startswith("torch.nn.") or activation not in ACTIVATIONS:
-            raise InputError(f"{folder}: activation_function {name!r} is not supported")
-        try:
-            layer = cls(
-                int(raw["in_features"]),
-                int(raw["out_features"]),
-                bool(raw.get("bias", True)),
-                activation,
-                bool(raw.get("use_residual", False)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{folder}/config.json: {error} is missing or wrong") from error
+        layer = cls.build(Projection.read(folder))
         fill(layer, read_safetensors(folder / "model.safetensors"), folder)
         return layer
 

@@ -1,6 +1,7 @@
 """Encoder folders of the ecosystem, read: sentence-transformers (old and 6.2), PyLate, Stanford.
 
-Everything that differs between the formats ends here; what comes out is an `Encoder`.
+Everything that differs between the formats ends here; what comes out is a `Layout`. Nothing here
+imports torch, and no weights are read.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import string
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..backbone import ModernBert, load_network
-from ..backbone.checkpoint import backbone_tensors, fill, read_config, read_json, read_tensors
+from ..backbone.config import ModernBertConfig
+from ..backbone.files import read_config, read_json, weight_files
 from ..errors import InputError
-from .dense_layer import Dense
-from .encoder import Encoder, Expansion, Side
-from .heads import POOLINGS, DenseHead, LateHead
+from .layout import (
+    POOLINGS,
+    STANFORD_PROJECTION,
+    DenseLayout,
+    LateLayout,
+    Layout,
+    Projection,
+)
+from .sides import Expansion, Side
 from .tokens import TextTokenizer
 
 LEGACY_POOLINGS = {  # the six flags of 1_Pooling/config.json before sentence-transformers 5.3
@@ -31,13 +36,9 @@ LEGACY_POOLINGS = {  # the six flags of 1_Pooling/config.json before sentence-tr
 DENSE_HEAD = "dense"  # subfolder with a second, dense head on the same backbone (ours alone)
 
 
-def read_encoder(
-    folder: Path,
-    head: str | None,
-    dtype: torch.dtype,
-    truncate: int | None,
-    pool_factor: float,
-) -> Encoder:
+def read_layout(
+    folder: Path, head: str | None, truncate: int | None = None, pool_factor: float = 1.0
+) -> Layout:
     """Read any of the formats. `head` chooses where a folder carries both; see `load_encoder`."""
     kind = folder_kind(folder)
     second = folder / DENSE_HEAD
@@ -51,12 +52,12 @@ def read_encoder(
     if kind == "dense":
         if pool_factor != 1:
             raise InputError("token pooling needs a late-interaction encoder")
-        return _read_dense(folder, layout, dtype, truncate)
+        return _read_dense(folder, layout, truncate)
     if truncate is not None:
         raise InputError("truncation (Matryoshka) needs a dense encoder")
     if _is_stanford(folder):
-        return _read_stanford(folder, dtype, pool_factor)
-    return _read_late(folder, dtype, pool_factor)
+        return _read_stanford(folder, pool_factor)
+    return _read_late(folder, pool_factor)
 
 
 def folder_kind(folder: Path) -> str:
@@ -111,45 +112,45 @@ def _tokenizer(folder: Path) -> TextTokenizer:
     return TextTokenizer.load(folder, lower_case)
 
 
-def _limit(folder: Path, tokenizer: TextTokenizer, backbone: ModernBert) -> int:
+def _limit(folder: Path, tokenizer: TextTokenizer, config: ModernBertConfig) -> int:
     """The longest text, in tokens, that the folder's settings allow."""
     own = _transformer_settings(folder).get("max_seq_length") or tokenizer.model_max_length
-    return min(int(own), backbone.config.max_position_embeddings)
+    return min(int(own), config.max_position_embeddings)
 
 
-def _read_dense(folder: Path, layout: Path, dtype: torch.dtype, truncate: int | None) -> Encoder:
+def _read_dense(folder: Path, layout: Path, truncate: int | None) -> Layout:
     """folder holds backbone and tokenizer; layout (the same, as a rule) the modules and prompts."""
-    backbone = load_network(ModernBert, folder, dtype)
+    config = read_config(folder)
     tokenizer = _tokenizer(folder)
     settings = _settings(layout)
     poolings: tuple[str, ...] = ("mean",)  # what sentence-transformers does with a bare model
     include_prompt, normalize = True, settings.get("similarity_fn_name") in (None, "cosine")
-    layers: list[Dense] = []
+    projections: list[Projection] = []
     for kind, place in _modules(layout):
         if kind == "Pooling":
             raw = read_json(place / "config.json")
             poolings = _poolings(raw, place)
             include_prompt = bool(raw.get("include_prompt", True))
         elif kind == "Dense":
-            layers.append(Dense.load(place))
+            projections.append(Projection.read(place))
         elif kind == "Normalize":
             normalize = True
         elif kind != "Transformer":
             raise InputError(f"{layout}/modules.json: module {kind} is not supported")
-    head = DenseHead(
-        backbone.config.hidden_size,
+    head = DenseLayout(
+        config.hidden_size,
         poolings,
-        tuple(layers),
+        tuple(projections),
         include_prompt,
         truncate or settings.get("truncate_dim"),
         normalize,
     )
-    limit = _limit(folder, tokenizer, backbone)
+    limit = _limit(folder, tokenizer, config)
     prompts = settings.get("prompts") or {}
     default = prompts.get(settings.get("default_prompt_name") or "", "")
     query = Side(prompts.get("query") or default, limit)
     document = Side(_first(prompts, "document", "passage", "corpus") or default, limit)
-    return Encoder(backbone, tokenizer, head, query, document)
+    return Layout(folder, config, tokenizer, head, query, document)
 
 
 def _poolings(raw: dict[str, Any], place: Path) -> tuple[str, ...]:
@@ -168,19 +169,19 @@ def _first(prompts: dict[str, str], *names: str) -> str:
     return next((prompts[name] for name in names if name in prompts), "") or ""
 
 
-def _read_late(folder: Path, dtype: torch.dtype, pool_factor: float) -> Encoder:
+def _read_late(folder: Path, pool_factor: float) -> Layout:
     """PyLate's folder (model_type "ColBERT") or sentence-transformers 6.2's own."""
-    backbone = load_network(ModernBert, folder, dtype)
+    config = read_config(folder)
     tokenizer = _tokenizer(folder)
     settings = _settings(folder)
     is_pylate = settings.get("model_type") == "ColBERT"
-    layers: list[Dense] = []
+    projections: list[Projection] = []
     words: list[str] = list(string.punctuation) if is_pylate else []
     if settings.get("skiplist_words") is not None:
         words = list(settings["skiplist_words"])
     for kind, place in _modules(folder):
         if kind == "Dense":
-            layers.append(Dense.load(place))
+            projections.append(Projection.read(place))
         elif kind == "MultiVectorMask":
             mask = read_json(place / "config.json")
             if mask.get("keep_only_token_ids"):
@@ -192,9 +193,9 @@ def _read_late(folder: Path, dtype: torch.dtype, pool_factor: float) -> Encoder:
             pool_factor *= float(read_json(place / "config.json").get("pool_factor", 1.0))
         elif kind not in ("Transformer", "Normalize"):
             raise InputError(f"{folder}/modules.json: module {kind} is not supported")
-    if not layers:
+    if not projections:
         raise InputError(f"{folder}: a late-interaction checkpoint without its Dense projection")
-    limit = _limit(folder, tokenizer, backbone)
+    limit = _limit(folder, tokenizer, config)
     knobs = settings | _transformer_settings(folder)
     query_limit = int(knobs.get("query_length") or (32 if is_pylate else limit))
     document_limit = int(knobs.get("document_length") or (180 if is_pylate else limit))
@@ -209,10 +210,11 @@ def _read_late(folder: Path, dtype: torch.dtype, pool_factor: float) -> Encoder:
     document = settings.get("document_prefix") or ""
     query += (prompts.get("query") or "").removeprefix(query)
     document += (prompts.get("document") or "").removeprefix(document)
-    return Encoder(
-        backbone,
+    return Layout(
+        folder,
+        config,
         tokenizer,
-        LateHead(tuple(layers), _skiplist(words, tokenizer)),
+        LateLayout(tuple(projections), _skiplist(words, tokenizer)),
         Side(query, min(query_limit, limit), expansion),
         Side(document, min(document_limit, limit)),
         pool_factor=pool_factor,
@@ -235,32 +237,45 @@ def _skiplist(words: list[str], tokenizer: TextTokenizer) -> tuple[int, ...]:
     return tuple(i for i in ids if i is not None and i != unknown)
 
 
-def _read_stanford(folder: Path, dtype: torch.dtype, pool_factor: float) -> Encoder:
+def _read_stanford(folder: Path, pool_factor: float) -> Layout:
     """Stanford ColBERT: the projection is `linear.weight` beside the backbone's tensors, the
     settings are in `artifact.metadata` (JSON); queries are always expanded."""
-    tensors = read_tensors(folder)
-    weight = tensors.pop("linear.weight", None)
-    if weight is None:
-        raise InputError(f"{folder}: the checkpoint lacks tensor linear.weight")
     config = read_config(folder)
-    backbone = ModernBert(config)
-    fill(backbone, backbone_tensors(tensors), folder)
-    layer = Dense(config.hidden_size, len(weight), bias=False)
-    fill(layer, {"linear.weight": weight}, folder)
+    shape = _stored_shape(folder, STANFORD_PROJECTION)
+    if len(shape) != 2:
+        raise InputError(f"{folder}: {STANFORD_PROJECTION} must be a matrix, its shape is {shape}")
+    projection = Projection(config.hidden_size, shape[0], bias=False)
     metadata = folder / "artifact.metadata"
     raw = read_json(metadata) if metadata.is_file() else {}
     tokenizer = _tokenizer(folder)
-    limit = _limit(folder, tokenizer, backbone)
+    limit = _limit(folder, tokenizer, config)
     length = int(raw.get("query_maxlen") or 32)
     expansion = {"length": length, "attend": bool(raw.get("attend_to_mask_tokens"))}
     words = string.punctuation if raw.get("mask_punctuation", True) else ""
     query = (raw.get("query_token_id") or "[unused0]") + " "
     document = (raw.get("doc_token_id") or "[unused1]") + " "
-    return Encoder(
-        backbone.to(dtype),
+    return Layout(
+        folder,
+        config,
         tokenizer,
-        LateHead((layer,), _skiplist(list(words), tokenizer)),
+        LateLayout((projection,), _skiplist(list(words), tokenizer)),
         Side(query, min(length, limit), _expansion(expansion, tokenizer, folder)),
         Side(document, min(int(raw.get("doc_maxlen") or 220), limit)),
         pool_factor=pool_factor,
     )
+
+
+def _stored_shape(folder: Path, name: str) -> tuple[int, ...]:
+    """The shape of a tensor, by its file's header. Raises InputError where there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                if name in file.keys():  # noqa: SIM118 (no mapping)
+                    return tuple(file.get_slice(name).get_shape())
+        except FileNotFoundError:
+            raise InputError(f"{folder}: {path.name} is missing") from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+    raise InputError(f"{folder}: the checkpoint lacks tensor {name}")

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dense_layer import Dense
-
-POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+from .layout import DenseLayout, LateLayout
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ class DenseHead(nn.Module):
         normalize: bool = True,
     ) -> None:
         super().__init__()
+        self.hidden_size = hidden_size
         self.poolings = poolings
         self.projections = layers
         self.layers = nn.ModuleList(layers)
@@ -84,6 +84,29 @@ class DenseHead(nn.Module):
         full = layers[-1].linear.out_features if layers else hidden_size * len(poolings)
         self.dimension = min(truncate, full) if truncate else full
         self.truncated = self.dimension < full
+
+    @classmethod
+    def build(cls, layout: DenseLayout, layers: tuple[Dense, ...]) -> DenseHead:
+        return cls(
+            layout.hidden_size,
+            layout.poolings,
+            layers,
+            layout.include_prompt,
+            layout.truncate,
+            layout.normalize,
+        )
+
+    @property
+    def layout(self) -> DenseLayout:
+        """Everything but the weights."""
+        return DenseLayout(
+            self.hidden_size,
+            self.poolings,
+            tuple(layer.settings for layer in self.projections),
+            self.include_prompt,
+            self.dimension if self.truncated else None,
+            self.normalize,
+        )
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """(N, hidden) to vectors (B, dimension) and their offsets (B + 1,)."""
@@ -114,6 +137,11 @@ class LateHead(nn.Module):
         self.dimension: int = layers[-1].linear.out_features
         self.skipped: Tensor
         self.register_buffer("skipped", torch.tensor(skiplist, dtype=torch.int64), persistent=False)
+
+    @property
+    def layout(self) -> LateLayout:
+        """Everything but the weights."""
+        return LateLayout(tuple(layer.settings for layer in self.projections), self.skiplist)
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """(N, hidden) to vectors (M, dimension) and their offsets (B + 1,)."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..backbone import save_network
+from ..backbone.checkpoint import save_config
 from ..errors import InputError
 from .encoder import Encoder
 from .formats import LEGACY_POOLINGS
@@ -27,10 +28,15 @@ def write_encoder(encoder: Encoder, folder: Path, dtype: torch.dtype = torch.flo
     Raises InputError where the layout cannot say what the encoder does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # first what may be refused, then what is large
+    write_settings(encoder, folder)
+    save_network(encoder.backbone, folder, dtype)
+
+
+def write_settings(encoder: Encoder, folder: Path) -> None:
+    """Everything but the network's weights. What may be refused comes first."""
     write_head = write_late_head if isinstance(encoder.head, LateHead) else write_dense_head
     write_head(encoder, folder)
-    save_network(encoder.backbone, folder, dtype)
+    save_config(encoder.backbone, folder)
     encoder.tokenizer.save(folder)
     longest = max(encoder.query.limit, encoder.document.limit)
     _write(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..backbone.checkpoint import read_json
+from ..backbone.files import read_json
 from ..errors import InputError
 from ..packed import Packed
 
@@ -89,6 +89,11 @@ class TextTokenizer:
         return Packed.from_sequences(
             [e.ids for e in self.backend.encode_batch_fast(texts)], dtype=np.int64
         )
+
+    def to_json(self) -> str:
+        """The tokenizer alone, as `tokenizer.json` has it, without truncation."""
+        self.backend.no_truncation()
+        return self.backend.to_str()
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and a `tokenizer_config.json` that transformers 4 and 5 read."""

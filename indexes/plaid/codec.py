@@ -1,0 +1,163 @@
+"""A vector as the number of its nearest centroid and a few bits for each dimension of the rest.
+
+Residual compression of ColBERTv2 (Santhanam et al. 2022). Residuals are divided by a scale for each
+dimension, and one set of 2^bits buckets serves all dimensions: bounds halfway between the buckets'
+values, values at the mean of what falls in (Lloyd 1982). The values are whole multiples of one
+step, so that a query is scored with 8-bit products (`kernels.cpp`), exactly as decoded here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import InputError
+from ..arrays import load_array
+from . import kernels
+from .centroids import Router, cluster, router
+from .threads import thread_count
+
+BITS = (1, 2, 4, 8)
+FILES = ("centroids.npy", "scale.npy", "buckets.npy", "cutoffs.npy", "codec.json")
+MEASURED = 2**15  # at most so many vectors of a sample, and a tenth of it, give scale and buckets
+FEW = 256  # where a tenth is fewer than this, the whole sample serves for all
+LLOYD_ITERATIONS = 300
+
+
+@dataclass(frozen=True)
+class Codec:
+    """centroids: (K, D) float32, of float16 precision; scale: (D,) float32; buckets: (2^bits,)
+    int8, times `step` the values of the scaled residuals; cutoffs: (2^bits - 1,) float32, rising;
+    error: mean squared error over mean squared length, on vectors of its collection."""
+
+    centroids: np.ndarray
+    scale: np.ndarray
+    buckets: np.ndarray
+    cutoffs: np.ndarray
+    bits: int
+    step: float
+    error: float
+
+    @property
+    def code_type(self) -> type:
+        return np.uint16 if len(self.centroids) <= 2**16 else np.uint32
+
+    @property
+    def bytes_per_residual(self) -> int:
+        return -(-self.centroids.shape[1] * self.bits // 8)
+
+    @cached_property
+    def router(self) -> Router:
+        return router(self.centroids)
+
+    def same_as(self, other: Codec) -> bool:
+        """Whether codes and residuals of one mean the same in the other."""
+        return (
+            (self.bits, self.step) == (other.bits, other.step)
+            and np.array_equal(self.centroids, other.centroids)
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.buckets, other.buckets)
+        )
+
+    def encode(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, D) float32 to codes (N,) and residuals (N, bytes) uint8."""
+        nearest = self.router.nearest(vectors)
+        return nearest.astype(self.code_type), self._pack(vectors, nearest)
+
+    def decode(self, codes: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+        """Back to (N, D) float32, as searches see them."""
+        weights = self.buckets.astype(np.float32) * np.float32(self.step)
+        return kernels.unpack(codes, residuals, self.centroids, self.scale, weights, self.bits)
+
+    def error_on(self, vectors: np.ndarray) -> float:
+        """Mean squared error over mean squared length of (N, D) float32 vectors."""
+        decoded = self.decode(*self.encode(vectors))
+        return float(np.square(vectors - decoded).mean() / max(np.square(vectors).mean(), 1e-30))
+
+    def _pack(self, vectors: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+        inverse, threads = 1 / self.scale, thread_count()
+        return kernels.pack(
+            vectors, nearest, self.centroids, inverse, self.cutoffs, self.bits, threads
+        )
+
+    def save(self, folder: Path) -> None:
+        for name in ("scale", "buckets", "cutoffs"):
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        np.save(folder / "centroids.npy", self.centroids.astype(np.float16), allow_pickle=False)
+        facts = {
+            "bits": self.bits,
+            "step": self.step,
+            "error": self.error,
+            "centroids": len(self.centroids),
+        }
+        (folder / "codec.json").write_text(json.dumps(facts))
+
+
+def load_codec(folder: Path, dimension: int) -> Codec:
+    """Raises InputError naming a file that is damaged."""
+    file = folder / "codec.json"
+    try:
+        facts = json.loads(file.read_text())
+        bits, count = facts["bits"], facts["centroids"]
+        step, error = float(facts["step"]), float(facts["error"])
+        if bits not in BITS or not isinstance(count, int) or not 0 < count < 2**31:
+            raise ValueError
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{file} is damaged: build the index again") from None
+    return Codec(
+        load_array(folder / "centroids.npy", np.float16, (count, dimension)).astype(np.float32),
+        load_array(folder / "scale.npy", np.float32, (dimension,)),
+        load_array(folder / "buckets.npy", np.int8, (2**bits,)),
+        load_array(folder / "cutoffs.npy", np.float32, (2**bits - 1,)),
+        bits,
+        step,
+        error,
+    )
+
+
+def fit_codec(sample: np.ndarray, centroids: int, bits: int, seed: int = 0) -> Codec:
+    """sample: (N, D) float32; centroids: as many, or N if that is less.
+
+    Scale, buckets and error are measured on vectors that the centroids were not fitted to, since
+    most vectors of a collection are such.
+    """
+    order = np.random.default_rng(seed).permutation(len(sample))
+    held_out = sample[order[: min(MEASURED, len(sample) // 10)]]
+    if len(held_out) < FEW:
+        fitted_to, held_out = sample, sample
+    else:
+        fitted_to = sample[np.sort(order[len(held_out) :])]
+    found = cluster(fitted_to, min(centroids, len(fitted_to)), seed)
+    with np.errstate(over="ignore"):
+        rounded = found.astype(np.float16).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise InputError("the vectors are too long: components must be below 65,504")
+    residuals = held_out - rounded[router(rounded).nearest(held_out)]
+    deviations = np.sqrt(np.square(residuals).mean(axis=0))
+    scale = np.maximum(deviations, max(1e-12, 1e-3 * float(deviations.max()))).astype(np.float32)
+    buckets, step, cutoffs = _fit_buckets((residuals / scale).ravel(), bits)
+    codec = Codec(rounded, scale, buckets, cutoffs, bits, step, 0.0)
+    return replace(codec, error=codec.error_on(held_out))
+
+
+def _fit_buckets(values: np.ndarray, bits: int) -> tuple[np.ndarray, float, np.ndarray]:
+    """2^bits int8 values, their step, and the cutoffs between them, for the least squared error."""
+    values = np.sort(values)
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    count = 2**bits
+    weights = np.quantile(values, (np.arange(count) + 0.5) / count).astype(np.float64)
+    for _ in range(LLOYD_ITERATIONS):
+        cuts = np.searchsorted(values, (weights[1:] + weights[:-1]) / 2)
+        bounds = np.concatenate([[0], cuts, [len(values)]])
+        sizes = np.diff(bounds)
+        weights = np.where(sizes > 0, np.diff(sums[bounds]) / np.maximum(sizes, 1), weights)
+    step = max(float(np.abs(weights).max()) / 127, 1e-12)
+    buckets = np.rint(weights / step).astype(np.int8)
+    middles = (buckets[1:].astype(np.float32) + buckets[:-1]) / 2
+    return buckets, step, middles * np.float32(step)

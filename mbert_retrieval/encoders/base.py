@@ -1,0 +1,155 @@
+"""What every encoder does alike, whatever runs its network: texts in, packed vectors out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..packed import Packed
+from .sides import Side, side_ids
+from .token_pooling import pool_tokens
+from .tokens import TextTokenizer
+
+TOKEN_BUDGET = 16_384  # tokens of one forward pass
+CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts held at once while streaming
+
+
+class BaseEncoder(ABC):
+    """An encoder of queries.
+
+    kind: "dense" or "late". longest: the network's positions.
+    name: what the user called it ("nano", a folder, a hub name).
+    pool_factor: token pooling of documents, late interaction only; 1 keeps every vector.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        tokenizer: TextTokenizer,
+        query: Side,
+        document: Side,
+        longest: int,
+        name: str = "",
+        pool_factor: float = 1.0,
+    ) -> None:
+        if pool_factor != 1 and kind == "dense":
+            raise InputError("token pooling needs a late-interaction encoder")
+        self.kind = kind
+        self.tokenizer = tokenizer
+        self.query, self.document = query, document
+        self.longest = longest
+        self.name = name
+        self.pool_factor = pool_factor
+        if kind == "late":
+            for side in (query, document):
+                tokenizer.keep_whole(side.prompt)
+        # tokens of [CLS] and the prompt; 0 where there is no prompt
+        self._query_prompt, self._document_prompt = (
+            len(tokenizer.pieces(side.prompt)) + 1 if side.prompt else 0
+            for side in (query, document)
+        )
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 of everything that decides the vectors: weights, tokenizer, lengths, prompts."""
+
+    @abstractmethod
+    def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+        """Vectors of one batch; `ids` and `content` as `token_ids` gives them."""
+
+    def encode_queries(self, texts: list[str]) -> Packed:
+        """Vectors of queries: Packed float32 (N, dimension), one sequence a text."""
+        return self._concatenate(self._stream(texts, self.query))
+
+    def token_ids(self, texts: list[str], side: Side) -> tuple[Packed, np.ndarray]:
+        """See `side_ids`."""
+        return side_ids(self.tokenizer, texts, side)
+
+    def set_lengths(self, query: int | None = None, document: int | None = None) -> None:
+        """Read so many tokens of a query or of a document, special tokens included.
+
+        Raises InputError for fewer than 4 or for more than the network's positions.
+        """
+        for length in (query, document):
+            if length is not None and not 4 <= length <= self.longest:
+                raise InputError(f"lengths go from 4 to {self.longest} tokens, not {length}")
+        if query is not None:
+            expansion = self.query.expansion
+            expansion = expansion and replace(expansion, length=query)
+            self.query = replace(self.query, limit=query, expansion=expansion)
+        if document is not None:
+            self.document = replace(self.document, limit=document)
+
+    def _prompt_length(self, side: Side) -> int:
+        return self._query_prompt if side is self.query else self._document_prompt
+
+    def _concatenate(self, chunks: Iterator[Packed]) -> Packed:
+        parts = list(chunks)
+        if not parts:
+            return Packed(np.zeros((0, self.dimension), np.float32), np.zeros(1, np.int64))
+        return Packed.concatenate(parts)
+
+    def _stream(self, texts: Iterable[str], side: Side) -> Iterator[Packed]:
+        for chunk in chunked(texts):
+            vectors = self._encode(*self.token_ids(chunk, side), side)
+            if self.pool_factor != 1 and side is self.document:
+                vectors = pool_tokens(vectors, self.pool_factor)
+            yield vectors
+
+    def _encode(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+        """Packed ids to packed vectors, longest first, `TOKEN_BUDGET` tokens at a time."""
+        order = np.argsort(-ids.lengths, kind="stable")
+        parts: list[Packed] = []
+        for batch in token_batches(ids.lengths[order], TOKEN_BUDGET):
+            rows = order[batch]
+            parts.append(self._forward(ids.select(rows), content[rows], side))
+        vectors = Packed.concatenate(parts)
+        return vectors.select(np.argsort(order, kind="stable"))
+
+
+class TextEncoder(BaseEncoder):
+    """An encoder of queries and of documents."""
+
+    def encode_documents(self, texts: list[str]) -> Packed:
+        """Vectors of documents: Packed float32 (N, dimension), one sequence a text."""
+        return self._concatenate(self._stream(texts, self.document))
+
+    def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]:
+        """Vectors of any number of documents, a chunk at a time and in order; memory stays flat."""
+        return self._stream(texts, self.document)
+
+
+def chunked(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of at most CHUNK_TEXTS texts and about CHUNK_CHARACTERS characters."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if len(chunk) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def token_batches(lengths: np.ndarray, budget: int) -> Iterator[slice]:
+    """Runs of neighbouring sequences of at most `budget` tokens together, and at least one."""
+    start, held = 0, 0
+    for i, length in enumerate(lengths.tolist()):
+        if held and held + length > budget:
+            yield slice(start, i)
+            start, held = i, 0
+        held += length
+    if len(lengths):
+        yield slice(start, len(lengths))

@@ -1,0 +1,129 @@
+"""An encoder's fingerprint, and a cache of it: a base-size model is not read whole for a query."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backbone.config import ModernBertConfig
+from .layout import DenseLayout, LateLayout, Layout
+from .sides import Side
+from .tokens import TextTokenizer
+
+SETTLED_NS = 2 * 10**9  # a file changed later than this ago may change again unnoticed
+
+
+def head_settings(head: DenseLayout | LateLayout) -> dict[str, Any]:
+    """What decides the head's vectors beside its weights. What has its usual value is left out."""
+    settings: dict[str, Any] = {
+        "kind": head.kind,
+        "dimension": head.dimension,
+        "skiplist": list(head.skiplist),
+        "poolings": list(head.poolings) if isinstance(head, DenseLayout) else [],
+    }
+    if isinstance(head, DenseLayout):
+        if not head.include_prompt:
+            settings["include_prompt"] = False
+        if not head.normalize:
+            settings["normalize"] = False
+    activations = [(p.activation, p.use_residual) for p in head.projections]
+    if any(activation != ("Identity", False) for activation in activations):
+        settings["activations"] = activations
+    return settings
+
+
+def describe(
+    head: DenseLayout | LateLayout,
+    config: ModernBertConfig,
+    tokenizer: TextTokenizer,
+    query: Side,
+    document: Side,
+    pool_factor: float,
+) -> bytes:
+    """Everything that decides the vectors but the weights."""
+    settings = head_settings(head) | {
+        "query": asdict(query),
+        "document": asdict(document),
+        "pool_factor": pool_factor,
+        "config": asdict(config),
+    }
+    return json.dumps(settings, sort_keys=True).encode() + tokenizer.to_json().encode()
+
+
+def fingerprint(description: bytes, tensors: Iterable[tuple[str, np.ndarray]]) -> str:
+    """sha256, hexadecimal. tensors: (name, float32 array)."""
+    digest = hashlib.sha256(description)
+    for name, array in tensors:
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def stored_fingerprint(description: bytes, layout: Layout) -> str:
+    """The fingerprint of an encoder whose weights are as its folder has them.
+
+    It is kept in the user's cache folder under the description and the identity of the weight
+    files (path, size, times, inode), so that the weights are hashed once.
+    Raises as `Layout.weights`.
+    """
+    return cached_digest(
+        description, layout.weight_files, lambda: fingerprint(description, layout.tensors())
+    )
+
+
+def cached_digest(description: bytes, files: list[Path], compute: Callable[[], str]) -> str:
+    """`compute()`, a sha256, remembered for the description and the present state of the files."""
+    states = [_state(path) for path in files]
+    key = hashlib.sha256(repr(states).encode() + description).hexdigest()
+    folder = cache_folder()
+    if folder is not None:
+        with suppress(OSError, ValueError):
+            kept = (folder / key).read_text(encoding="ascii")
+            if len(bytes.fromhex(kept)) == 32:
+                return kept
+    value = compute()
+    newest = max((time for *_, modified, changed in states for time in (modified, changed)))
+    settled = time.time_ns() - newest > SETTLED_NS
+    if folder is not None and settled and states == [_state(path) for path in files]:
+        _keep(folder, key, value)
+    return value
+
+
+def cache_folder() -> Path | None:
+    """$XDG_CACHE_HOME/mbert-retrieval/fingerprints, by default under ~/.cache; None without a
+    home."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the XDG specification has relative ones ignored
+        base = os.path.expanduser("~/.cache")
+    return Path(base) / "mbert-retrieval" / "fingerprints" if os.path.isabs(base) else None
+
+
+def _state(path: Path) -> tuple[str, int, int, int, int, int]:
+    """A file's identity; changes whenever its contents do, but for a clock set back."""
+    stat = path.stat()
+    own = (stat.st_size, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+    return (str(path.resolve()), *own)
+
+
+def _keep(folder: Path, key: str, value: str) -> None:
+    """Write the entry at once or not at all; a folder that cannot be written is no error."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(value)
+            os.replace(name, folder / key)
+        except OSError:
+            os.unlink(name)
+            raise

@@ -1,0 +1,97 @@
+"""The heads in numpy, where torch is not loaded: what `heads` does in torch, float32 throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ..backbone.numpy_model import Linear, gelu
+from ..packed import Packed, offsets_from_lengths
+from .layout import DenseLayout, LateLayout, Projection
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Without overflow: by the hyperbolic tangent."""
+    return np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Identity": lambda x: x,
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0),
+    "GELU": gelu,
+    "Sigmoid": sigmoid,
+    "SiLU": lambda x: x * sigmoid(x),
+}
+
+
+def project(x: np.ndarray, projection: Projection, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(M, in_features) to (M, out_features); see `dense_layer.Dense`."""
+    out = ACTIVATIONS[projection.activation](Linear(weights, "linear")(x))
+    if projection.use_residual:
+        out = out + (Linear(weights, "residual")(x) if "residual.weight" in weights else x)
+    return out
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit norm; zeros stay."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
+
+
+def pool(hidden: Packed, mode: str, skipped: int = 0) -> np.ndarray:
+    """(B, D): one vector a sequence; see `heads.pool`."""
+    return np.stack([_pool_one(tokens, mode, skipped) for tokens in hidden])
+
+
+def _pool_one(tokens: np.ndarray, mode: str, skipped: int) -> np.ndarray:
+    """(L, D) to (D,)."""
+    if mode == "cls":
+        return tokens[skipped if len(tokens) > skipped else 0]
+    if mode == "lasttoken":
+        return tokens[-1]
+    kept = tokens[skipped:]
+    if mode == "max":
+        return kept.max(0, initial=-np.inf)
+    if mode == "weightedmean":
+        weight = np.arange(skipped + 1, len(tokens) + 1, dtype=np.float32)
+        return weight @ kept / np.float32(max(weight.sum(), 1e-9))
+    count = max(len(kept), 1e-9)
+    return kept.sum(0) / np.float32(count**0.5 if mode == "mean_sqrt_len_tokens" else count)
+
+
+class NumpyHead:
+    """What `heads.DenseHead` and `heads.LateHead` do.
+
+    weights: each projection's tensors, float32.
+    """
+
+    def __init__(
+        self, layout: DenseLayout | LateLayout, weights: Sequence[Mapping[str, np.ndarray]]
+    ) -> None:
+        self.layout = layout
+        self._projections = [
+            (projection, dict(tensors))
+            for projection, tensors in zip(layout.projections, weights, strict=True)
+        ]
+
+    def __call__(self, hidden: Packed, ids: Packed, prompt_length: int, is_query: bool) -> Packed:
+        """Hidden states (N, hidden) of the tokens `ids` to vectors (M, dimension).
+
+        prompt_length: tokens of [CLS] and prompt at the start of each sequence.
+        """
+        layout = self.layout
+        x = hidden.values
+        if isinstance(layout, DenseLayout):
+            skipped = 0 if layout.include_prompt else prompt_length
+            x = np.concatenate([pool(hidden, mode, skipped) for mode in layout.poolings], axis=1)
+        for projection, weights in self._projections:
+            x = project(x, projection, weights)
+        if isinstance(layout, DenseLayout):
+            x = x[:, : layout.dimension]
+            return Packed.from_rows(unit(x) if layout.normalize else np.ascontiguousarray(x))
+        x = unit(x)
+        if is_query or not layout.skiplist:
+            return Packed(x, ids.offsets)
+        kept = ~np.isin(ids.values, layout.skiplist)
+        return Packed(x[kept], offsets_from_lengths(kept)[ids.offsets])

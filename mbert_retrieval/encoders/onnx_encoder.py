@@ -1,0 +1,128 @@
+"""An exported encoder: its network runs in ONNX Runtime, its head in numpy; no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import InputError
+from ..packed import Packed, offsets_from_lengths
+from .base import TextEncoder
+from .fingerprint import cached_digest, describe
+from .layout import ONNX_GRAPH, Layout
+from .numpy_heads import NumpyHead
+from .sides import Side, attended_tokens
+
+PAIRS = 2**22  # pairs of tokens in a batch: bounds the scores that a layer holds
+LENGTH_SLACK = 0.85  # a batch holds sequences at least this share of its longest one
+
+
+class OnnxEncoder(TextEncoder):
+    """Encodes as `encoder.Encoder` does, from a folder that `export_onnx` or optimum wrote.
+
+    Raises InputError where onnxruntime is missing or cannot run the graph.
+    """
+
+    def __init__(self, layout: Layout, name: str = "") -> None:
+        super().__init__(
+            layout.head.kind,
+            layout.tokenizer,
+            layout.query,
+            layout.document,
+            layout.config.max_position_embeddings,
+            name,
+            layout.pool_factor,
+        )
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise InputError(
+                f"{layout.folder} is an ONNX export, which needs the package onnxruntime: "
+                "pip install 'mbert-retrieval[onnx]'"
+            ) from error
+        self.layout = layout
+        self._head = NumpyHead(layout.head, layout.projection_weights())
+        path = layout.folder / ONNX_GRAPH
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no other base
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: onnxruntime cannot load it ({reason})") from error
+        inputs = {value.name for value in self._session.get_inputs()}
+        outputs = [value.name for value in self._session.get_outputs()]
+        self._output = next(
+            (n for n in ("last_hidden_state", "token_embeddings") if n in outputs), ""
+        )
+        if inputs != {"input_ids", "attention_mask"} or not self._output:
+            raise InputError(
+                f"{path}: the graph must take input_ids and attention_mask and give "
+                f"last_hidden_state; it takes {sorted(inputs)} and gives {outputs}"
+            )
+
+    @property
+    def dimension(self) -> int:
+        return self.layout.head.dimension
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of everything that decides the vectors. It is not that of the encoder that was
+        exported: the vectors are not the same to the last bit."""
+        layout = self.layout
+        description = b"onnx" + describe(
+            layout.head,
+            layout.config,
+            self.tokenizer,
+            self.query,
+            self.document,
+            self.pool_factor,
+        )
+        graph = layout.folder / ONNX_GRAPH
+        beside = [path for path in (graph.with_name("model.onnx_data"),) if path.is_file()]
+        files = [graph, *beside, *layout.projection_files]
+
+        def compute() -> str:
+            digest = hashlib.sha256(description)
+            for path in files:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            return digest.hexdigest()
+
+        return cached_digest(description, files, compute)
+
+    def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+        """Sequences come longest first."""
+        attended = attended_tokens(ids, content, side)
+        seen = np.ones(len(ids.values), bool) if attended is None else attended
+        hidden = np.empty((len(ids.values), self.layout.config.hidden_size), np.float32)
+        for batch in rectangles(ids.lengths):
+            lengths = ids.lengths[batch]
+            real = np.arange(lengths.max()) < lengths[:, None]  # (B, L)
+            span = slice(ids.offsets[batch.start], ids.offsets[batch.stop])
+            padded_ids, mask = np.zeros((2, *real.shape), np.int64)
+            padded_ids[real], mask[real] = ids.values[span], seen[span]
+            feed = {"input_ids": padded_ids, "attention_mask": mask}
+            hidden[span] = self._session.run([self._output], feed)[0][real]
+        packed = Packed(hidden, offsets_from_lengths(ids.lengths))
+        return self._head(packed, ids, self._prompt_length(side), side is self.query)
+
+
+def rectangles(lengths: np.ndarray) -> Iterator[slice]:
+    """Runs of neighbours of nearly equal length, from falling lengths: little is padded."""
+    start = 0
+    while start < len(lengths) and lengths[start]:
+        longest = int(lengths[start])
+        stop = start + 1
+        most = max(PAIRS // longest**2, 1)
+        while (
+            stop < len(lengths)
+            and stop - start < most
+            and lengths[stop] >= max(LENGTH_SLACK * longest, 1)
+        ):
+            stop += 1
+        yield slice(start, stop)
+        start = stop

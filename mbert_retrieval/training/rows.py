@@ -1,0 +1,99 @@
+"""Where training rows come from: files and hub sets, a row at a time, each with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+HUB = re.compile(
+    r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?:@(?P<split>[\w.-]+))?", re.ASCII
+)
+PARQUET_ROWS = 1024  # rows of a file held at once
+
+Row = dict[str, Any]
+
+
+def read_rows(source: str) -> Iterator[tuple[str, Row]]:
+    """(place, row) of every row: "FILE:LINE" in .jsonl, "FILE, row N" (from 1) elsewhere.
+
+    source: a .jsonl or .parquet file, or "hub:OWNER/NAME[/CONFIG][@SPLIT]".
+    Raises InputError for what cannot be read, naming file and line.
+    """
+    if source.startswith("hub:"):
+        dataset = load_hub(source)
+        return ((f"{source}, row {i}", row) for i, row in enumerate(dataset, start=1))
+    path = Path(source)
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if path.suffix in (".jsonl", ".ndjson"):
+        from ..eval.files import read_objects
+
+        return ((f"{path}:{line}", row) for line, row in read_objects(path))
+    raise InputError(f"{source}: training rows are read from .jsonl, .parquet and hub: sets")
+
+
+def load_hub(source: str) -> Dataset:
+    """A set of the hub, memory-mapped. Raises InputError when it cannot be had."""
+    from datasets import load_dataset
+
+    found = HUB.fullmatch(source)
+    if found is None:
+        raise InputError(f"{source!r} is not hub:OWNER/NAME[/CONFIG][@SPLIT]")
+    split = found["split"] or "train"
+    try:
+        return load_dataset(found["name"], found["config"], split=split)
+    except Exception as error:  # of many libraries: the hub, the file system, the set's own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"cannot load {source}: {reason}") from error
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
+class Texts:
+    """Texts by id: the other end of rows that only hold ids.
+
+    Raises InputError for rows without id or text, and for an id that comes twice.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._texts: dict[str, str] = {}
+        for place, row in read_rows(source):
+            key = next((k for k in row if k in ("id", "_id") or k.endswith("_id")), None)
+            text = row.get("text", row.get(key.removesuffix("_id")) if key else None)
+            if key is None or text is None:
+                others = [k for k in row if k != key]
+                text = row[others[0]] if key and len(others) == 1 else None
+            if key is None or not isinstance(text, str):
+                raise InputError(f"{place}: no id with a text")
+            title = row.get("title")
+            if str(row[key]) in self._texts:
+                raise InputError(f"{place}: the id {row[key]!r} comes a second time")
+            self._texts[str(row[key])] = f"{title} {text}".strip() if title else text
+
+    def find(self, id: Any, place: str) -> str:
+        """Raises InputError that names the row when the id is not there."""
+        text = self._texts.get(str(id))
+        if text is None:
+            raise InputError(f"{place}: the id {id!r} is not in {self.source}")
+        return text

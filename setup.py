@@ -1,0 +1,15 @@
+"""The compiled part of the package; everything else stands in pyproject.toml."""
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "mbert_retrieval.indexes.plaid.kernels",
+            ["indexes/plaid/kernels.cpp"],
+            cxx_std=20,
+            extra_compile_args=["-O3"],
+        )
+    ]
+)
