@@ -15,7 +15,7 @@ from ..packed import Packed
 from .files import sha256_of
 
 if TYPE_CHECKING:
-    from ..index import AnyEncoder
+    from ..encoding import AnyEncoder
 
 PEER_PREFIX = "st:"
 

@@ -27,7 +27,8 @@ from .results import Result, environment, now, peak_memory_bytes
 from .runs import Run
 
 if TYPE_CHECKING:
-    from ..index import AnyEncoder, Index
+    from ..encoding import AnyEncoder
+    from ..index import Index
 
 MODES = ("vector", "lexical", "hybrid")
 QUERY_BATCH = 32

@@ -68,7 +68,7 @@ def load(folder: Path, passages: int, vectors: int, dimension: int) -> Engine:
     file = folder / FILE
     if not file.exists():
         return flat.FlatVectors(load_packed(folder, passages, vectors, dimension))
-    import faiss
+    faiss = faiss_search.load_faiss()
 
     try:
         index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
@@ -111,7 +111,7 @@ class FaissVectors:
 
 def _write_index(file: Path, rows: np.ndarray, factory: str) -> bool:
     """Train and fill the index and write it; False when the rows are too few to train on."""
-    import faiss
+    faiss = faiss_search.load_faiss()
 
     index = _new_index(rows.shape[1], factory)
     try:
@@ -120,12 +120,13 @@ def _write_index(file: Path, rows: np.ndarray, factory: str) -> bool:
         return False
     for first in range(0, len(rows), ADD_ROWS):
         index.add(rows[first : first + ADD_ROWS])
-    faiss.write_index(index, str(file))
+    with open(file, "wb") as output:  # FAISS's own writer takes no notice of a disk that is full
+        faiss.write_index(index, faiss.PyCallbackIOWriter(output.write))
     return True
 
 
 def _new_index(dimension: int, factory: str) -> Any:
-    import faiss
+    faiss = faiss_search.load_faiss()
 
     try:
         index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
@@ -142,7 +143,7 @@ def _new_index(dimension: int, factory: str) -> Any:
 
 def _train(index: Any, rows: np.ndarray) -> None:
     """Inverted lists are found on all GPUs, where this FAISS has any."""
-    import faiss
+    faiss = faiss_search.load_faiss()
 
     inner = faiss_search.innermost(index)
     if not isinstance(inner, faiss.IndexIVF) or faiss.get_num_gpus() == 0:

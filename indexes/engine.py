@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,7 +90,8 @@ class VectorsWriter:
 
     def discard(self) -> None:
         """Close the files as they are."""
-        self._file.close()
+        with suppress(OSError):  # the last bytes may not fit on the disk
+            self._file.close()
 
 
 def merge_by_vectors(

@@ -20,6 +20,13 @@ SCAN_ROWS = 65_536
 Found = list[tuple[np.ndarray, np.ndarray]]
 
 
+def load_faiss() -> Any:
+    """FAISS, loaded when it is needed; untyped, because its stubs describe the C++ signatures."""
+    import faiss
+
+    return faiss
+
+
 def search(
     index: Any, queries: np.ndarray, live: np.ndarray, k: int, tuning: Mapping[str, int]
 ) -> Found:
@@ -49,7 +56,7 @@ def search(
 
 def check_kind(index: Any, factory: str) -> None:
     """Raises InputError for an index that cannot be searched under a filter."""
-    import faiss
+    faiss = load_faiss()
 
     known = (
         faiss.IndexFlat,
@@ -63,13 +70,17 @@ def check_kind(index: Any, factory: str) -> None:
     if not isinstance(innermost(index), known):
         raise InputError(
             f"FAISS cannot search {factory!r} under a filter: use Flat, SQ, HNSW, or IVF with "
-            "Flat, SQ, PQ or RaBitQ, perhaps with OPQ or PCA before and Refine behind"
+            "Flat, SQ, PQ or RaBitQ, perhaps with OPQ before and Refine behind"
+        )
+    if not _keeps_products(index):
+        raise InputError(
+            f"{factory!r} changes inner products: of FAISS's transforms only OPQ and RR do not"
         )
 
 
 def innermost(index: Any) -> Any:
     """The index behind what transforms its vectors or scores its results again."""
-    import faiss
+    faiss = load_faiss()
 
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexRefine):
@@ -77,9 +88,23 @@ def innermost(index: Any) -> Any:
     return innermost(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
 
+def _keeps_products(index: Any) -> bool:
+    """Whether vectors are at most rotated; PCA shifts them as well."""
+    faiss = load_faiss()
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexRefine):
+        return _keeps_products(index.base_index)
+    if not isinstance(index, faiss.IndexPreTransform):
+        return True
+    steps = map(faiss.downcast_VectorTransform, map(index.chain.at, range(index.chain.size())))
+    rotations = (faiss.OPQMatrix, faiss.RandomRotationMatrix)
+    return all(isinstance(step, rotations) for step in steps) and _keeps_products(index.index)
+
+
 def is_graph(index: Any) -> bool:
     """Whether it is a graph that is walked (HNSW)."""
-    import faiss
+    faiss = load_faiss()
 
     return isinstance(index, faiss.IndexHNSW)
 
@@ -88,7 +113,7 @@ def _parameters(
     index: Any, selector: Any, live: np.ndarray, count: int, tuning: Mapping[str, int]
 ) -> Any:
     """FAISS's parameters of a search for `count` of the (P,) live; selector: of these, or None."""
-    import faiss
+    faiss = load_faiss()
 
     index = faiss.downcast_index(index)
     share = float(live.mean())
@@ -116,19 +141,23 @@ def _parameters(
 
 def _selector(live: np.ndarray) -> Any:
     """FAISS's selector of those that are live; None when all are."""
-    import faiss
+    faiss = load_faiss()
 
     if live.all():
         return None
-    bitmap: Any = faiss.IDSelectorBitmap  # its stubs describe the C++ signature
-    return bitmap(np.packbits(live, bitorder="little"))
+    return faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
 
 
 def _scan(index: Any, queries: np.ndarray, live: np.ndarray, count: int) -> Found:
-    """The best `count` of all that are live, none left out."""
+    """The best `count` of all that are live, none left out: through all lists, or what a graph
+    connects one by one."""
+    faiss = load_faiss()
+
     leaf = innermost(index)
-    if not is_graph(leaf):  # all lists
-        tuning = {"nprobe": leaf.nlist, "candidates": len(live)}
+    if is_graph(index) and not isinstance(faiss.downcast_index(index.storage), faiss.IndexPQ):
+        index = leaf = faiss.downcast_index(index.storage)
+    if not is_graph(leaf):
+        tuning = {"nprobe": getattr(leaf, "nlist", 1), "candidates": len(live)}
         found = index.search(
             queries, count, params=_parameters(index, _selector(live), live, count, tuning)
         )

@@ -25,6 +25,7 @@ from .engine import Engine, Kind, VectorsWriter
 from .manifest import Leg
 
 FOLDER = "segments"
+READ_WHOLE = (".json", ".txt")
 KINDS: dict[str, Kind] = {"plaid": plaid, "flat": flat, "faiss": dense}
 
 
@@ -63,7 +64,8 @@ class Segment:
 
 def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Segment:
     """Raises FileNotFoundError when the folder is gone, InputError naming a file that is not what
-    the store says. Sizes and shapes are checked here, every byte by `verify`."""
+    the store says. Sizes and shapes are checked here, and small files whole, because they say what
+    the others hold; every byte by `verify`."""
     folder = index / record.folder
     for name, expected in record.files.items():
         size = (folder / name).stat().st_size
@@ -72,6 +74,8 @@ def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Seg
                 f"{folder / name} is damaged: it has {size} bytes, it was written with "
                 f"{expected['bytes']}"
             )
+        if name.endswith(READ_WHOLE) and sha256_of_file(folder / name) != expected["sha256"]:
+            raise InputError(f"{folder / name} is damaged: it is not what was written")
     keys = load_array(folder / "keys.npy", np.int64, (record.passages,))
     engines = {
         leg.name: KINDS[leg.kind].load(

@@ -87,8 +87,11 @@ def segment_records(connection: sqlite3.Connection) -> list[SegmentRecord]:
     """The live segments, rising by key, so the oldest passages first."""
     found = []
     for row in connection.execute("SELECT * FROM segments ORDER BY first_key"):
-        *numbers, vectors, files = checked(row, "segments")
-        found.append(SegmentRecord(*numbers, json.loads(vectors), json.loads(files)))
+        number, first, last, passages, vectors, files = checked(row, "segments")
+        record = SegmentRecord(
+            number, first, last, passages, json.loads(vectors), json.loads(files)
+        )
+        found.append(record)
     return found
 
 

@@ -144,10 +144,12 @@ class Writer:
                 self._register(self._segment.finish(segment_records(connection)))
             dropped = self._drop_dead_segments()
             set_meta(connection, "generation", get_meta(connection, "generation") + 1)
-            connection.execute("COMMIT")
+            # a commit that fails may yet be found in the log after a crash, so its segment stays
+            # for the next writer to judge
             self._segment = None
+            connection.execute("COMMIT")
         if dropped:
-            remove_unnamed(self._folder, {r.number for r in segment_records(self._connection)})
+            self._remove_unnamed()
         self._committed()
 
     def compact(self, everything: bool = False) -> int:
@@ -167,7 +169,7 @@ class Writer:
                 return 0
             set_meta(connection, "generation", get_meta(connection, "generation") + 1)
             connection.execute("COMMIT")
-        remove_unnamed(self._folder, {r.number for r in segment_records(self._connection)})
+        self._remove_unnamed()
         self._committed()
         if everything:
             with store_errors(self._folder):
@@ -212,6 +214,10 @@ class Writer:
         if self._connection.in_transaction:
             with suppress(sqlite3.Error):  # closing the connection rolls back as well
                 self._connection.execute("ROLLBACK")
+
+    def _remove_unnamed(self) -> None:
+        named = {record.number for record in segment_records(self._connection)}
+        remove_unnamed(self._folder, named)
 
     def _stored(self, ids: list[str]) -> dict[str, int]:
         """id -> key of those of `ids` that are there."""

@@ -1,4 +1,4 @@
-"""Documents through several encoders at once, read once."""
+"""What an index needs of encoders, and documents through several of them at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ from .packed import Packed
 from .records import Passage
 
 
-class StreamsDocuments(Protocol):
-    """What is needed of an encoder here."""
+class QueryEncoder(Protocol):
+    """What a search needs of an encoder."""
+
+    name: str
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode_queries(self, texts: list[str]) -> Packed: ...
+
+
+class AnyEncoder(QueryEncoder, Protocol):
+    """What an index needs of an encoder; `load_encoder` gives one. See `encoders.Encoder`."""
 
     def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]: ...
 
 
 def in_step(
-    passages: Iterable[Passage], encoders: Mapping[str, StreamsDocuments]
+    passages: Iterable[Passage], encoders: Mapping[str, AnyEncoder]
 ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
     """Passages in parts, in order, with the vectors of each encoder (at least one) for them.
 

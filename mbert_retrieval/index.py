@@ -4,50 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
+from .encoding import AnyEncoder, QueryEncoder, in_step
 from .errors import InputError
 from .indexes.engine import NO_TUNING
 from .indexes.folder import IndexFolder
 from .indexes.fusion import fuse
-from .indexes.manifest import DEFAULT_KINDS, EncoderIdentity, Leg
 from .indexes.manifest import FILE as MANIFEST_FILE
+from .indexes.manifest import Leg
+from .legs import AnyEncoders, Kinds, encoders_of, full_name, legs_of, listed, shown
 from .packed import Packed
 from .records import Hit, Passage
-
-if TYPE_CHECKING:
-    from .encoders import QueryEncoder
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 COMMIT_SECONDS = 20.0  # what an interruption may lose
 BATCH = 1024  # passages compared with what is stored at once
-# an engine's settings -> the kind that takes them
-SETTINGS = {"nbits": "plaid", "centroids": "plaid", "factory": "faiss"}
 
 Ranking = list[tuple[str, float]]
 Progress = Callable[[int], None]
-
-
-class AnyEncoder(Protocol):
-    """What an index needs of an encoder; `load_encoder` gives one. See `encoders.Encoder`."""
-
-    name: str
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def dimension(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def encode_queries(self, texts: list[str]) -> Packed: ...
-    def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]: ...
 
 
 @dataclass
@@ -60,10 +41,6 @@ class Changes:
     deleted: int = 0
 
 
-AnyEncoders = AnyEncoder | Sequence[AnyEncoder] | None
-Kinds = str | Mapping[str, str] | None
-
-
 class Index:
     """Made by `build`, `create` or `open`.
 
@@ -73,7 +50,7 @@ class Index:
     def __init__(self, folder: IndexFolder, encoders: Sequence[AnyEncoder] = ()) -> None:
         self.folder = folder
         self._encoders = {encoder.kind: encoder for encoder in encoders}
-        self._query_encoders: dict[str, AnyEncoder | QueryEncoder] = {}
+        self._query_encoders: dict[str, QueryEncoder] = {}
 
     @classmethod
     def build(
@@ -118,8 +95,8 @@ class Index:
         settings: JSON that a new index keeps.
         Raises InputError when there is an index of other encoders, kinds or engine settings.
         """
-        encoders = _encoders(encoder)
-        legs = _legs(encoders, kind, engine or {})
+        encoders = encoders_of(encoder)
+        legs = legs_of(encoders, kind, engine or {})
         if not is_there(path):
             folder = IndexFolder.create(path, legs=legs, lexical=lexical, settings=settings or {})
             return cls(folder, encoders)
@@ -133,7 +110,7 @@ class Index:
 
         Raises InputError when there is no index at `path`, or when other encoders made it.
         """
-        encoders = _encoders(encoder)
+        encoders = encoders_of(encoder)
         index = cls(IndexFolder.open(path), encoders)
         for each in encoders:
             index._check_fingerprint(each)
@@ -157,14 +134,14 @@ class Index:
         if have.keys() != want.keys():
             made_by = [f"{leg.encoder.name} ({leg.name})" for leg in have.values()]
             asked = [f"{leg.encoder.name} ({leg.name})" for leg in legs]
-            different = f"with {_listed(made_by)}, not with {_listed(asked)}"
+            different = f"with {listed(made_by)}, not with {listed(asked)}"
         elif other := [leg for name, leg in want.items() if have[name].kind != leg.kind]:
             different = f"as kind {have[other[0].name].kind}, not {other[0].kind}"
         elif engine and (
             other := [leg for name, leg in want.items() if have[name].settings != leg.settings]
         ):
             made, asked_for = have[other[0].name].settings, other[0].settings
-            different = f"with {_shown(made)}, not with {_shown(asked_for)}"
+            different = f"with {shown(made)}, not with {shown(asked_for)}"
         elif folder.lexical != lexical:
             different = f"{'with' if folder.lexical else 'without'} a lexical part"
         if different:
@@ -299,7 +276,7 @@ class Index:
             self._encoders[leg] = encoder
         return self._encoders[leg]
 
-    def _query_encoder(self, leg: str) -> AnyEncoder | QueryEncoder:
+    def _query_encoder(self, leg: str) -> QueryEncoder:
         """The encoder that was given, or one that encodes queries without loading torch."""
         if leg in self._encoders:
             return self._encoders[leg]
@@ -314,19 +291,19 @@ class Index:
             self._query_encoders[leg] = light
         return self._query_encoders[leg]
 
-    def _check_fingerprint(self, encoder: AnyEncoder | QueryEncoder) -> None:
+    def _check_fingerprint(self, encoder: QueryEncoder) -> None:
         leg = self.folder.legs.get(encoder.kind)
         if leg is None:
             made_by = [f"{each.encoder.name} ({name})" for name, each in self.folder.legs.items()]
             if not made_by:
                 return
             raise InputError(
-                f"the index {self.folder.path} was made by {_listed(made_by)}, not by a "
+                f"the index {self.folder.path} was made by {listed(made_by)}, not by a "
                 f"{encoder.kind} encoder: use that encoder, or build into another folder"
             )
         recorded = leg.encoder
         if encoder.fingerprint != recorded.fingerprint:
-            same = _full_name(encoder.name) == recorded.name
+            same = full_name(encoder.name) == recorded.name
             what = "a different state or other settings of it" if same else f"not {encoder.name}"
             raise InputError(
                 f"the index {self.folder.path} was made by encoder {recorded.name}, {what}: "
@@ -394,75 +371,14 @@ class Index:
             while part := list(islice(passages, BATCH)):
                 yield part, {}
             return
-        head = list(islice(passages, 1))
-        if not head:
-            return
-        waiting: deque[Passage] = deque()
-
-        def texts() -> Iterator[str]:
-            for passage in _chained(head, passages):
-                waiting.append(passage)
-                yield passage.content
-
-        # one encoder makes the parts, as they suit it, and the other follows
-        for vectors in self._document_encoder(legs[0]).stream_documents(texts()):
-            part = [waiting.popleft() for _ in range(len(vectors))]
-            encoded = {legs[0]: vectors}
-            for leg in legs[1:]:
-                others = self._document_encoder(leg).stream_documents(p.content for p in part)
-                encoded[leg] = Packed.concatenate(list(others))
-            yield part, encoded
+        if head := list(islice(passages, 1)):
+            encoders = {leg: self._document_encoder(leg) for leg in legs}
+            yield from in_step(_chained(head, passages), encoders)
 
 
 def is_there(path: str | Path) -> bool:
     """Whether there is an index at `path`, perhaps a damaged one."""
     return (Path(path) / MANIFEST_FILE).exists()
-
-
-def _encoders(given: AnyEncoders) -> list[AnyEncoder]:
-    """Raises InputError for two encoders of a kind."""
-    if given is None:
-        return []
-    encoders = list(given) if isinstance(given, Sequence) else [given]
-    if len({encoder.kind for encoder in encoders}) < len(encoders):
-        raise InputError("an index takes one late-interaction and one dense encoder at most")
-    return encoders
-
-
-def _legs(encoders: Sequence[AnyEncoder], kind: Kinds, engine: Mapping[str, Any]) -> list[Leg]:
-    """Raises InputError for engine settings that no leg takes."""
-    legs = []
-    for encoder in encoders:
-        chosen = kind if isinstance(kind, str) else (kind or {}).get(encoder.kind)
-        name = chosen or DEFAULT_KINDS[encoder.kind]
-        settings = {key: value for key, value in engine.items() if SETTINGS.get(key) == name}
-        legs.append(Leg(_identity(encoder), name, settings))
-    for key in engine:
-        if key not in SETTINGS:
-            raise InputError(f"unknown setting {key!r}: use one of {', '.join(SETTINGS)}")
-        if all(key not in leg.settings for leg in legs):
-            raise InputError(f"{key} is a setting of kind {SETTINGS[key]}, which is not used here")
-    return legs
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(names) or "no encoder"
-
-
-def _shown(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "automatic settings"
-
-
-def _identity(encoder: AnyEncoder) -> EncoderIdentity:
-    name = _full_name(encoder.name)
-    return EncoderIdentity(name, encoder.fingerprint, encoder.kind, encoder.dimension)
-
-
-def _full_name(name: str) -> str:
-    """A folder's whole path, so that it is found from anywhere; other names as they are."""
-    from .encoders import SHIPPED
-
-    return str(Path(name).resolve()) if name not in SHIPPED and Path(name).is_dir() else name
 
 
 def _chained(head: list[Passage], rest: Iterator[Passage]) -> Iterator[Passage]:

@@ -176,14 +176,14 @@ def test_death_at_a_chosen_instant(index, name, when):
 
 
 def test_readers_see_whole_commits_while_a_writer_works(index):
-    readers = [child("read", index, 60) for _ in range(2)]
+    readers = [child("read", index, 30) for _ in range(8)]
     held = IndexFolder.open(index)
-    writer = child("write", index, 60)
+    writer = child("write", index, 30)
     assert writer.wait() == 0
     assert_holds(held, {})
-    assert [reader.wait() for reader in readers] == [0, 0]
+    assert [reader.wait() for reader in readers] == [0] * 8
     held.refresh()
-    assert_holds(held, model_after(60))
+    assert_holds(held, model_after(30))
     assert held.verify() == []
 
 
@@ -253,6 +253,54 @@ def test_a_failure_half_way_drops_everything_uncommitted(index, monkeypatch):
     write(str(index), 6)
     folder.refresh()
     assert_holds(folder, model_after(6))
+
+
+FULL = """
+import resource, signal, sys
+sys.path.insert(0, {tests!r})
+from indexes_oracle import history, model_after, packed
+from mbert_retrieval import InputError
+from mbert_retrieval.indexes import IndexFolder
+folder = IndexFolder.open({path!r})
+passages, vectors, deleted = history(9, model_after(8))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with folder.writer() as writer:
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+    try:
+        if {compact}:
+            writer.compact(everything=True)
+        writer.add(passages, packed(folder.legs, vectors))
+        writer.delete(deleted)
+        writer.commit()
+        print("committed")
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_files_that_cannot_grow_lose_nothing(index, compact):
+    """As on a full disk, at whichever file the limit is met first."""
+    write(str(index), 8)
+    said = set()
+    for limit in (100, 300, 700, 1500, 4000, 20_000):
+        program = FULL.format(
+            tests=str(Path(__file__).parent), path=str(index), limit=limit, compact=compact
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+        assert str(index) in done.stdout, done.stdout
+        said.add(done.stdout)
+        folder = IndexFolder.open(index)
+        assert_holds(folder, model_after(8))
+        assert folder.verify() == []
+        with folder.writer():
+            pass  # the next writer clears what the failed one left
+        assert len(list((index / "segments").iterdir())) == folder.info()["segments"]
+        folder.close()
+    assert len(said) > 1
+    write(str(index), 9)
+    assert_holds(IndexFolder.open(index), model_after(9))
 
 
 if __name__ == "__main__":

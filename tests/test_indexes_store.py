@@ -310,8 +310,15 @@ FILES = [
 ]
 
 
+PLAID_FILES = ["buckets", "centroids", "codes", "cutoffs", "list_bounds", "lists", "offsets"]
+PLAID_FILES += ["residuals", "scale"]
+FILES += [(f"segments/000004/late/{name}.npy", (Leg(LATE, "plaid"),)) for name in PLAID_FILES]
+FILES += [("segments/000004/late/codec.json", (Leg(LATE, "plaid"),))]
+
+
 @pytest.mark.parametrize(("name", "legs"), FILES)
-def test_damage_is_reported_with_the_file(tmp_path, name, legs):
+def test_damage_is_reported_with_the_file(tmp_path, name, legs, monkeypatch):
+    monkeypatch.setattr("mbert_retrieval.indexes.plaid.building.EXACT_PASSAGES", 1)
     build(tmp_path / "i", legs)[0].close()
     assert complaints(tmp_path / "i") == ""
     file = tmp_path / "i" / name

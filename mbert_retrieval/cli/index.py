@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 from ..errors import InputError
 from . import places
+from .asked import DEFAULT_ENCODER, NO_ENCODER, Asked
 from .console import (
     BAD_INPUT,
     INTERRUPTED,
@@ -26,12 +27,9 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..index import AnyEncoder, Changes, Index
+    from ..index import Changes, Index
     from ..records import Passage
     from ..sources import Skipped
-
-NO_ENCODER, DEFAULT_ENCODER = "none", "nano"
-HEADS = ("late", "dense", "both")
 
 app = new_app("Make an index of code, text or a collection, and look after it.")
 
@@ -79,84 +77,6 @@ class Inputs:
 
         for source in self.sources:
             yield from read_source(source, skipped, self.root)
-
-
-@dataclass
-class Asked:
-    """What the options of `build` ask of an index; None where one is not given."""
-
-    encoder: str | None
-    head: str | None
-    kind: str | None
-    nbits: int | None
-    centroids: int | None
-    faiss: str | None
-    lexical: bool | None
-
-    def check(self, sources: list[Path]) -> None:
-        """Raises InputError for what is wrong at first sight, before the encoder is loaded."""
-        from ..indexes.manifest import KINDS
-        from ..sources import source_root
-
-        source_root(sources)
-        if self.head not in (None, *HEADS):
-            raise InputError(f"unknown head {self.head!r}: use one of {', '.join(HEADS)}")
-        if self.kind not in (None, *KINDS):
-            raise InputError(f"unknown index kind {self.kind!r}: use one of {', '.join(KINDS)}")
-        vectors = self.head or self.kind or self.engine
-        if vectors is not None and self.encoder == NO_ENCODER:
-            raise InputError(
-                "--head, --kind and engine settings say how vectors are kept, and --encoder none "
-                "makes none"
-            )
-
-    @property
-    def kinds(self) -> dict[str, str] | str | None:
-        """As `Index.create` takes them: with both heads a kind is of the vectors that it can be."""
-        if self.head == "both" and self.kind in ("plaid", "faiss"):
-            return {"late" if self.kind == "plaid" else "dense": self.kind}
-        return self.kind
-
-    @property
-    def engine(self) -> dict[str, Any] | None:
-        given = {"nbits": self.nbits, "centroids": self.centroids, "factory": self.faiss}
-        return {name: value for name, value in given.items() if value is not None} or None
-
-    def load(self) -> list[AnyEncoder]:
-        name = self.encoder or DEFAULT_ENCODER
-        if name == NO_ENCODER:
-            return []
-        from ..encoders import load_encoder
-
-        if self.head == "both":
-            return [load_encoder(name, "late"), load_encoder(name, "dense")]
-        only_dense = self.kind == "faiss" or self.faiss is not None
-        return [load_encoder(name, self.head or ("dense" if only_dense else None))]
-
-    def existing(self, place: Path) -> Index:
-        """The index at `place`. Raises InputError when it is not as asked for. Its encoder is
-        loaded now only to compare it with one that was named."""
-        from ..index import Index
-
-        target = Index.open(place)
-        recorded = target.folder.legs
-        lexical = target.folder.lexical if self.lexical is None else self.lexical
-        if self.encoder is None and self.head is None:
-            kinds = self.kinds
-            legs = [
-                replace(leg, kind=kinds or leg.kind, settings=self.engine or leg.settings)
-                for leg in recorded.values()
-            ]
-            target.check_made_as(legs, lexical)
-            return target
-        if self.head is None and len(recorded) == 1 and self.encoder != NO_ENCODER:
-            (self.head,) = recorded
-        elif self.head is None and len(recorded) == 2:
-            self.head = "both"
-        kinds = {name: leg.kind for name, leg in recorded.items()}
-        return Index.create(
-            place, self.load(), kind=self.kinds or kinds, engine=self.engine, lexical=lexical
-        )
 
 
 @app.command()
@@ -456,15 +376,20 @@ def _engine(facts: dict[str, Any]) -> str:
 
 
 def _bytes_by_part(path: Path) -> dict[str, int]:
-    """Bytes of the vectors, of the passages with their lexical part, and of the rest."""
+    """Bytes of the vectors, of the passages with their lexical part, and of the rest; a file with
+    several names (hard links) counts once."""
     sizes = {"vectors": 0, "passages": 0, "other": 0}
+    seen: set[tuple[int, int]] = set()
     for file in path.rglob("*"):
         top = file.relative_to(path).parts[0]
         if not file.is_file() or top.endswith("-shm"):  # SQLite's, there while it is open
             continue
         stored = "passages" if top.startswith("store.sqlite") else "other"
         with suppress(FileNotFoundError):  # a writer tidies up meanwhile
-            sizes["vectors" if top == "segments" else stored] += file.stat().st_size
+            facts = file.stat()
+            if (facts.st_dev, facts.st_ino) not in seen:
+                seen.add((facts.st_dev, facts.st_ino))
+                sizes["vectors" if top == "segments" else stored] += facts.st_size
     return sizes
 
 
