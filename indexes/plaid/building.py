@@ -127,7 +127,7 @@ def _write(
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],
 ) -> None:
     total = int(lengths.sum())
-    codes = np.empty(total, dtype=codec.code_type)
+    codes: np.ndarray = np.empty(total, dtype=codec.code_type)
     first = 0
     with open(folder / "residuals.npy", "wb") as file:
         shape = (total, codec.bytes_per_residual)

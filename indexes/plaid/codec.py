@@ -79,7 +79,7 @@ class Codec:
         return float(np.square(vectors - decoded).mean() / max(np.square(vectors).mean(), 1e-30))
 
     def _pack(self, vectors: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-        inverse, threads = 1 / self.scale, thread_count()
+        inverse, threads = (1 / self.scale).astype(np.float32), thread_count()
         return kernels.pack(
             vectors, nearest, self.centroids, inverse, self.cutoffs, self.bits, threads
         )
