@@ -4,7 +4,7 @@
         --fast-plaid ENV/bin/python --xtr-warp ENV/bin/python
 
 Made token vectors of 128 dimensions (`plaid_data.py`) and those of `nano` on CoSQA; two threads;
-k = 100; depth 4 bits and automatic parameters. Everything is measured through `IndexFolder`, from
+k = 100; 4 bits and automatic parameters. Everything is measured through `IndexFolder`, from
 vectors in memory to a committed index, and from a query's vectors to ids. Brute force is measured
 in all ways listed in `BRUTE_FORCE`, and compared with the fastest. Peers run on the first size, in
 interpreters of environments that hold them (fast-plaid 1.7, xtr-warp-rs 2.1); without them their
@@ -16,6 +16,8 @@ On a machine where OPENBLAS_CORETYPE is set, unset it: it slows numpy's products
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import shutil
@@ -144,6 +146,8 @@ def peak_memory(found: dict) -> Iterator[None]:
                 return int(line.split()[1]) // 1024
         raise OSError("no RssAnon in /proc/self/status")
 
+    gc.collect()  # give back what was freed: memory that is taken again would not be seen
+    ctypes.CDLL(None).malloc_trim(0)
     before, done, most = anonymous(), threading.Event(), [0]
 
     def watch() -> None:
@@ -393,11 +397,14 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(2)
-    page: list[str] = []
+    page = [
+        "Made by `python benchmarks/plaid.py`, two threads, k = 100, 4 bits, automatic parameters:",
+        "",
+    ]
     for size in [int(size) for size in given.sizes.split(",") if size]:
         passages, queries = Made(size).all()
         lines, exact = measure("made vectors", passages, queries, given.work)
-        if not page:
+        if len(page) == 2:
             for name, python in (("fast-plaid", given.fast_plaid), ("xtr-warp", given.xtr_warp)):
                 if python:
                     for run in peer(name, python, given.work / f"peers-{size}", passages, queries):
