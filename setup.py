@@ -1,5 +1,7 @@
 """The compiled part of the package; everything else stands in pyproject.toml."""
 
+from glob import glob
+
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
@@ -8,6 +10,7 @@ setup(
         Pybind11Extension(
             "mbert_retrieval.indexes.plaid.kernels",
             ["indexes/plaid/kernels.cpp"],
+            depends=sorted(glob("indexes/plaid/cpp/*.h")),
             cxx_std=20,
             extra_compile_args=["-O3"],
         )

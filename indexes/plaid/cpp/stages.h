@@ -1,0 +1,116 @@
+// Work in stages that threads share.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Work in stages, each of so many blocks, which threads take as they come. The next stage begins
+// when all blocks of one are done, not when all threads are there: a thread that is late (or has no
+// processor for a while) holds nobody up, since the others take its blocks.
+struct Stage {
+  std::atomic<int64_t> blocks;                    // a block of the stage before may still set it
+  std::function<void(int64_t block, int rank)> work;
+  std::atomic<int64_t> taken{0}, done{0};
+  std::atomic<double> finished{0};  // when its last block was
+
+  Stage(int64_t blocks, std::function<void(int64_t, int)> work)
+      : blocks(blocks), work(std::move(work)) {}
+};
+
+struct Job {
+  std::deque<Stage> stages;
+  std::atomic<int> members{0};
+
+  void add(int64_t blocks, std::function<void(int64_t, int)> work) {
+    stages.emplace_back(blocks, std::move(work));
+  }
+
+  void take_part() {
+    const int rank = members.fetch_add(1);
+    for (Stage& stage : stages) {
+      for (int64_t block; (block = stage.taken.fetch_add(1)) < stage.blocks;) {
+        stage.work(block, rank);
+        stage.finished.store(now(), std::memory_order_relaxed);
+        ++stage.done;
+      }
+      // stages take fractions of a millisecond: to sleep and to be woken can take longer
+      for (int spins = 0; stage.done < stage.blocks; ++spins)
+        if (spins > 4096) std::this_thread::yield();
+    }
+  }
+};
+
+// Threads that wait for jobs. Never destroyed: at the end of the process they just end with it.
+class Pool {
+ public:
+  // Do the job in the calling thread and, as far as they come in time, in `threads` - 1 others.
+  static void run(const std::shared_ptr<Job>& job, int threads) {
+    if (threads > 1) ours().offer(job, threads - 1);
+    job->take_part();
+  }
+
+ private:
+  static Pool& ours() {
+    static std::mutex guard;
+    static Pool* pool = nullptr;
+    static pid_t owner = 0;
+    const std::lock_guard lock(guard);
+    if (pool == nullptr || owner != getpid()) {  // a forked process has none of these threads
+      pool = new Pool;
+      owner = getpid();
+    }
+    return *pool;
+  }
+
+  void offer(const std::shared_ptr<Job>& job, int wanted) {
+    {
+      const std::lock_guard lock(mutex_);
+      for (; started_ < wanted; ++started_) std::thread([this] { serve(); }).detach();
+      for (int i = 0; i < wanted; ++i) jobs_.push_back(job);
+    }
+    wake_.notify_all();
+  }
+
+  void serve() {
+    for (;;) {
+      std::shared_ptr<Job> job;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [this] { return !jobs_.empty(); });
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+      }
+      job->take_part();  // if it is over already, there is no block left to take
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Job>> jobs_;
+  int started_ = 0;
+};
+
+// One stage: work(block, rank) for all blocks. There are at most `threads` ranks.
+template <typename Work>
+void in_threads(int threads, int64_t blocks, Work work) {
+  const auto job = std::make_shared<Job>();
+  job->add(blocks, work);
+  Pool::run(job, threads);
+}
+
+}  // namespace
