@@ -54,8 +54,8 @@ def factory_for(rows: int, dimension: int) -> str:
 
 def build(folder: Path, leg: Leg, relatives: Sequence[Path]) -> None:
     """Put a FAISS index in the place of `vectors.npy` and `offsets.npy`, or leave them."""
-    mapped = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    rows = load_array(folder / "vectors.npy", np.float32, mapped.shape)
+    count = len(np.load(folder / "offsets.npy", allow_pickle=False)) - 1
+    rows = load_array(folder / "vectors.npy", np.float32, (count, leg.encoder.dimension))
     factory = leg.settings.get("factory") or factory_for(*rows.shape)
     if factory and _write_index(folder / FILE, rows, factory):
         (folder / FACTORY_FILE).write_text(factory)

@@ -171,8 +171,7 @@ class Index:
         ids = list(dict.fromkeys(ids))
         with self.folder.writer() as writer:
             writer.delete(ids)
-            writer.commit()
-            writer.compact()
+            writer.compact()  # commits it first
         return len(ids)
 
     def compact(self) -> int:
@@ -338,8 +337,7 @@ class Index:
             if delete_others and (others := stored - seen):
                 writer.delete(sorted(others))
                 changes.deleted = len(others)
-            writer.commit()
-            writer.compact()
+            writer.compact()  # commits first what is left
         if progress:
             progress(len(seen))
         return changes

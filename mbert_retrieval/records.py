@@ -27,7 +27,12 @@ class Passage:
     @property
     def content(self) -> str:
         """What encoders and BM25 see: title and text joined by a space (BEIR's protocol)."""
-        return f"{self.title} {self.text}".strip() if self.title else self.text
+        return titled(self.title, self.text)
+
+
+def titled(title: str | None, text: str) -> str:
+    """Title and text joined by a space, as BEIR's protocol has it."""
+    return f"{title} {text}".strip() if title else text
 
 
 @dataclass(frozen=True)

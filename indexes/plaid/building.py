@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def _fits(codec: Codec, wanted: int, leg: Leg, parts: Sequence[Part]) -> bool:
     return not new or codec.error_on(_sample(new, DRIFT_SAMPLE)) <= DRIFT * codec.error
 
 
-def _has_codec(engine: Engine, codec: Codec) -> bool:
+def _has_codec(engine: Engine, codec: Codec) -> TypeGuard[PlaidVectors]:
     return isinstance(engine, PlaidVectors) and engine.codec.same_as(codec)
 
 
@@ -111,11 +112,12 @@ def _encoded(codec: Codec, parts: Sequence[Part]) -> Iterator[tuple[np.ndarray, 
     """Codes (n,) and residuals (n, bytes) of all vectors that are kept, block by block."""
     for _, engine, live in parts:
         lengths = _lengths(engine)
+        compressed = engine if _has_codec(engine, codec) else None
         for first, last, kept in _spans(lengths, live):
-            if isinstance(engine, PlaidVectors) and _has_codec(engine, codec):
-                begin, end = engine.offsets[first], engine.offsets[last]
+            if compressed is not None:
+                begin, end = compressed.offsets[first], compressed.offsets[last]
                 rows = np.repeat(live[first:last], lengths[first:last])
-                yield engine.codes[begin:end][rows], engine.residuals[begin:end][rows]
+                yield compressed.codes[begin:end][rows], compressed.residuals[begin:end][rows]
             else:
                 yield codec.encode(engine.read(first, last).select(kept).values)
 

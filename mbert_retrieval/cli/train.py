@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,65 +41,51 @@ AsJson = Annotated[
 ]
 
 
-@app.command()
-def dense(
-    config: Config = None,
-    base: Base = None,
-    data: Data = None,
-    output: Output = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    options: Set = None,
-    json: AsJson = False,
-) -> None:
-    """Train a dense encoder. The same command goes on after an interruption."""
-    flags = _flags(base, data, output, batch, learning_rate, epochs, steps)
-    _retriever("dense", config, flags, options, json)
+def _command(name: str, help: str, train: Callable[[dict[str, Any], str, bool], Path]) -> None:
+    """Add a command that trains by a recipe. train: takes the recipe's sections, what to call it in
+    messages, and whether steps are told as JSON; gives the model's folder."""
+
+    @app.command(name, help=help)
+    def command(
+        config: Config = None,
+        base: Base = None,
+        data: Data = None,
+        output: Output = None,
+        batch: Batch = None,
+        learning_rate: Rate = None,
+        epochs: Epochs = None,
+        steps: Steps = None,
+        options: Set = None,
+        json: AsJson = False,
+    ) -> None:
+        flags = {
+            ("model", "base"): base,
+            ("data", "train"): data,
+            ("training", "output"): output,
+            ("training", "batch"): batch,
+            ("training", "learning_rate"): learning_rate,
+            ("training", "epochs"): epochs,
+            ("training", "steps"): steps,
+        }
+        raw, where = _merged(config, flags, options)
+        _finish(train(raw, where, json), json)
 
 
-@app.command()
-def colbert(
-    config: Config = None,
-    base: Base = None,
-    data: Data = None,
-    output: Output = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    options: Set = None,
-    json: AsJson = False,
-) -> None:
-    """Train a late-interaction encoder. The same command goes on after an interruption."""
-    flags = _flags(base, data, output, batch, learning_rate, epochs, steps)
-    _retriever("colbert", config, flags, options, json)
-
-
-@app.command()
-def mlm(
-    config: Config = None,
-    base: Base = None,
-    data: Data = None,
-    output: Output = None,
-    batch: Batch = None,
-    learning_rate: Rate = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    options: Set = None,
-    json: AsJson = False,
-) -> None:
-    """Train a network by masked language modelling: from nothing, on a domain, to more context."""
-    flags = _flags(base, data, output, batch, learning_rate, epochs, steps)
-    raw, where = _merged(config, flags, options)
-    _check_installed()
-    from ..training.mlm import MlmRecipe, pretrain
-
-    recipe = MlmRecipe.parse(raw, where)
-    with _reporting(json) as report:
-        folder = pretrain(recipe, report)
-    _finish(folder, json)
+_command(
+    "dense",
+    "Train a dense encoder. The same command goes on after an interruption.",
+    lambda *given: _retriever("dense", *given),
+)
+_command(
+    "colbert",
+    "Train a late-interaction encoder. The same command goes on after an interruption.",
+    lambda *given: _retriever("colbert", *given),
+)
+_command(
+    "mlm",
+    "Train a network by masked language modelling: from nothing, on a domain, to more context.",
+    lambda *given: _pretraining(*given),
+)
 
 
 @app.command()
@@ -134,43 +121,24 @@ def mine(
     typer.echo(str(mined.output))
 
 
-def _retriever(
-    kind: str,
-    config: Path | None,
-    flags: dict[tuple[str, str], Any],
-    options: list[str] | None,
-    json: bool,
-) -> None:
+def _retriever(kind: str, raw: dict[str, Any], where: str, json: bool) -> Path:
     from ..training.recipe import parse
 
-    raw, where = _merged(config, flags, options)
     recipe = parse(kind, raw, where)
     _check_installed()
     from ..training.fit import train
 
     with _reporting(json) as report:
-        folder = train(recipe, report)
-    _finish(folder, json)
+        return train(recipe, report)
 
 
-def _flags(
-    base: str | None,
-    data: str | None,
-    output: str | None,
-    batch: int | None,
-    learning_rate: float | None,
-    epochs: float | None,
-    steps: int | None,
-) -> dict[tuple[str, str], Any]:
-    return {
-        ("model", "base"): base,
-        ("data", "train"): data,
-        ("training", "output"): output,
-        ("training", "batch"): batch,
-        ("training", "learning_rate"): learning_rate,
-        ("training", "epochs"): epochs,
-        ("training", "steps"): steps,
-    }
+def _pretraining(raw: dict[str, Any], where: str, json: bool) -> Path:
+    _check_installed()
+    from ..training.mlm import MlmRecipe, pretrain
+
+    recipe = MlmRecipe.parse(raw, where)
+    with _reporting(json) as report:
+        return pretrain(recipe, report)
 
 
 def _merged(

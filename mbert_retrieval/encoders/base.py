@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
+from .layout import Layout
 from .sides import Side, side_ids
 from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
@@ -115,6 +116,26 @@ class BaseEncoder(ABC):
             parts.append(self._forward(ids.select(rows), content[rows], side))
         vectors = Packed.concatenate(parts)
         return vectors.select(np.argsort(order, kind="stable"))
+
+
+class LayoutEncoder(BaseEncoder):
+    """An encoder that is all that its folder says: layout, as it was read."""
+
+    def __init__(self, layout: Layout, name: str = "") -> None:
+        super().__init__(
+            layout.head.kind,
+            layout.tokenizer,
+            layout.query,
+            layout.document,
+            layout.config.max_position_embeddings,
+            name,
+            layout.pool_factor,
+        )
+        self.layout = layout
+
+    @property
+    def dimension(self) -> int:
+        return self.layout.head.dimension
 
 
 class TextEncoder(BaseEncoder):

@@ -60,14 +60,7 @@ class Encoder(TextEncoder):
 
         It is the same whatever the device and the precision that the folder was loaded with.
         """
-        description = describe(
-            self.head.layout,
-            self.backbone.config,
-            self.tokenizer,
-            self.query,
-            self.document,
-            self.pool_factor,
-        )
+        description = describe(self.head.layout, self.backbone.config, self)
         if self._stored is not None and self._stored[1] == self._state():
             try:
                 return stored_fingerprint(description, self._stored[0])

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..backbone.config import ModernBertConfig
+from .base import BaseEncoder
 from .layout import DenseLayout, LateLayout, Layout
-from .sides import Side
-from .tokens import TextTokenizer
 
 SETTLED_NS = 2 * 10**9  # a file changed later than this ago may change again unnoticed
 
@@ -43,21 +42,16 @@ def head_settings(head: DenseLayout | LateLayout) -> dict[str, Any]:
 
 
 def describe(
-    head: DenseLayout | LateLayout,
-    config: ModernBertConfig,
-    tokenizer: TextTokenizer,
-    query: Side,
-    document: Side,
-    pool_factor: float,
+    head: DenseLayout | LateLayout, config: ModernBertConfig, encoder: BaseEncoder
 ) -> bytes:
     """Everything that decides the vectors but the weights."""
     settings = head_settings(head) | {
-        "query": asdict(query),
-        "document": asdict(document),
-        "pool_factor": pool_factor,
+        "query": asdict(encoder.query),
+        "document": asdict(encoder.document),
+        "pool_factor": encoder.pool_factor,
         "config": asdict(config),
     }
-    return json.dumps(settings, sort_keys=True).encode() + tokenizer.to_json().encode()
+    return json.dumps(settings, sort_keys=True).encode() + encoder.tokenizer.to_json().encode()
 
 
 def fingerprint(description: bytes, tensors: Iterable[tuple[str, np.ndarray]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed, offsets_from_lengths
-from .base import TextEncoder
+from .base import LayoutEncoder, TextEncoder
 from .fingerprint import cached_digest, describe
 from .layout import ONNX_GRAPH, Layout
 from .numpy_heads import NumpyHead
@@ -20,22 +20,14 @@ PAIRS = 2**22  # pairs of tokens in a batch: bounds the scores that a layer hold
 LENGTH_SLACK = 0.85  # a batch holds sequences at least this share of its longest one
 
 
-class OnnxEncoder(TextEncoder):
+class OnnxEncoder(LayoutEncoder, TextEncoder):
     """Encodes as `encoder.Encoder` does, from a folder that `export_onnx` or optimum wrote.
 
     Raises InputError where onnxruntime is missing or cannot run the graph.
     """
 
     def __init__(self, layout: Layout, name: str = "") -> None:
-        super().__init__(
-            layout.head.kind,
-            layout.tokenizer,
-            layout.query,
-            layout.document,
-            layout.config.max_position_embeddings,
-            name,
-            layout.pool_factor,
-        )
+        super().__init__(layout, name)
         try:
             import onnxruntime
         except ImportError as error:
@@ -43,7 +35,6 @@ class OnnxEncoder(TextEncoder):
                 f"{layout.folder} is an ONNX export, which needs the package onnxruntime: "
                 "pip install 'mbert-retrieval[onnx]'"
             ) from error
-        self.layout = layout
         self._head = NumpyHead(layout.head, layout.projection_weights())
         path = layout.folder / ONNX_GRAPH
         try:
@@ -64,23 +55,12 @@ class OnnxEncoder(TextEncoder):
                 f"last_hidden_state; it takes {sorted(inputs)} and gives {outputs}"
             )
 
-    @property
-    def dimension(self) -> int:
-        return self.layout.head.dimension
-
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of everything that decides the vectors. It is not that of the encoder that was
         exported: the vectors are not the same to the last bit."""
         layout = self.layout
-        description = b"onnx" + describe(
-            layout.head,
-            layout.config,
-            self.tokenizer,
-            self.query,
-            self.document,
-            self.pool_factor,
-        )
+        description = b"onnx" + describe(layout.head, layout.config, self)
         graph = layout.folder / ONNX_GRAPH
         beside = [path for path in (graph.with_name("model.onnx_data"),) if path.is_file()]
         files = [graph, *beside, *layout.projection_files]

@@ -8,14 +8,14 @@ import numpy as np
 
 from ..backbone.numpy_model import NumpyModernBert
 from ..packed import Packed
-from .base import BaseEncoder
+from .base import LayoutEncoder
 from .fingerprint import describe, stored_fingerprint
 from .layout import Layout
 from .numpy_heads import NumpyHead
 from .sides import Side, attended_tokens
 
 
-class QueryEncoder(BaseEncoder):
+class QueryEncoder(LayoutEncoder):
     """Encodes queries as `encoder.Encoder` does (to float32 rounding), and has its fingerprint.
 
     Raises InputError for missing, unknown or wrong-shaped tensors, UnknownDtype for tensors in a
@@ -23,37 +23,16 @@ class QueryEncoder(BaseEncoder):
     """
 
     def __init__(self, layout: Layout, name: str = "") -> None:
-        super().__init__(
-            layout.head.kind,
-            layout.tokenizer,
-            layout.query,
-            layout.document,
-            layout.config.max_position_embeddings,
-            name,
-            layout.pool_factor,
-        )
-        self.layout = layout
+        super().__init__(layout, name)
         backbone, projections = layout.weights()
         self.backbone = NumpyModernBert(layout.config, backbone)
         self._head = NumpyHead(layout.head, projections)
-
-    @property
-    def dimension(self) -> int:
-        return self.layout.head.dimension
 
     @cached_property
     def fingerprint(self) -> str:
         """That of `encoder.Encoder` with the same folder and settings."""
         layout = self.layout
-        description = describe(
-            layout.head,
-            layout.config,
-            self.tokenizer,
-            self.query,
-            self.document,
-            self.pool_factor,
-        )
-        return stored_fingerprint(description, layout)
+        return stored_fingerprint(describe(layout.head, layout.config, self), layout)
 
     def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
         seen = attended_tokens(ids, content, side)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..records import titled
 from .recipe import DataOptions, Recipe
 from .rows import Row, Texts, read_rows
 
@@ -124,8 +125,7 @@ def _list(value: Any, name: str, place: str) -> list:
 
 def _text(value: Any, name: str, place: str) -> str:
     if isinstance(value, dict) and "text" in value:  # Tevatron's passages
-        title = value.get("title")
-        value = f"{title} {value['text']}".strip() if title else value["text"]
+        value = titled(value.get("title"), value["text"])
     if not isinstance(value, str):
         raise InputError(f"{place}: {name!r} must be a string, found {type(value).__name__}")
     if not value.strip():

@@ -85,10 +85,7 @@ class MineRecipe:
     @classmethod
     def parse(cls, raw: dict[str, Any], where: str = "config") -> MineRecipe:
         """A recipe of the sections of a TOML file. Raises InputError that names the key."""
-        if raw.get("kind", "mine") != "mine":
-            raise InputError(f"{where} is a recipe of kind {raw['kind']!r}, not 'mine'")
-        raw = {name: part for name, part in raw.items() if name != "kind"}
-        return cls("mine", **sections(cls, raw, where))
+        return cls("mine", **sections(cls, "mine", raw, where))
 
 
 @dataclass

@@ -98,10 +98,7 @@ class MlmRecipe:
     @classmethod
     def parse(cls, raw: dict[str, Any], where: str = "config") -> MlmRecipe:
         """A recipe of the sections of a TOML file. Raises InputError that names the key."""
-        if raw.get("kind", "mlm") != "mlm":
-            raise InputError(f"{where} is a recipe of kind {raw['kind']!r}, not 'mlm'")
-        raw = {name: part for name, part in raw.items() if name != "kind"}
-        return cls("mlm", **sections(cls, raw, where))
+        return cls("mlm", **sections(cls, "mlm", raw, where))
 
 
 def pretrain(recipe: MlmRecipe, report: Report | None = None) -> Path:

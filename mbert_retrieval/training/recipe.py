@@ -251,15 +251,16 @@ def override(raw: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
 def parse(kind: str, raw: dict[str, Any], where: str = "config") -> Recipe:
     """A recipe of the sections of a TOML file. Raises InputError that names section and key."""
+    return Recipe(kind, **sections(Recipe, kind, raw, where))
+
+
+def sections(recipe: type, kind: str, raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """The sections of a recipe class, each built from its part of `raw`. Raises InputError for what
+    says to be of another kind, too."""
     own = raw.get("kind", kind)
     if own != kind:
         raise InputError(f"{where} is a recipe of kind {own!r}, not {kind!r}")
     raw = {name: part for name, part in raw.items() if name != "kind"}
-    return Recipe(kind, **sections(Recipe, raw, where))
-
-
-def sections(recipe: type, raw: dict[str, Any], where: str) -> dict[str, Any]:
-    """The sections of a recipe class, each built from its part of `raw`."""
     known: dict[str, Any] = {
         f.name: f.default_factory() for f in fields(recipe) if f.default_factory is not MISSING
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..records import titled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -86,10 +87,9 @@ class Texts:
                 text = row[others[0]] if key and len(others) == 1 else None
             if key is None or not isinstance(text, str):
                 raise InputError(f"{place}: no id with a text")
-            title = row.get("title")
             if str(row[key]) in self._texts:
                 raise InputError(f"{place}: the id {row[key]!r} comes a second time")
-            self._texts[str(row[key])] = f"{title} {text}".strip() if title else text
+            self._texts[str(row[key])] = titled(row.get("title"), text)
 
     def find(self, id: Any, place: str) -> str:
         """Raises InputError that names the row when the id is not there."""
