@@ -398,3 +398,11 @@ def test_help_is_fast_because_it_loads_nothing(tmp_path):
         )
         assert "Usage:" in done.stdout
     assert time.perf_counter() - started < 10
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path):
+    (tmp_path / "a.txt").write_text("some words")
+    place = tmp_path / "i"
+    done = run("index", "build", tmp_path / "a.txt", "--index", place, "--device", "cuda:97")
+    assert_refused(done, "cuda:97")
+    assert not place.exists()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..device import current_device
 from . import kernels
 from .threads import thread_count
 
@@ -32,7 +33,13 @@ class Router:
     bounds: np.ndarray
 
     def nearest(self, vectors: np.ndarray) -> np.ndarray:
-        """(N, D) float32 to (N,) int32: the centroid at the least Euclidean distance, or nearly."""
+        """(N, D) float32 to (N,) int32: the centroid at the least Euclidean distance, or nearly.
+
+        On a device (`device.on_device`) all are tried."""
+        if device := current_device():
+            from .torch_kernels import nearest
+
+            return self.order[nearest(vectors, self.members, device)]
         found = kernels.nearest(
             vectors,
             self.leaders,

@@ -122,17 +122,20 @@ def load_codec(folder: Path, dimension: int) -> Codec:
 
 
 def fit_codec(sample: np.ndarray, centroids: int, bits: int, seed: int = 0) -> Codec:
-    """sample: (N, D) float32; centroids: as many, or N if that is less.
+    """sample: (N, D) float32, whose rows may be moved: it is large, and not copied; centroids: as
+    many, or N if that is less.
 
     Scale, buckets and error are measured on vectors that the centroids were not fitted to, since
     most vectors of a collection are such.
     """
-    order = np.random.default_rng(seed).permutation(len(sample))
-    held_out = sample[order[: min(MEASURED, len(sample) // 10)]]
-    if len(held_out) < FEW:
-        fitted_to, held_out = sample, sample
-    else:
-        fitted_to = sample[np.sort(order[len(held_out) :])]
+    count = min(MEASURED, len(sample) // 10)
+    fitted_to, held_out = sample, sample
+    if count >= FEW:
+        chosen = np.zeros(len(sample), dtype=bool)
+        chosen[np.random.default_rng(seed).choice(len(sample), count, replace=False)] = True
+        held_out, fitted_to = sample[chosen], sample[:-count]
+        # the last rows that are not held out take the places of those that are
+        fitted_to[chosen[:-count]] = sample[-count:][~chosen[-count:]]
     found = cluster(fitted_to, min(centroids, len(fitted_to)), seed)
     with np.errstate(over="ignore"):
         rounded = found.astype(np.float16).astype(np.float32)

@@ -22,6 +22,7 @@ from ...errors import InputError
 from ...packed import Packed
 from .. import flat
 from ..arrays import load_array
+from ..device import current_device
 from ..engine import NO_TUNING, Engine
 from . import kernels
 from .codec import Codec, load_codec
@@ -53,7 +54,7 @@ def load(folder: Path, passages: int, vectors: int, dimension: int) -> Engine:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlaidVectors:
     """The arrays of the module's files, memory-mapped."""
 
@@ -72,6 +73,11 @@ class PlaidVectors:
         tuning: "nprobe", centroids whose lists are followed for each query vector; "candidates",
         passages scored with their residuals. Where so few are live, all of them are scored.
         """
+        if device := current_device():
+            from . import torch_kernels
+
+            probes, candidates = self._reach(len(live), k, tuning)
+            return torch_kernels.search(self, queries, live, k, probes, candidates, device)
         return self.search_measured(queries, live, k, tuning)[0]
 
     def search_measured(
@@ -82,7 +88,7 @@ class PlaidVectors:
         codec = self.codec
         buckets = np.full(max(16, len(codec.buckets)), 128, dtype=np.uint8)
         buckets[: len(codec.buckets)] = codec.buckets.astype(np.int16) + 128
-        candidates = tuning.get("candidates") or candidate_count(len(live), k)
+        probes, candidates = self._reach(len(live), k, tuning)
         return kernels.search(
             np.ascontiguousarray(queries.values, dtype=np.float32),
             queries.offsets,
@@ -98,10 +104,16 @@ class PlaidVectors:
             codec.bits,
             np.ascontiguousarray(live).view(np.uint8),
             k,
-            tuning.get("nprobe") or PROBES,
-            max(k, candidates),
+            probes,
+            candidates,
             thread_count(),
         )
+
+    @staticmethod
+    def _reach(passages: int, k: int, tuning: Mapping[str, int]) -> tuple[int, int]:
+        """How many centroids are probed, and how many passages scored with residuals."""
+        candidates = tuning.get("candidates") or candidate_count(passages, k)
+        return tuning.get("nprobe") or PROBES, max(k, candidates)
 
     def read(self, first: int, last: int) -> Packed:
         """See `engine.Engine.read`: float32 vectors as they were compressed."""

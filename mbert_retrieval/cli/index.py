@@ -81,6 +81,7 @@ class Inputs:
 
 @app.command()
 def build(
+    context: typer.Context,
     sources: SourceArguments,
     index: MadeIndex = None,
     encoder: Annotated[
@@ -121,6 +122,14 @@ def build(
             help="faiss: the index in its factory's notation, as IVF1024,SQ8. Default: by size.",
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="plaid: a torch device, as cuda, that clusters the vectors. Default: the "
+            "processor. (The encoder takes a GPU by itself where there is one.)",
+        ),
+    ] = None,
     lexical: Annotated[
         bool | None,
         typer.Option("--lexical/--no-lexical", help="With BM25 beside the vectors, the default."),
@@ -134,10 +143,12 @@ def build(
     from the sources goes from the index. After an interruption it goes on where it stopped.
     """
     from ..index import is_there
+    from ..indexes.device import on_device
 
     started = time.perf_counter()
     asked = Asked(encoder, head, kind, nbits, centroids, faiss, lexical)
     asked.check(sources)
+    context.with_resource(on_device(device))
     place = places.index_for_sources(sources, index)
     if is_there(place):
         target = asked.existing(place)

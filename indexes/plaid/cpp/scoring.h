@@ -140,8 +140,7 @@ VNNI void max_sim_vnni(const Index<Code>& index, const Query& query, int64_t beg
     int64_t lane = 0;
     for (; lane + 2 * LANES <= query.lanes; lane += 2 * LANES) {
       __m512 top[2] = {_mm512_loadu_ps(best + lane), _mm512_loadu_ps(best + lane + LANES)};
-      max_sim_rows<4, 2>(index, query, lane, scratch, width, rows, top);
-      max_sim_rows<4, 2>(index, query, lane, scratch + 4 * width, width, rows + 4, top);
+      max_sim_rows<8, 2>(index, query, lane, scratch, width, rows, top);
       _mm512_storeu_ps(best + lane, top[0]);
       _mm512_storeu_ps(best + lane + LANES, top[1]);
     }
