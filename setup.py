@@ -13,6 +13,14 @@ setup(
             depends=sorted(glob("indexes/plaid/cpp/*.h")),
             cxx_std=20,
             extra_compile_args=["-O3"],
-        )
+        ),
+        Pybind11Extension(
+            "mbert_retrieval.backbone.cpu_attention",
+            ["mbert_retrieval/backbone/cpu_attention.cpp"],
+            include_dirs=["indexes/plaid/cpp"],
+            depends=["indexes/plaid/cpp/vectors.h"],
+            cxx_std=20,
+            extra_compile_args=["-O3"],
+        ),
     ]
 )

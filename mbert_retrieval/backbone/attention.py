@@ -1,10 +1,11 @@
 """Attention over packed sequences: every kernel behind `attend`.
 
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
-kernel. Everything else (the CPU, float32, tokens that nobody may attend to) runs through SDPA by an
-`AttentionPlan`, which cuts the packed batch into rectangular groups of nearly equal lengths. For a
-local layer it cuts sequences into blocks of queries beside the keys they can see, so that time and
-memory grow with N x window and no N x N mask is ever built.
+kernel. On the CPU, what needs no gradient goes to a loop of our own (`cpu_attention.cpp`).
+Everything else (training on the CPU, float32 on CUDA, tokens that nobody may attend to) runs
+through SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
+equal lengths. For a local layer it cuts sequences into blocks of queries beside the keys they can
+see, so that time and memory grow with N x window and no N x N mask is ever built.
 """
 
 from __future__ import annotations
@@ -161,6 +162,36 @@ def _gather(x: Tensor, places: Tensor) -> Tensor:
     """(N, heads, head_dim) at (n, L) places to (n, heads, L, head_dim)."""
     rows = x.index_select(0, places.flatten())
     return rows.view(*places.shape, *x.shape[1:]).transpose(1, 2)
+
+
+def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether `attend_on_cpu` takes packed sequences as they are."""
+    return (
+        device.type == "cpu"
+        and dtype in (torch.float32, torch.bfloat16)
+        and head_dim % 16 == 0
+        and head_dim <= 256
+        and not torch.is_grad_enabled()
+    )
+
+
+def attend_on_cpu(qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int | None) -> Tensor:
+    """Rotary embedding and attention of a packed batch, computed in float32.
+
+    qkv: (N, 3, heads, head_dim) float32 or bfloat16, not yet rotated. cos_sin: (2, N, 1,
+    head_dim / 2), see `rotary`. window as in `attend`. Returns (N, heads, head_dim).
+    """
+    from .cpu_attention import attend as attend_loop
+
+    cosine, sine = cos_sin.float().squeeze(2).numpy()
+    offsets, span = cu_seqlens.long().numpy(), -1 if window is None else window
+    threads = torch.get_num_threads()
+    qkv = qkv.contiguous()
+    if qkv.dtype == torch.float32:
+        return torch.from_numpy(attend_loop(qkv.numpy(), cosine, sine, offsets, span, threads))
+    bits = qkv.view(torch.uint16).numpy()
+    out = attend_loop(bits, cosine, sine, offsets, span, threads)
+    return torch.from_numpy(out).view(torch.bfloat16)
 
 
 @cache

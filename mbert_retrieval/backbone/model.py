@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import AttentionPlan, attend, has_varlen_kernel, plan_attention
+from .attention import (
+    AttentionPlan,
+    attend,
+    attend_on_cpu,
+    has_cpu_kernel,
+    has_varlen_kernel,
+    plan_attention,
+)
 from .config import ModernBertConfig
 from .rotary import rotate, rotation
 
@@ -46,6 +53,9 @@ class Batch:
         self._positions = positions - starts  # (N,) place of each token in its own sequence
         self._dtype = dtype
         self._attended = attended
+        self.on_cpu = attended is None and has_cpu_kernel(
+            cu_seqlens.device, kernel_dtype, config.head_dim
+        )
         self._varlen = attended is None and has_varlen_kernel(cu_seqlens.device, kernel_dtype)
         self._rotations: dict[bool, Tensor] = {}
         self._plans: dict[bool, AttentionPlan] = {}
@@ -93,18 +103,22 @@ class Attention(nn.Module):
         self.out_drop = nn.Dropout(config.attention_dropout)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        q, k, v = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim).unbind(1)  # (N, heads, dim)
+        qkv = self.Wqkv(x).view(-1, 3, self.heads, self.head_dim)
         cos_sin = batch.rotation(self.is_global)
-        out = attend(
-            rotate(q, cos_sin),
-            rotate(k, cos_sin),
-            v,
-            batch.cu_seqlens,
-            batch.max_seqlen,
-            self.window,
-            batch.plan(self.window),
-            self.dropout if self.training else 0.0,
-        )
+        if batch.on_cpu and not (self.training and self.dropout):
+            out = attend_on_cpu(qkv, cos_sin, batch.cu_seqlens, self.window)
+        else:
+            q, k, v = qkv.unbind(1)  # (N, heads, head_dim) each
+            out = attend(
+                rotate(q, cos_sin),
+                rotate(k, cos_sin),
+                v,
+                batch.cu_seqlens,
+                batch.max_seqlen,
+                self.window,
+                batch.plan(self.window),
+                self.dropout if self.training else 0.0,
+            )
         return self.out_drop(self.Wo(out.flatten(1)))  # (N, hidden)
 
 

@@ -41,7 +41,9 @@ def load_encoder(
     truncate: keep the first so many dimensions (Matryoshka), dense only.
     pool_factor: keep 1 / pool_factor of a document's vectors, late interaction only.
     query_length, document_length: tokens read of each, instead of the checkpoint's own.
-    device, dtype: CUDA with bfloat16 where there is a GPU, else the CPU with float32.
+    device: CUDA where there is a GPU, else the CPU.
+    dtype: what the network computes in; by default bfloat16 where that is faster, else float32, or
+        what the environment variable MBERT_DTYPE names. The heads, and the vectors, are float32.
     Raises InputError when there is no such encoder or its files are broken.
     """
     layout = _layout(name, head, truncate, pool_factor)
@@ -56,11 +58,10 @@ def load_encoder(
     import torch
 
     from .encoder import build_encoder
+    from .precision import chosen_dtype
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if dtype is None:
-        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    encoder = build_encoder(layout, dtype, device)
+    encoder = build_encoder(layout, dtype or chosen_dtype(device), device)
     encoder.name = str(name)
     encoder.set_lengths(query_length, document_length)
     return encoder

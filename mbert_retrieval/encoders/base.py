@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from .sides import Side, side_ids
 from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
 
-TOKEN_BUDGET = 16_384  # tokens of one forward pass
+TOKEN_BUDGET = 16_384  # tokens of one forward pass, unless the encoder knows better
 CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts held at once while streaming
 
 
@@ -64,6 +64,11 @@ class BaseEncoder(ABC):
     def fingerprint(self) -> str:
         """sha256 of everything that decides the vectors: weights, tokenizer, lengths, prompts."""
 
+    @property
+    def token_budget(self) -> int:
+        """Tokens of one forward pass."""
+        return TOKEN_BUDGET
+
     @abstractmethod
     def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
         """Vectors of one batch; `ids` and `content` as `token_ids` gives them."""
@@ -108,14 +113,21 @@ class BaseEncoder(ABC):
             yield vectors
 
     def _encode(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
-        """Packed ids to packed vectors, longest first, `TOKEN_BUDGET` tokens at a time."""
+        """Packed ids to packed vectors, longest first, `token_budget` tokens at a time."""
         order = np.argsort(-ids.lengths, kind="stable")
-        parts: list[Packed] = []
-        for batch in token_batches(ids.lengths[order], TOKEN_BUDGET):
-            rows = order[batch]
-            parts.append(self._forward(ids.select(rows), content[rows], side))
-        vectors = Packed.concatenate(parts)
+        batches = [order[part] for part in token_batches(ids.lengths[order], self.token_budget)]
+
+        def forward(rows: np.ndarray) -> Packed:
+            return self._forward(ids.select(rows), content[rows], side)
+
+        vectors = Packed.concatenate(self._map(forward, batches))
         return vectors.select(np.argsort(order, kind="stable"))
+
+    def _map(
+        self, forward: Callable[[np.ndarray], Packed], batches: list[np.ndarray]
+    ) -> list[Packed]:
+        """The batches' vectors, in their order."""
+        return [forward(rows) for rows in batches]
 
 
 class LayoutEncoder(BaseEncoder):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from ..backbone import ModernBert
 from ..backbone.arrays import UnknownDtype
 from ..backbone.checkpoint import backbone_tensors, fill, read_tensors
 from ..packed import Packed
-from .base import TextEncoder
+from .base import TOKEN_BUDGET, TextEncoder
 from .dense_layer import Dense
 from .fingerprint import describe, fingerprint, stored_fingerprint
 from .heads import DenseHead, LateHead, TokenBatch
 from .layout import STANFORD_PROJECTION, DenseLayout, Layout
 from .sides import Expansion, Side, attended_tokens
 from .tokens import TextTokenizer
+
+CACHED_ACTIVATIONS = 3 * 2**17  # numbers in a batch's hidden states; see benchmarks/encode.py
 
 __all__ = ["Encoder", "Expansion", "Side", "build_encoder"]
 
@@ -107,6 +110,29 @@ class Encoder(TextEncoder):
         for module in (self.backbone, self.head):
             for name, tensor in sorted(module.state_dict().items()):
                 yield name, tensor.detach().to("cpu", torch.float32).numpy()
+
+    @property
+    def token_budget(self) -> int:
+        """On the CPU so few tokens that what a layer makes of them stays in the cache."""
+        if self.device.type != "cpu":
+            return TOKEN_BUDGET
+        return CACHED_ACTIVATIONS // self.backbone.config.hidden_size
+
+    def _map(
+        self, forward: Callable[[np.ndarray], Packed], batches: list[np.ndarray]
+    ) -> list[Packed]:
+        """On the CPU a batch a thread, which shares nothing and so waits for nobody; one batch
+        alone has all threads."""
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1 or len(batches) == 1:
+            return super()._map(forward, batches)
+        try:
+            with ThreadPoolExecutor(
+                threads, initializer=torch.set_num_threads, initargs=(1,)
+            ) as pool:
+                return list(pool.map(forward, batches))
+        finally:
+            torch.set_num_threads(threads)  # also what threads to come will have
 
     @torch.inference_mode()
     def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:

@@ -1,0 +1,18 @@
+"""The compiled part (cpu_attention.cpp): a loop over C-contiguous arrays of these dtypes."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = TypeVar("Numbers", NDArray[np.float32], NDArray[np.uint16])  # uint16: bits of bfloat16
+
+def attend(
+    qkv: Numbers,  # (N, 3, heads, D), D a multiple of 16 and at most 256
+    cosine: NDArray[np.float32],  # (N, D / 2) of each token's rotation
+    sine: NDArray[np.float32],  # (N, D / 2)
+    offsets: NDArray[np.int64],  # (B + 1,)
+    window: int,  # tokens seen to either side; -1 for all
+    threads: int,
+) -> Numbers:  # (N, heads, D)
+    ...
