@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from . import eval_report
+from . import eval_collect, eval_report
 from .console import message, new_app, print_json, progress_bar
 from .console import run as run_app
 
@@ -238,6 +238,7 @@ def score(
 app.command("list")(eval_report.list_suites)
 app.command()(eval_report.report)
 app.command()(eval_report.compare)
+app.command()(eval_collect.collect)
 
 
 def _suite(name: str | None, data: Path | None, datasets: str | None) -> Suite | None:
