@@ -60,6 +60,7 @@ def harness(dataset, encoder, measures, drop_own_id=False):
 
 
 def test_beirs_exact_search_agrees_with_the_harness(dataset, dense):
+    pytest.importorskip("beir")
     from beir.datasets.data_loader import GenericDataLoader
     from beir.retrieval.evaluation import EvaluateRetrieval
     from beir.retrieval.search.dense import DenseRetrievalExactSearch
@@ -125,8 +126,7 @@ def local_task(dataset):
 
 @pytest.mark.parametrize("head", ["dense", "late"])
 def test_mteb_agrees_with_the_harness(dataset, head, request):
-    import mteb
-
+    mteb = pytest.importorskip("mteb")
     encoder = request.getfixturevalue(head)
     model = for_mteb(encoder)
     assert isinstance(model, MtebEncoder if head == "dense" else MtebSearch)

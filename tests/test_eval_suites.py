@@ -6,11 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from eval_hub import DOCUMENTS, JUDGED, QUERIES, make_hub
 
 from mbert_retrieval import InputError
+from mbert_retrieval.eval import locate as place
 from mbert_retrieval.eval.locate import find, locate
 from mbert_retrieval.eval.suites import MEAN, SUITES, find_suite
 
@@ -125,6 +129,26 @@ def test_a_beir_folder_stands_before_a_copy_of_the_hub(hub, tmp_path):
         assert find(task, tmp_path / "cache", root) == root / name
     with pytest.raises(InputError, match=r"has no scifact: neither .*scifact/corpus\.jsonl nor"):
         find(suite.select("scifact")[0], tmp_path / "cache", tmp_path)
+
+
+def test_beirs_own_zip_by_its_package(hub, tmp_path, monkeypatch):
+    """A zip served on this machine, where the hub gives nothing."""
+    pytest.importorskip("beir")
+    task = find_suite("beir").select("cqadupstack-tex")[0]
+    forum = tmp_path / "served" / "cqadupstack" / "tex"
+    shutil.copytree(find(task, tmp_path / "other", hub), forum)
+    (forum / "source.json").unlink()
+    shutil.make_archive(str(forum.parent), "zip", tmp_path / "served", "cqadupstack")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(place, "BEIR_ZIPS", f"http://127.0.0.1:{server.server_port}")
+        dataset = locate(task, tmp_path / "cache")
+        server.shutdown()
+    assert dataset.qrels == {"q1": {"d1": 2}, "q2": {"d3": 1}}
+    assert locate(task, tmp_path / "cache").checksums == dataset.checksums  # kept
+    with pytest.raises(InputError, match="--data-root"):
+        locate(find_suite("beir").select("scifact")[0], tmp_path / "cache")
 
 
 def test_suite_is_resumed_where_it_stopped(hub, tmp_path):
