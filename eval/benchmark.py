@@ -16,7 +16,7 @@ from .peers import limit_lengths, open_encoder
 from .results import Result, cell_file, read_result
 from .runner import LATENCY_QUERIES, check_mode, prepare, system_name
 from .runs import write_run
-from .suites.spec import Suite, Task
+from .suites.spec import ClassificationTask, Suite, Task
 
 if TYPE_CHECKING:
     from ..encoding import AnyEncoder
@@ -127,7 +127,9 @@ def run_suite(
         yield Cell(task, result, path, True, time.perf_counter() - started)
 
 
-def cell_of(suite: Suite, task: Task, published: str | None = None) -> dict[str, Any]:
+def cell_of(
+    suite: Suite, task: Task | ClassificationTask, published: str | None = None
+) -> dict[str, Any]:
     """For `Result.suite`."""
     if published is not None:
         suite.row(published)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .suites import SUITES, Suite
-from .suites.spec import Task
+from .suites.spec import ClassificationTask, Task
 
 
 def overview() -> str:
@@ -37,11 +37,13 @@ def to_json(suite: Suite) -> dict[str, Any]:
     """The suite as data."""
     record = asdict(suite)
     for task in record["tasks"]:
-        task["column"] = task.pop("group") or task["name"]
+        task["column"] = task.pop("group", "") or task["name"]
     return record
 
 
-def _source(task: Task) -> str:
+def _source(task: Task | ClassificationTask) -> str:
+    if isinstance(task, ClassificationTask):
+        return f"{task.repo} ({task.config}), split {task.split}, {task.measure}"
     data = task.data
     size = ""
     if task.documents is not None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from ...errors import InputError
-from . import beir, codesearchnet, cosqa, longembed, mldr, nanobeir, stackqa
-from .spec import MEAN, HubData, Published, Suite, Task
+from . import beir, codesearchnet, cosqa, glue, longembed, mldr, nanobeir, stackqa
+from .spec import MEAN, ClassificationTask, HubData, Published, Suite, Task
 
-__all__ = ["MEAN", "SUITES", "HubData", "Published", "Suite", "Task", "find_suite"]
+__all__ = [
+    "MEAN",
+    "SUITES",
+    "ClassificationTask",
+    "HubData",
+    "Published",
+    "Suite",
+    "Task",
+    "find_suite",
+]
 
 SUITES = {
     suite.name: suite
@@ -20,6 +29,7 @@ SUITES = {
         stackqa.SUITE,
         cosqa.SUITE,
         longembed.SUITE,
+        glue.SUITE,
     )
 }
 

@@ -60,6 +60,29 @@ class Task:
 
 
 @dataclass(frozen=True)
+class ClassificationTask:
+    """One data set for which a network is fine-tuned: its split "train" trains, `split` measures.
+
+    config: on the hub; texts: the columns of one text or of a pair; labels: how many classes, 1 for
+    a score. measure: "accuracy", "matthews" or "spearman".
+    """
+
+    name: str
+    repo: str
+    revision: str
+    config: str
+    texts: tuple[str, ...]
+    labels: int
+    measure: str
+    split: str = "validation"
+
+    @property
+    def column(self) -> str:
+        """The column of the paper's table."""
+        return self.name
+
+
+@dataclass(frozen=True)
 class Published:
     """A row of somebody's table.
 
@@ -84,7 +107,7 @@ class Suite:
 
     name: str
     title: str
-    tasks: Sequence[Task]
+    tasks: Sequence[Task | ClassificationTask]
     protocol: str
     measures: str = "nDCG@10 R@100 RR@10"
     document_length: Mapping[str, int] = field(default_factory=dict)
@@ -100,10 +123,20 @@ class Suite:
         return list(dict.fromkeys(task.column for task in self.tasks))
 
     def select(self, names: str | None) -> list[Task]:
-        """The tasks that a comma-separated list names, by task or by group; all for None.
+        """The retrieval tasks that a comma-separated list names, by task or by group; all for None.
 
-        Raises InputError for a name that is neither.
+        Raises InputError for a name that is neither, and for a suite of other tasks.
         """
+        tasks = [task for task in self._select(names) if isinstance(task, Task)]
+        if not tasks:
+            raise InputError(f"{self.name} is no retrieval benchmark: mbert-eval glue runs it")
+        return tasks
+
+    def classification(self, names: str | None) -> list[ClassificationTask]:
+        """The classification tasks, as `select`."""
+        return [task for task in self._select(names) if isinstance(task, ClassificationTask)]
+
+    def _select(self, names: str | None) -> list[Task | ClassificationTask]:
         if names is None:
             return list(self.tasks)
         wanted = [name.strip() for name in names.split(",") if name.strip()]

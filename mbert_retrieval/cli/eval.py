@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from . import eval_collect, eval_report
+from . import eval_collect, eval_glue, eval_report
 from .console import message, new_app, print_json, progress_bar
 from .console import run as run_app
 
@@ -239,6 +239,7 @@ app.command("list")(eval_report.list_suites)
 app.command()(eval_report.report)
 app.command()(eval_report.compare)
 app.command()(eval_collect.collect)
+app.command()(eval_glue.glue)
 
 
 def _suite(name: str | None, data: Path | None, datasets: str | None) -> Suite | None:
