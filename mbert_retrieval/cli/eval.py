@@ -153,6 +153,7 @@ def run(
     from ..eval.runner import check_depth
 
     chosen = _suite(suite, data, datasets)
+    tasks = [] if chosen is None else chosen.select(datasets)
     default = DEFAULT_MEASURES if chosen is None else chosen.measures
     wanted = parse_measures(measures or default)
     check_depth(k, wanted)
@@ -176,7 +177,6 @@ def run(
     else:
         if index is not None or output is not None or drop_own_id or split is not None:
             raise InputError("--index, --output, --split and --drop-own-id go with --data alone")
-        tasks = chosen.select(datasets)
         _run_suite(chosen, tasks, asked, wanted, results, cache, data_root, run_file, as_json)
 
 
@@ -210,6 +210,7 @@ def score(
     from ..eval.runs import read_run
 
     chosen = _suite(suite, data, datasets)
+    tasks = [] if chosen is None else chosen.select(datasets)
     wanted = parse_measures(measures or (chosen.measures if chosen else DEFAULT_MEASURES))
     if output is not None:
         make_parent(output)
@@ -220,7 +221,6 @@ def score(
             raise InputError("name a BEIR folder with --data, or a suite with --suite")
         dataset = read_beir(data, split)
     else:
-        tasks = chosen.select(datasets)
         if len(tasks) != 1:
             raise InputError(f"a run file is of one data set: name one of {chosen.name}'s")
         dataset = locate(tasks[0], cache or default_cache(), data_root)
