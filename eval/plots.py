@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 COLOURS = ("#2f6f9f", "#c8553d", "#588157", "#8e6c8a", "#b08900", "#3d8b8b", "#7a4e2d", "#5c5c5c")
-GREY = "#b8b8b8"
+PALE = ("#c9d6df", "#e6d3cd", "#d3ddd0", "#ddd3dc", "#e5dcc0", "#cfdfdf", "#dcd2c8", "#d0d0d0")
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class Point:
 def bars(groups: Mapping[str, Mapping[str, float]], published: Sequence[str] = ()) -> str:
     """Grouped vertical bars of fractions: group (data set) to system to value.
 
-    published: systems whose bars are grey, as they were not measured here.
+    published: systems whose bars are pale, as they were not measured here.
     """
     systems = list(dict.fromkeys(name for values in groups.values() for name in values))
     colours = _colours([name for name in systems if name not in published])
+    colours |= _colours([name for name in systems if name in published], PALE)
     wide, gap, high, left = 14, 22, 220, 40
     x = float(left)
     parts = []
@@ -38,7 +39,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], published: Sequence[str] = (
                 continue
             tall = high * max(0.0, min(1.0, values[name]))
             title = html.escape(f"{name}, {group}: {100 * values[name]:.1f}")
-            fill = colours.get(name, GREY)
+            fill = colours[name]
             parts.append(
                 f'<rect x="{x:.1f}" y="{high + 10 - tall:.1f}" width="{wide - 2}" '
                 f'height="{tall:.1f}" fill="{fill}"><title>{title}</title></rect>'
@@ -52,7 +53,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], published: Sequence[str] = (
     width, height = max(x, 320.0), high + 44 + 16 * len(systems)
     legend = [
         f'<rect x="{left}" y="{high + 40 + 16 * i}" width="10" height="10" '
-        f'fill="{colours.get(name, GREY)}"/><text x="{left + 16}" y="{high + 49 + 16 * i}">'
+        f'fill="{colours[name]}"/><text x="{left + 16}" y="{high + 49 + 16 * i}">'
         f"{html.escape(name)}</text>"
         for i, name in enumerate(systems)
     ]
@@ -114,8 +115,8 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
     return _svg(left + wide + 20, top + high + 62 + 16 * len(colours), parts)
 
 
-def _colours(names: Sequence[str]) -> dict[str, str]:
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+def _colours(names: Sequence[str], palette: Sequence[str] = COLOURS) -> dict[str, str]:
+    return {name: palette[i % len(palette)] for i, name in enumerate(names)}
 
 
 def _svg(width: float, height: float, parts: Sequence[str]) -> str:
