@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
-from .locate import checksums, find, locate
+from .locate import checksums, find, read_task
 from .measures import Measure
 from .peers import limit_lengths, open_encoder
 from .results import Result, cell_file, read_result
@@ -90,8 +90,9 @@ def run_suite(
         request = {"mode": mode, "k": retriever.k, "drop_own_id": task.drop_own_id}
         place = cell_of(suite, task, retriever.published)
         try:
+            folder = find(task, cache, data_root)
             wanted = {
-                "checksums": checksums(find(task, cache, data_root), task.split),
+                "checksums": checksums(folder, task.split),
                 "encoder": encoder and encoder.fingerprint,
                 "kind": kind,
                 **request,
@@ -101,7 +102,7 @@ def run_suite(
             if done is not None:
                 yield Cell(task, done, path, False, time.perf_counter() - started)
                 continue
-            dataset = locate(task, cache, data_root)
+            dataset = read_task(task, folder)
         except InputError as error:
             failed(task, error)
             continue

@@ -36,7 +36,11 @@ def locate(task: Task, cache: Path, data_root: Path | None = None) -> Dataset:
 
     Raises InputError when the data set is nowhere, and for broken data, naming file and line.
     """
-    folder = find(task, cache, data_root)
+    return read_task(task, find(task, cache, data_root))
+
+
+def read_task(task: Task, folder: Path) -> Dataset:
+    """The data set of a task in a folder that `find` gave."""
     dataset = read_beir(folder, task.split)
     return replace(dataset, name=task.name, source=_source(folder))
 

@@ -200,6 +200,7 @@ def test_a_suite_by_any_encoder_reproduces_a_published_row(hub, tmp_path, tiny_e
     assert record["encoder"]["kind"] == "late"
     assert record["index"]["vectors"] > 4
     assert record["search"]["latency_ms"]["queries"] == 2
+    assert "coir-cosqa has 4 documents here and 20,604 in the benchmark" in done.stderr
     assert record["dataset"]["source"]["repository"] == str(hub / "CoIR-Retrieval" / "cosqa")
     (run_file,) = (tmp_path / "runs").iterdir()
     scored = mbert_eval("score", run_file, "--suite", "cosqa", "--json", *places[:4])

@@ -355,6 +355,12 @@ def _run_suite(
         failed=failed,
     ):
         measured.append(cell.result)
+        documents = cell.result.dataset["documents"]
+        if cell.task.documents not in (None, documents):
+            message(
+                f"{cell.task.name} has {documents:,} documents here and {cell.task.documents:,} in "
+                "the benchmark: the scores cannot be compared with others"
+            )
         main = cell.result.measures[str(measures[0])]
         seconds = f"{cell.seconds:.0f} s" if cell.fresh else "there already"
         message(f"{cell.task.name}: {measures[0]} {main:.4f} ({seconds}); {estimate.after(cell)}")
