@@ -60,8 +60,12 @@ class EncoderFacts:
         """Of the encoders of one index."""
         if len(several) < 2:
             return several[0] if several else None
-        texts = zip(*((each.name, each.fingerprint, each.kind) for each in several), strict=True)
-        return cls(*map(" + ".join, texts), dimension=None)
+        return cls(
+            name=" + ".join(each.name for each in several),
+            fingerprint=" + ".join(each.fingerprint for each in several),
+            kind=" + ".join(each.kind for each in several),
+            dimension=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class System:
     encoder, kind: None when there is BM25 alone.
     seconds: what building took, None where it was not built here; reused: how many documents were
         there before; facts: more for the record (bytes, vectors, settings).
+    legs: each encoder and kind, of an index with several.
     """
 
     dataset: Dataset
@@ -80,6 +85,7 @@ class System:
     seconds: float | None
     reused: int
     facts: dict[str, Any] = field(default_factory=dict)
+    legs: Sequence[tuple[EncoderFacts, str]] = ()
 
     def evaluate(
         self,
@@ -110,7 +116,8 @@ class System:
         started = time.perf_counter()
         run = self._search(mode, k, drop_own_id, progress)
         seconds = time.perf_counter() - started
-        name = name or system_name(self.encoder, self.kind, mode)
+        encoder, kind, own_name = self._answering(mode)
+        name = name or own_name
         _check_finite(run, name)
         search = {"mode": mode, "k": k, "drop_own_id": drop_own_id, "seconds": seconds}
         if latency_queries:
@@ -120,9 +127,9 @@ class System:
             name,
             run,
             measures,
-            encoder=None if self.encoder is None else asdict(self.encoder),
+            encoder=None if encoder is None else asdict(encoder),
             index={
-                "kind": self.kind,
+                "kind": kind,
                 "seconds": self.seconds,
                 "reused": self.reused,
                 **self.facts,
@@ -131,6 +138,17 @@ class System:
             suite=suite,
         )
         return result, run
+
+    def _answering(self, mode: str) -> tuple[EncoderFacts | None, str | None, str]:
+        """The encoder and index kind that answer in a mode, and a name for the whole."""
+        for encoder, kind in self.legs:
+            if encoder.kind == mode:
+                return encoder, kind, system_name(encoder, kind, "vector")
+        if len(self.legs) < 2 or mode == "lexical":
+            return self.encoder, self.kind, system_name(self.encoder, self.kind, mode)
+        names = [system_name(encoder, kind, "vector") for encoder, kind in self.legs]
+        names += ["BM25"] if mode == "hybrid" else []
+        return self.encoder, self.kind, " + ".join(names)
 
     def _latency(self, mode: str, k: int, queries: int) -> dict[str, Any]:
         """Milliseconds of single queries, encoding included: the first judged ones."""
@@ -216,11 +234,10 @@ def open_index(dataset: Dataset, path: str | Path) -> System:
             f"{len(wanted - held)} are missing and {len(held - wanted)} are others"
         )
     legs = list(index.folder.legs.values())
-    encoders = [EncoderFacts.of(leg.encoder) for leg in legs]
+    parts = [(EncoderFacts.of(leg.encoder), leg.kind) for leg in legs]
+    encoder = EncoderFacts.joined([facts for facts, _ in parts])
     kind = " + ".join(leg.kind for leg in legs) or None
-    return System(
-        dataset, index, EncoderFacts.joined(encoders), kind, None, len(held), _facts(index)
-    )
+    return System(dataset, index, encoder, kind, None, len(held), _facts(index), parts)
 
 
 def score_run(
