@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,5 +251,5 @@ def _logits(network: Classifier, ids: Packed) -> Any:
     )
 
 
-def _batches(order: np.ndarray, size: int) -> Iterator[Sequence[int]]:
+def _batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (order[start : start + size] for start in range(0, len(order), size))
