@@ -202,8 +202,6 @@ class Estimate:
         if not self.documents or len(known) < len(self.left):
             return text
         minutes = sum(known) * self.seconds / self.documents / 60
-        return (
-            f"{text}, about {minutes:.0f} min"
-            if minutes < 120
-            else (f"{text}, about {minutes / 60:.0f} h")
-        )
+        if minutes < 120:
+            return f"{text}, about {minutes:.0f} min"
+        return f"{text}, about {minutes / 60:.0f} h"
