@@ -1,75 +1,97 @@
-"""Retrieval quality of an encoder, alone and with BM25, on CoSQA and Cranfield.
+"""Retrieval quality of an encoder, alone and with BM25, on four collections.
 
     python benchmarks/quality.py --encoder nano
 
-writes one result file a cell to eval/results/ and the table of all results there to README.md and
-to nano's model card, between their quality markers. A reference system gets its
-row by `mbert-eval run ... --output eval/results/NAME.json`.
+measures on CoSQA and Cranfield (../shared/data), and on manual pages and Python functions, which it
+builds from packages first (`mbert-eval collect`). It writes one result file a cell to eval/results/
+and the table of all results there to README.md and to nano's model card, between their quality
+markers; `mbert-eval report eval/results` prints the same table, and with --format html the plots.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from readme import README, write_table
 
 from mbert_retrieval import InputError
+from mbert_retrieval.eval.collections import manpages, python
 from mbert_retrieval.eval.datasets import Dataset, read_beir
 from mbert_retrieval.eval.measures import parse_measures
-from mbert_retrieval.eval.peers import open_encoder
-from mbert_retrieval.eval.report import markdown_table
-from mbert_retrieval.eval.results import Result, read_results
-from mbert_retrieval.eval.runner import prepare
+from mbert_retrieval.eval.page import as_markdown
+from mbert_retrieval.eval.peers import limit_lengths, open_encoder
+from mbert_retrieval.eval.results import Result, cell_file, read_results
+from mbert_retrieval.eval.runner import LATENCY_QUERIES, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "eval" / "results"
-SPLITS = {"cosqa": "dev", "cranfield": "test"}
+CARD = ROOT / "mbert_retrieval" / "encoders" / "nano" / "README.md"
+SPLITS = {"cosqa": "dev", "cranfield": "test", "python": "test", "manpages": "test"}
+BUILT = {"python": python.collect, "manpages": manpages.collect}
 MEASURES = "nDCG@10 R@100 RR@10 AP@100"
+SHOWN = ["nDCG@10", "R@100"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--encoder", default="nano", help="name or folder, with both heads")
+    parser.add_argument("--peer", help="a model to compare with, as mbert-eval run --encoder")
+    parser.add_argument("--peer-name", help="what the table calls it")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "quality")
+    parser.add_argument("--collections", nargs="+", default=list(SPLITS), choices=list(SPLITS))
+    parser.add_argument("--long", type=int, help="read so many tokens of a manual page as well")
     arguments = parser.parse_args()
     try:
-        late = open_encoder(arguments.encoder, "late")
-        dense = open_encoder(arguments.encoder, "dense")
-        for name, split in SPLITS.items():
-            dataset = read_beir(arguments.data / name, split)
-            for result in measure(dataset, late, dense, arguments.cache):
-                result.write(RESULTS / f"{name}-{split}-{_slug(result.system)}.json")
-                print(f"{name} {split} {result.system}: {result.measures}", file=sys.stderr)
-        command = shlex.join(["python", "benchmarks/quality.py", "--encoder", arguments.encoder])
-        table = markdown_table(read_results(RESULTS)).rstrip()
-        for page in (README, ROOT / "mbert_retrieval" / "encoders" / "nano" / "README.md"):
+        for name in arguments.collections:
+            folder = arguments.data / name
+            if name in BUILT:
+                folder = arguments.cache / "collections" / name
+                if not folder.is_dir():
+                    BUILT[name](folder)
+            for result in measure(read_beir(folder, SPLITS[name]), arguments):
+                result.write(RESULTS / cell_file(name, SPLITS[name], result.system))
+                print(f"{name} {result.system}: {result.measures}", file=sys.stderr)
+        command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
+        order = list(SPLITS)
+        results = sorted(read_results(RESULTS), key=lambda r: order.index(r.dataset["name"]))
+        table = as_markdown(results, SHOWN).rstrip()
+        for page in (README, CARD):
             write_table("quality", f"Made by `{command}`:\n\n{table}", page)
     except InputError as error:
         sys.exit(f"quality: {error}")
 
 
-def measure(dataset: Dataset, late: Any, dense: Any, cache: Path) -> Iterator[Result]:
-    """BM25, then each head alone and fused with BM25; one index a head."""
-    cells = [
-        (None, None, ["lexical"]),
-        (dense, "faiss", ["vector", "hybrid"]),
-        (late, "flat", ["vector", "hybrid"]),
-    ]
-    for encoder, kind, modes in cells:
-        with prepare(dataset, encoder, kind=kind, cache=cache) as system:
-            for mode in modes:
-                yield system.evaluate(mode, parse_measures(MEASURES))[0]
-
-
-def _slug(system: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", system.lower()).strip("-")
+def measure(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[Result]:
+    """BM25, then each head alone and fused with BM25, one index a head; then the peer, and the
+    heads reading whole pages."""
+    plans: list[tuple[str | None, str | None, int | None]] = [(None, None, None)]
+    plans += [(arguments.encoder, head, None) for head in ("dense", "late")]
+    if arguments.peer:
+        plans.append((arguments.peer, None, None))
+    if arguments.long and dataset.name == "manpages":
+        plans += [(arguments.encoder, head, arguments.long) for head in ("dense", "late")]
+    for name, head, length in plans:
+        encoder: Any = None if name is None else open_encoder(name, head)
+        if length is not None:
+            limit_lengths(encoder, None, length)
+        modes = ["lexical"] if encoder is None else ["vector", "hybrid"]
+        peer = name is not None and name == arguments.peer
+        with prepare(dataset, encoder, cache=arguments.cache) as system:
+            for mode in modes[:1] if peer else modes:
+                label = arguments.peer_name if peer else None
+                result, _ = system.evaluate(
+                    mode, parse_measures(MEASURES), name=label, latency_queries=LATENCY_QUERIES
+                )
+                if length is not None:
+                    result = replace(result, system=f"{result.system}, {length} tokens")
+                yield result
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Dataset:
     qrels: every judged query, every judged document; all of them exist.
     documents: how many the corpus has.
     checksums: file name to sha256 of its bytes, for corpus, queries and qrels.
+    source: where it came from (repository and revision, or folder), for the record.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     qrels: Qrels
     documents: int
     checksums: dict[str, str]
+    source: dict[str, Any] = field(default_factory=dict)
 
     def passages(self) -> Iterator[Passage]:
         """The documents in corpus order. One without text or title is kept."""
@@ -89,6 +91,7 @@ def read_beir(folder: str | Path, split: str | None = None) -> Dataset:
             path.relative_to(folder).as_posix(): digest.hexdigest()
             for path, digest in digests.items()
         },
+        source={"folder": folder.resolve().name},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,10 +21,14 @@ PACKAGES = (
     "torch",
     "numpy",
     "faiss-cpu",
+    "datasets",
     "ir_measures",
     "pytrec_eval-terrier",
     "sentence-transformers",
 )
+
+
+_SLUG = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,20 @@ class Result:
     """One cell of a table: a system on a dataset.
 
     system: how the table names it.
-    dataset: name, split, documents, queries, judgements, checksums (file name to sha256).
-    encoder: name, fingerprint, kind, dimension; None for BM25 alone and for a foreign run file.
-    index: kind, seconds to build, reused (documents that were there already, not built again);
-        None for a foreign run file.
-    search: what was asked (mode, k, drop_own_id) and seconds for all queries, their encoding
-        included; for a foreign run file its name and checksum.
+    dataset: name, split, documents, queries, judgements, checksums (file name to sha256), source.
+    encoder: name, fingerprint, kind, dimension, and the lengths that it reads where it has them;
+        None for BM25 alone and for a foreign run file.
+    index: kind, seconds to build, reused (documents that were there already, not built again),
+        bytes of the folder, vectors, bytes_per_vector, settings; None for a foreign run file.
+    search: what was asked (mode, k, drop_own_id) and seconds for all queries in batches, their
+        encoding included; latency_ms, one query at a time (median, p95, how many queries); for a
+        foreign run file its name and checksum.
     measures, per_query: see `measures.Scores`.
     environment: see `environment`.
     peak_memory_bytes: the most that the process had resident up to the end of this evaluation.
     created: UTC, ISO 8601.
+    suite: name, task, column, and the published row that it is meant to reproduce; None outside of
+        a suite.
     """
 
     system: str
@@ -53,6 +62,7 @@ class Result:
     environment: dict[str, Any]
     peak_memory_bytes: int | None
     created: str
+    suite: dict[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
         """The record without the values of each query."""
@@ -91,6 +101,12 @@ def read_result(path: Path) -> Result:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{path} is not a result file of mbert-eval") from None
     return result
+
+
+def cell_file(dataset: str, split: str, system: str, suite: str | None = None) -> str:
+    """The name of a cell's file: suite, data set, split and system, in lower case."""
+    parts = [*([suite] if suite else []), dataset, split, system]
+    return "-".join(_SLUG.sub("-", part.lower()).strip("-") for part in parts) + ".json"
 
 
 def now() -> str:

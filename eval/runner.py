@@ -14,10 +14,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..errors import InputError
 from .datasets import Dataset
@@ -30,8 +32,40 @@ if TYPE_CHECKING:
     from ..encoding import AnyEncoder
     from ..index import Index
 
-MODES = ("vector", "lexical", "hybrid")
+MODES = ("vector", "lexical", "hybrid", "late", "dense")  # the last two in an index with both
 QUERY_BATCH = 32
+LATENCY_QUERIES = 50
+SIDES = ("query", "document")
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """What a record says of an encoder. Lengths: tokens read, None where the encoder tells none."""
+
+    name: str
+    fingerprint: str
+    kind: str
+    dimension: int | None
+    query_length: int | None = None
+    document_length: int | None = None
+
+    @classmethod
+    def of(cls, encoder: Any) -> EncoderFacts:
+        """Of an encoder, or of the identity that an index keeps of one."""
+        lengths = (getattr(getattr(encoder, side, None), "limit", None) for side in SIDES)
+        return cls(encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension, *lengths)
+
+    @classmethod
+    def joined(cls, several: Sequence[EncoderFacts]) -> EncoderFacts | None:
+        """Of the encoders of one index."""
+        if len(several) < 2:
+            return several[0] if several else None
+        return cls(
+            name=" + ".join(each.name for each in several),
+            fingerprint=" + ".join(each.fingerprint for each in several),
+            kind=" + ".join(each.kind for each in several),
+            dimension=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -39,15 +73,19 @@ class System:
     """An index of a dataset's corpus, ready to be searched.
 
     encoder, kind: None when there is BM25 alone.
-    seconds: what building took; reused: how many documents were there before.
+    seconds: what building took, None where it was not built here; reused: how many documents were
+        there before; facts: more for the record (bytes, vectors, settings).
+    legs: each encoder and kind, of an index with several.
     """
 
     dataset: Dataset
     index: Index
-    encoder: AnyEncoder | None
+    encoder: EncoderFacts | None
     kind: str | None
-    seconds: float
+    seconds: float | None
     reused: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    legs: Sequence[tuple[EncoderFacts, str]] = ()
 
     def evaluate(
         self,
@@ -57,6 +95,8 @@ class System:
         k: int = 100,
         drop_own_id: bool = False,
         name: str | None = None,
+        latency_queries: int = 0,
+        suite: dict[str, Any] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Result, Run]:
         """Search all judged queries for `k` documents each and measure.
@@ -64,6 +104,8 @@ class System:
         drop_own_id: leave out a document with the query's own id (BEIR's rule, for collections
             whose queries are documents). Only then: in others equal ids mean nothing.
         name: how tables call the system; made from encoder, kind and mode when not given.
+        latency_queries: time so many of the queries once more, one at a time.
+        suite: for `Result.suite`.
         progress: called with the number of queries done so far.
 
         Raises InputError when the mode needs an encoder and there is none, or `k` is too small for
@@ -74,18 +116,50 @@ class System:
         started = time.perf_counter()
         run = self._search(mode, k, drop_own_id, progress)
         seconds = time.perf_counter() - started
-        name = name or system_name(self.encoder, self.kind, mode)
+        encoder, kind, own_name = self._answering(mode)
+        name = name or own_name
         _check_finite(run, name)
+        search = {"mode": mode, "k": k, "drop_own_id": drop_own_id, "seconds": seconds}
+        if latency_queries:
+            search["latency_ms"] = self._latency(mode, k, latency_queries)
         result = _result(
             self.dataset,
             name,
             run,
             measures,
-            encoder=_describe(self.encoder),
-            index={"kind": self.kind, "seconds": self.seconds, "reused": self.reused},
-            search={"mode": mode, "k": k, "drop_own_id": drop_own_id, "seconds": seconds},
+            encoder=None if encoder is None else asdict(encoder),
+            index={
+                "kind": kind,
+                "seconds": self.seconds,
+                "reused": self.reused,
+                **self.facts,
+            },
+            search=search,
+            suite=suite,
         )
         return result, run
+
+    def _answering(self, mode: str) -> tuple[EncoderFacts | None, str | None, str]:
+        """The encoder and index kind that answer in a mode, and a name for the whole."""
+        for encoder, kind in self.legs:
+            if encoder.kind == mode:
+                return encoder, kind, system_name(encoder, kind, "vector")
+        if len(self.legs) < 2 or mode == "lexical":
+            return self.encoder, self.kind, system_name(self.encoder, self.kind, mode)
+        names = [system_name(encoder, kind, "vector") for encoder, kind in self.legs]
+        names += ["BM25"] if mode == "hybrid" else []
+        return self.encoder, self.kind, " + ".join(names)
+
+    def _latency(self, mode: str, k: int, queries: int) -> dict[str, Any]:
+        """Milliseconds of single queries, encoding included: the first judged ones."""
+        texts = list(self.dataset.queries.values())[:queries]
+        times = []
+        for text in texts:
+            started = time.perf_counter()
+            self.index.search_many([text], k, mode)
+            times.append(1000 * (time.perf_counter() - started))
+        median, p95 = np.percentile(times, (50, 95)).tolist()
+        return {"median": round(median, 3), "p95": round(p95, 3), "queries": len(texts)}
 
     def _search(
         self,
@@ -140,10 +214,41 @@ def prepare(
         index = Index.create(folder, encoder, kind=kind, lexical=True)
         changes = index.sync(dataset.passages(), progress)
         seconds = time.perf_counter() - started
-        yield System(dataset, index, encoder, kind, seconds, reused=changes.unchanged)
+        facts = None if encoder is None else EncoderFacts.of(encoder)
+        yield System(dataset, index, facts, kind, seconds, changes.unchanged, _facts(index))
 
 
-def score_run(dataset: Dataset, path: Path, run: Run, measures: Sequence[Measure]) -> Result:
+def open_index(dataset: Dataset, path: str | Path) -> System:
+    """An index that is there already, of exactly the data set's documents.
+
+    Raises InputError when it holds other documents, and what `Index.open` raises.
+    """
+    from ..index import Index
+
+    index = Index.open(path)
+    held = set(index.folder.content_hashes())
+    wanted = {passage.id for passage in dataset.passages()}
+    if held != wanted:
+        raise InputError(
+            f"the index {path} does not hold the documents of {dataset.name}: "
+            f"{len(wanted - held)} are missing and {len(held - wanted)} are others"
+        )
+    legs = list(index.folder.legs.values())
+    parts = [(EncoderFacts.of(leg.encoder), leg.kind) for leg in legs]
+    encoder = EncoderFacts.joined([facts for facts, _ in parts])
+    kind = " + ".join(leg.kind for leg in legs) or None
+    return System(dataset, index, encoder, kind, None, len(held), _facts(index), parts)
+
+
+def score_run(
+    dataset: Dataset,
+    path: Path,
+    run: Run,
+    measures: Sequence[Measure],
+    *,
+    name: str | None = None,
+    suite: dict[str, Any] | None = None,
+) -> Result:
     """Measure a run that was read from a file.
 
     Raises InputError when none of its queries is judged.
@@ -154,7 +259,16 @@ def score_run(dataset: Dataset, path: Path, run: Run, measures: Sequence[Measure
             "is it the right split?"
         )
     search = {"run_file": path.name, "sha256": sha256_of(path)}
-    return _result(dataset, path.stem, run, measures, encoder=None, index=None, search=search)
+    return _result(
+        dataset,
+        name or path.stem,
+        run,
+        measures,
+        encoder=None,
+        index=None,
+        search=search,
+        suite=suite,
+    )
 
 
 def check_mode(mode: str, encoder: Any) -> None:
@@ -175,7 +289,7 @@ def check_depth(k: int, measures: Sequence[Measure]) -> None:
             raise InputError(f"{measure} looks at {cutoff} results: set k to at least {cutoff}")
 
 
-def system_name(encoder: AnyEncoder | None, kind: str | None, mode: str) -> str:
+def system_name(encoder: EncoderFacts | AnyEncoder | None, kind: str | None, mode: str) -> str:
     """ "BM25", "nano late (flat)", "nano dense (faiss) + BM25"."""
     if encoder is None or mode == "lexical":
         return "BM25"
@@ -192,6 +306,7 @@ def _result(
     encoder: dict[str, Any] | None,
     index: dict[str, Any] | None,
     search: dict[str, Any],
+    suite: dict[str, Any] | None = None,
 ) -> Result:
     scores = score(list(measures), dataset.qrels, run)
     without = sum(not run.get(query) for query in dataset.qrels)
@@ -204,6 +319,7 @@ def _result(
             "queries": len(dataset.qrels),
             "judgements": sum(map(len, dataset.qrels.values())),
             "checksums": dataset.checksums,
+            "source": dataset.source,
         },
         encoder=encoder,
         index=index,
@@ -213,17 +329,19 @@ def _result(
         environment=environment(),
         peak_memory_bytes=peak_memory_bytes(),
         created=now(),
+        suite=suite,
     )
 
 
-def _describe(encoder: Any) -> dict[str, Any] | None:
-    if encoder is None:
-        return None
+def _facts(index: Index) -> dict[str, Any]:
+    """What an index holds, for the record."""
+    info = index.folder.info()
+    legs = info["legs"].values()
     return {
-        "name": encoder.name,
-        "fingerprint": encoder.fingerprint,
-        "kind": encoder.kind,
-        "dimension": encoder.dimension,
+        "bytes": info["bytes"],
+        "vectors": sum(leg["vectors"] for leg in legs),
+        "bytes_per_vector": {name: leg["bytes_per_vector"] for name, leg in info["legs"].items()},
+        "settings": {name: leg["settings"] for name, leg in info["legs"].items()},
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 import pytrec_eval
 
 from mbert_retrieval.eval.datasets import read_beir
-from mbert_retrieval.eval.runs import read_run
+from mbert_retrieval.eval.runs import read_run, write_run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no test collections at {SHARED}")
@@ -25,6 +25,8 @@ from mbert_retrieval.cli.eval import main
 sys.argv[0] = "mbert-eval"
 main()
 """
+
+WHOLE = "import sys; from mbert_retrieval.cli.eval import main; main()"
 
 
 def mbert_eval(*arguments, script=LIGHT):
@@ -181,3 +183,50 @@ def test_bm25_is_not_below_its_reference(tmp_path, name, ndcg, recall):
     for trec_name, measure in {"ndcg_cut_10": "nDCG@10", "recall_100": "R@100"}.items():
         total = sum(query[trec_name] for query in values.values())
         assert measures[measure] == pytest.approx(total / len(qrels), abs=1e-9)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "ndcg", "recall"), [("cosqa", 0.286, 0.726), ("cranfield", 0.316, 0.683)]
+)
+def test_a_run_of_bm25s_has_its_reference_scores(tmp_path, name, ndcg, recall):
+    """The BM25 rows of shared/data/README.md, from a run file that bm25s itself made."""
+    bm25s = pytest.importorskip("bm25s")
+    dataset = read_beir(SHARED / name)
+    passages = list(dataset.passages())
+
+    def tokens(texts):
+        return bm25s.tokenize(texts, stopwords="en", show_progress=False)
+
+    index = bm25s.BM25(k1=0.9, b=0.4)
+    index.index(tokens([passage.content for passage in passages]), show_progress=False)
+    found, scores = index.retrieve(
+        tokens(list(dataset.queries.values())), k=100, show_progress=False
+    )
+    run = {
+        query: {passages[i].id: float(s) for i, s in zip(*ranking, strict=True) if s > 0}
+        for query, *ranking in zip(dataset.queries, found, scores, strict=True)
+    }
+    write_run(tmp_path / "bm25s.trec", run, "bm25s")
+    done = mbert_eval("score", tmp_path / "bm25s.trec", "--data", SHARED / name, "--json")
+    assert json.loads(done.stdout)["measures"] == pytest.approx(
+        {"nDCG@10": ndcg, "R@100": recall}, abs=0.005
+    )
+
+
+def test_an_index_that_is_there_is_searched(beir, tmp_path):
+    build = [sys.executable, "-m", "mbert_retrieval.cli.index", "build", beir]
+    index = tmp_path / "my.index"
+    subprocess.run([*build, "--index", index, "--kind", "flat"], check=True, capture_output=True)
+    run = ("run", "--data", beir, "--index", index, "--measures", "nDCG@10", "--json")
+    lexical = json.loads(mbert_eval(*run, "--mode", "lexical").stdout)
+    assert lexical["measures"]["nDCG@10"] == pytest.approx(2 / 3)
+    assert lexical["index"]["kind"] == "flat"
+    hybrid = json.loads(mbert_eval(*run, "--mode", "hybrid", script=WHOLE).stdout)
+    assert hybrid["system"] == "nano late (flat) + BM25"
+    assert hybrid["index"]["vectors"] > 3
+    with (beir / "corpus.jsonl").open("a") as corpus:
+        corpus.write('{"_id": "d5", "text": "a zeppelin"}\n')
+    other = mbert_eval(*run)
+    assert other.returncode == 2
+    assert "does not hold the documents of tiny: 1 are missing and 0 are others" in other.stderr

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 import pytrec_eval
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
@@ -69,6 +69,40 @@ def test_agrees_with_pytrec_eval(qrels, run):
         for query in qrels:
             assert values[query] == expected.get(query, {}).get(trec_name, 0.0)
         assert result.mean[name] == pytest.approx(np.mean(list(values.values())), abs=1e-12)
+
+
+@settings(deadline=None)  # importing beir counts as a part of the first example
+@given(
+    st.dictionaries(
+        st.sampled_from(["d0", "d1", "q0", "q1", "q2"]),  # documents with the ids of queries too
+        st.dictionaries(documents, st.integers(0, 4), min_size=1),
+        min_size=1,
+    ),
+    st.dictionaries(queries, st.dictionaries(documents | queries, scores)),
+)
+def test_agrees_with_beirs_evaluator(qrels, run):
+    """Documents with the query's own id are dropped, as BEIR does; its mean is over the queries
+    that retrieved something, ours over all, so its sum is compared."""
+    evaluation = pytest.importorskip("beir.retrieval.evaluation")
+    dropped = {q: {d: s for d, s in found.items() if d != q} for q, found in run.items()}
+    ours = score(parse_measures("nDCG@3 nDCG@10 AP@10 R@3 P@3"), qrels, dropped)
+    answered = {q: found for q, found in run.items() if dropped[q] and q in qrels}
+    if not answered:
+        assert set(ours.mean.values()) == {0.0}
+        return
+    ndcg, average, recall, precision = evaluation.EvaluateRetrieval.evaluate(
+        qrels, {q: dict(found) for q, found in answered.items()}, [3, 10]
+    )
+    share = len(answered) / len(qrels)
+    theirs = {
+        "nDCG@3": ndcg["NDCG@3"],
+        "nDCG@10": ndcg["NDCG@10"],
+        "AP@10": average["MAP@10"],
+        "R@3": recall["Recall@3"],
+        "P@3": precision["P@3"],
+    }
+    for name, value in theirs.items():
+        assert ours.mean[name] == pytest.approx(value * share, abs=1e-5)  # BEIR rounds to five
 
 
 @given(all_qrels, all_runs, st.integers(1, 4), st.sampled_from(["", "(rel=2)"]))

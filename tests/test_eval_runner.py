@@ -6,18 +6,17 @@ import json
 import os
 import platform
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from mbert_retrieval import InputError, Packed
+from mbert_retrieval import Index, InputError, Packed
 from mbert_retrieval.eval.datasets import Dataset, read_beir
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.report import markdown_table
 from mbert_retrieval.eval.results import read_results
-from mbert_retrieval.eval.runner import System, prepare, score_run
+from mbert_retrieval.eval.runner import EncoderFacts, System, open_index, prepare, score_run
 
 MEASURES = parse_measures("P@1 R@3")
 
@@ -51,7 +50,7 @@ def system_of(dataset, rankings, encoder=None, kind=None):
     return System(dataset, index, encoder, kind, seconds=1.5, reused=0)
 
 
-ENCODER = SimpleNamespace(name="/models/nano", fingerprint="f0", kind="late", dimension=32)
+ENCODER = EncoderFacts("/models/nano", "f0", "late", 32, 32, 300)
 QRELS = {"a": {"a": 1, "b": 1}, "b": {"c": 2}, "c": {"a": 1}}
 RANKINGS = {
     "a": [("a", 3.0), ("d", 2.0), ("e", 1.0), ("b", 0.5)],
@@ -73,6 +72,8 @@ def test_result_says_what_made_it(tmp_path):
         "fingerprint": "f0",
         "kind": "late",
         "dimension": 32,
+        "query_length": 32,
+        "document_length": 300,
     }
     assert result.index == {"kind": "flat", "seconds": 1.5, "reused": 0}
     assert result.search["mode"] == "hybrid"
@@ -231,6 +232,27 @@ def test_one_kept_index_answers_every_mode(tmp_path, kind, index_kind):
     changed = LetterEncoder(kind, fingerprint="2" * 64)
     with prepare(dataset, changed, cache=tmp_path / "cache") as system:
         assert (system.reused, changed.encoded) == (0, 5)
+
+
+def test_an_index_with_two_encoders_is_named_by_what_answers(tmp_path):
+    dataset = beir_of(tmp_path / "letters", DOCUMENTS)
+    encoders = [LetterEncoder("late"), LetterEncoder("dense", fingerprint="2" * 64)]
+    Index.build(tmp_path / "both.index", dataset.passages(), encoders, kind="flat")
+    system = open_index(dataset, tmp_path / "both.index")
+    system.index._encoders = {encoder.kind: encoder for encoder in encoders}
+    results = {
+        mode: system.evaluate(mode, MEASURES)[0]
+        for mode in ("late", "dense", "vector", "hybrid", "lexical")
+    }
+    assert {mode: result.system for mode, result in results.items()} == {
+        "late": "letters late (flat)",
+        "dense": "letters dense (flat)",
+        "vector": "letters late (flat) + letters dense (flat)",
+        "hybrid": "letters late (flat) + letters dense (flat) + BM25",
+        "lexical": "BM25",
+    }
+    assert results["dense"].encoder["fingerprint"] == "2" * 64
+    assert results["vector"].encoder["kind"] == "late + dense"
 
 
 def test_interrupted_indexing_is_carried_on(tmp_path):

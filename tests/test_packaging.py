@@ -20,7 +20,7 @@ ALLOWED = {
     "encoders": {"backbone"},
     "sources": set(),
     "indexes": set(),
-    "eval": {"encoders", "indexes", "sources", "index"},
+    "eval": {"encoders", "backbone", "indexes", "sources", "index"},
     "cli": {"eval", "sources", "encoders", "indexes", "index"},
 }
 

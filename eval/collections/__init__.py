@@ -1,0 +1,1 @@
+"""Judged collections that any machine can build from public packages, for lack of a hub."""
