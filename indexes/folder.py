@@ -189,6 +189,18 @@ class IndexFolder:
             raise InputError(f"no passage has the id {unknown!r}")
         return [found[id] for id in ids]
 
+    def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
+        """(n, D) float32: the vectors of a passage; of a lossy kind, as it remembers them.
+
+        leg: which; may be left out when there is one. Raises InputError for an unknown id."""
+        check_text(id, "the id")
+        snapshot, name = self._current, self._leg(leg).name
+        with store_errors(self.path):
+            found = snapshot.vectors(id, name)
+        if found is None:
+            raise InputError(f"no passage has the id {id!r}")
+        return found
+
     def content_hashes(self) -> dict[str, str]:
         """id -> sha256 hex of the passage's `content` in UTF-8."""
         snapshot = self._current

@@ -14,7 +14,8 @@ import pytest
 from test_cli_index import TREE, assert_refused, run, run_json
 
 from mbert_retrieval import Index, Passage
-from mbert_retrieval.cli.results import best_window, word_pattern
+from mbert_retrieval.cli.results import best_window
+from mbert_retrieval.words import word_pattern
 
 HIT_KEYS = [
     "rank", "id", "score", "path", "start_line", "end_line", "title", "text", "metadata"
