@@ -41,7 +41,7 @@ from .segments import FOLDER as SEGMENTS_FOLDER
 from .segments import KINDS
 from .snapshot import Snapshot, in_batches, open_snapshot
 from .store import FILE as STORE_FILE
-from .store import create_store, get_meta, store_errors
+from .store import create_store, get_meta, newest_generation, store_errors
 from .validation import check_k, check_text, check_vectors, row_passage
 from .verify import verify
 from .writer import FileState, Writer
@@ -100,6 +100,14 @@ class IndexFolder:
         """See the newest commit from now on."""
         self._snapshot = open_snapshot(self.path, self.manifest)
 
+    def is_newest(self) -> bool:
+        """Whether no commit came after the one that is seen here. Raises InputError when the index
+        is gone or cannot be read."""
+        manifest, snapshot = read_manifest(self.path), self._current
+        with store_errors(self.path):
+            generation = newest_generation(self.path, manifest.index_id)
+        return (manifest, generation) == (self.manifest, snapshot.generation)
+
     def close(self) -> None:
         """Let the files go. A later use opens the newest commit."""
         self._snapshot = None
@@ -123,6 +131,11 @@ class IndexFolder:
         snapshot = self._current
         with store_errors(self.path):
             return get_meta(snapshot.connection, "settings")
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit that is seen."""
+        return self._current.generation
 
     def __len__(self) -> int:
         """The number of passages."""
@@ -188,6 +201,31 @@ class IndexFolder:
         if unknown is not None:
             raise InputError(f"no passage has the id {unknown!r}")
         return [found[id] for id in ids]
+
+    def passages_at(self, path: str) -> list[Passage]:
+        """The passages of a file, in the order in which they stand there."""
+        check_text(path, "the path")
+        snapshot = self._current
+        with store_errors(self.path):
+            rows = snapshot.connection.execute(
+                "SELECT id, path, start_line, end_line, metadata, title, text FROM passages "
+                "WHERE path = ? ORDER BY start_line, end_line, key",
+                (path,),
+            )
+            return [row_passage(*row) for row in rows]
+
+    def values_of(self, key: str, most: int) -> dict[str, int]:
+        """The most frequent strings that the metadata has under a key, and how many passages have
+        each."""
+        snapshot = self._current
+        with store_errors(self.path):
+            rows = snapshot.connection.execute(
+                "SELECT json_extract(metadata, ?1) AS value, count(*) AS passages FROM passages "
+                "WHERE json_type(metadata, ?1) = 'text' "
+                "GROUP BY value ORDER BY passages DESC, value LIMIT ?2",
+                (f'$."{key}"', most),
+            )
+            return dict(rows.fetchall())
 
     def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
         """(n, D) float32: the vectors of a passage; of a lossy kind, as it remembers them.

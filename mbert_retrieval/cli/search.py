@@ -1,4 +1,4 @@
-"""`mbert-search`: ask an index."""
+"""`mbert-search`: ask an index, or serve it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from . import places
+from . import places, serving
 from .console import NOTHING_FOUND, new_app, run
 
-app = new_app("Search an index.")
+app = new_app("Search an index, or serve it.")
 
 
 @app.command()
@@ -80,6 +80,9 @@ def query(
         print_hits(target, question, hits, form, root, k, mode, where, tuning)
     else:
         raise typer.Exit(NOTHING_FOUND)
+
+
+serving.add_to(app)
 
 
 def main() -> None:
