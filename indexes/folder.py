@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, NotThere
 from ..packed import Packed
 from ..records import Passage
 from . import lexical
@@ -189,7 +189,7 @@ class IndexFolder:
             return [lexical.search(snapshot.connection, text, k, parsed) for text in texts]
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """The passages of `ids`, in that order. Raises InputError when one is not there."""
+        """The passages of `ids`, in that order. Raises NotThere when one is not."""
         for id in ids:
             check_text(id, "the id")
         select = "SELECT id, path, start_line, end_line, metadata, title, text"
@@ -199,7 +199,7 @@ class IndexFolder:
             found = {row[0]: row_passage(*row) for row in rows}
         unknown = next((id for id in ids if id not in found), None)
         if unknown is not None:
-            raise InputError(f"no passage has the id {unknown!r}")
+            raise NotThere(f"no passage has the id {unknown!r}")
         return [found[id] for id in ids]
 
     def passages_at(self, path: str) -> list[Passage]:
@@ -230,13 +230,13 @@ class IndexFolder:
     def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
         """(n, D) float32: the vectors of a passage; of a lossy kind, as it remembers them.
 
-        leg: which; may be left out when there is one. Raises InputError for an unknown id."""
+        leg: which; may be left out when there is one. Raises NotThere."""
         check_text(id, "the id")
         snapshot, name = self._current, self._leg(leg).name
         with store_errors(self.path):
             found = snapshot.vectors(id, name)
         if found is None:
-            raise InputError(f"no passage has the id {id!r}")
+            raise NotThere(f"no passage has the id {id!r}")
         return found
 
     def content_hashes(self) -> dict[str, str]:

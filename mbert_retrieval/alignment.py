@@ -27,10 +27,12 @@ class Alignment:
     scores: (Q, T) float32 inner products, of the vectors as the index keeps them.
     query, content: the tokens; spans of `content` are in the passage's `text`, (-1, -1) for what
         is not in it (special tokens and the title).
+    in_title: (T,) bool.
     """
 
     query: Pieces
     content: Pieces
+    in_title: np.ndarray
     scores: np.ndarray
 
     @property
@@ -101,7 +103,9 @@ def alignments_of(index: Index, question: str, passages: Sequence[Passage]) -> l
         kept = index.folder.vectors(passage.id, LEG)
         if len(kept) != len(content) or encoder.pool_factor != 1:
             kept = encoder.unpooled(passage.content)
-        found.append(Alignment(pieces, _in_text(content, passage), vectors @ kept.T))
+        in_text = _in_text(content, passage)
+        in_title = (content.spans[:, 0] >= 0) & (in_text.spans[:, 0] < 0)
+        found.append(Alignment(pieces, in_text, in_title, vectors @ kept.T))
     return found
 
 

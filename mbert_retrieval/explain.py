@@ -37,7 +37,8 @@ class TokenMatch:
     """A token of the query and the token of the passage that it matched best.
 
     start, end: characters of the query and of the passage's text; None for what is not in it
-        (special tokens, the title). line: in the passage's file.
+        (special tokens, the title). part: "text" or "title", None for a special token.
+    line: in the passage's file.
     score: the inner product of their vectors; MaxSim is the sum of all.
     """
 
@@ -47,6 +48,7 @@ class TokenMatch:
     text: str
     start: int | None
     end: int | None
+    part: str | None
     line: int | None
     score: float
 
@@ -214,6 +216,7 @@ def _token_matches(alignment: Alignment, passage: Passage) -> list[TokenMatch]:
                 content.names[chosen],
                 start if inside else None,
                 end if inside else None,
+                "text" if inside else "title" if alignment.in_title[chosen] else None,
                 line,
                 float(alignment.scores[place, chosen]),
             )

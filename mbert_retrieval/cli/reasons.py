@@ -28,7 +28,8 @@ def reason_lines(explanation: Explanation) -> list[Text]:
         matched.append("  " if len(matched) > len(MARGIN) else "")
         matched.append(visible(token.query), "cyan")
         matched.append("→", "dim")
-        place = visible(token.text) + (f":{token.line}" if token.line else "")
+        where = f":{token.line}" if token.line else " (title)" if token.part == "title" else ""
+        place = visible(token.text) + where
         matched.append(place, style_of(token.score) if token.score >= CLEAR else "")
         matched.append(f" {token.score:.2f}", "dim")
     if len(matched) > len(MARGIN):

@@ -15,12 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, NotThere
 from ..indexes.lock import Locked
 from . import models
 from .guard import Guard
 from .limits import Overloaded
-from .service import Asked, NotThere, Service
+from .service import Asked, Service
 
 STATIC = Path(__file__).parent / "static"
 RETRY = {"Retry-After": "1"}
@@ -37,7 +37,6 @@ _BAD: dict[int | str, dict[str, Any]] = {
 _ABSENT: dict[int | str, dict[str, Any]] = {404: _PROBLEM | {"description": "It is not there"}}
 _TAKEN: dict[int | str, dict[str, Any]] = {
     409: _PROBLEM | {"description": "Another process writes"},
-    403: _PROBLEM | {"description": "This service only reads"},
 }
 
 Id = Annotated[str, Query(description="Of the passage.")]
@@ -162,6 +161,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Overloaded)
     async def overloaded(request: Request, error: Overloaded) -> Response:
         return problem(503, str(error), RETRY)
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> Response:
+        return problem(500, "a defect of the service: its log has the traceback")
 
     @app.exception_handler(RequestValidationError)
     async def wrong_form(request: Request, error: RequestValidationError) -> Response:

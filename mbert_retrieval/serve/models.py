@@ -98,6 +98,7 @@ class TokenMatch(BaseModel):
     text: str
     start: int | None
     end: int | None
+    part: Literal["text", "title"] | None
     line: int | None
     score: float
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, NotThere
 from ..explain import explain, marks_of
 from ..index import MODES, Changes, Index, Progress, Ranking
 from ..records import Passage
@@ -22,10 +22,6 @@ from .writing import Writes
 
 JSON = dict[str, Any]
 WARM_UP = "warm up"
-
-
-class NotThere(InputError):
-    """No passage of that id, or none of that path."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,7 @@ class Service:
 
         def reason() -> JSON:
             view = self._live.view
-            passage = _passages(view, [id])[0]
+            passage = view.folder.passages([id])[0]
             (found,) = explain(view, query, [id], asked.k, asked.mode, asked.where)
             return {"passage": _shown(passage), "matches": found.to_json(table=True)}
 
@@ -147,7 +143,9 @@ class Service:
 
     async def passage(self, id: str) -> JSON:
         """Raises NotThere."""
-        return _shown((await asyncio.to_thread(_passages, self._live.view, [id]))[0])
+        folder = self._live.view.folder
+        (found,) = await asyncio.to_thread(folder.passages, [id])
+        return _shown(found)
 
     async def document(self, path: str) -> JSON:
         """All passages of a file, in the order in which they stand there. Raises NotThere."""
@@ -163,7 +161,7 @@ class Service:
         return self._changed(await self._writes.add(passages))
 
     async def delete(self, ids: Sequence[str]) -> JSON:
-        """Delete all of them, or none when one is not there. Raises InputError."""
+        """Delete all of them, or none when one is not there. Raises NotThere."""
         self._check_writable()
         return self._changed(Changes(deleted=await self._writes.delete(ids)))
 
@@ -210,13 +208,6 @@ def from_sources(index: Index, progress: Progress) -> Changes:
     return index.sync(
         (passage for source in sources for passage in read_source(source, [], root)), progress
     )
-
-
-def _passages(view: Index, ids: list[str]) -> list[Passage]:
-    try:
-        return view.folder.passages(ids)
-    except InputError as error:
-        raise NotThere(str(error)) from None
 
 
 def _shown(passage: Passage) -> JSON:
