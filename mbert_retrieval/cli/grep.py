@@ -25,13 +25,13 @@ def print_lines(
         row = Text.assemble(
             (place, "magenta"), (":", "cyan"), (str(number), "green"), (":", "cyan")
         )
-        console.print(row + text, soft_wrap=True)
+        _print(console, row + text)
 
 
 def print_files(hits: Sequence[Hit], root: Path | None, console: Console) -> None:
     """Each file once, the one with the best passage first."""
     for place in dict.fromkeys(_place(hit, root) for hit in hits):
-        console.print(Text(place, "magenta"), soft_wrap=True)
+        _print(console, Text(place, "magenta"))
 
 
 def print_counts(
@@ -43,7 +43,7 @@ def print_counts(
         counts[place] = counts.get(place, 0) + 1
     for place, count in counts.items():
         row = Text.assemble((place, "magenta"), (":", "cyan"), str(count))
-        console.print(row, soft_wrap=True)
+        _print(console, row)
 
 
 def _lines(
@@ -53,11 +53,19 @@ def _lines(
     seen: set[tuple[str, int]] = set()
     for hit in hits:
         place, first = _place(hit, root), hit.start_line or 1
-        lines = marked_lines(hit, marks[hit.id])
+        lines = marked_lines(hit, marks[hit.id], as_is=True)
         for offset in answering_lines(lines):
             if (place, first + offset) not in seen:
                 seen.add((place, first + offset))
                 yield place, first + offset, lines[offset]
+
+
+def _print(console: Console, row: Text) -> None:
+    """To a program as it is: Rich would expand tabs."""
+    if console.is_terminal:
+        console.print(row, soft_wrap=True)
+    else:
+        print(row.plain)
 
 
 def _place(hit: Hit, root: Path | None) -> str:

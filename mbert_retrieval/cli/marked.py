@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -33,25 +33,29 @@ class MarkedLine:
         return sum(self.words.values())
 
 
-def marked_lines(hit: Hit, marks: Sequence[Mark]) -> list[MarkedLine]:
+def marked_lines(hit: Hit, marks: Sequence[Mark], as_is: bool = False) -> list[MarkedLine]:
     """The lines as a terminal can show them: a passage of a file as it stands, others wrapped.
 
-    marks: spans of `hit.text`.
+    marks: spans of `hit.text`. as_is: whole lines with their tabs, none wrapped.
     """
     text = visible(hit.text)
+    longest = len(text) if as_is else LONGEST_LINE
     # tabs, line ends and wrapping change white space alone, so marks follow the other characters
     heats = [heat for char, heat in zip(text, _heats(len(text), marks), strict=True) if _inks(char)]
-    if hit.path is None:
+    if as_is:
+        lines = text.split("\n")
+    elif hit.path is None:
         lines = textwrap.wrap(" ".join(text.split()), WRAP_COLUMNS)
     else:
         lines = text.expandtabs(4).split("\n")
-    marked, passed = [], 0
+    marked: list[MarkedLine] = []
+    passed = 0
     for line in lines:
-        own = []
+        own: list[tuple[int, float] | None] = []
         for char in line:
             own.append(heats[passed] if _inks(char) else None)
             passed += _inks(char)
-        marked.append(MarkedLine(line[:LONGEST_LINE], _runs(own[:LONGEST_LINE])))
+        marked.append(MarkedLine(line[:longest], _runs(own[:longest])))
     return marked
 
 
@@ -86,7 +90,8 @@ def _heats(length: int, marks: Sequence[Mark]) -> list[tuple[int, float] | None]
 
 
 def _runs(heats: Sequence[tuple[int, float] | None]) -> list[Mark]:
-    runs, start = [], 0
+    runs: list[Mark] = []
+    start = 0
     for value, run in groupby(heats):
         end = start + len(list(run))
         if value is not None:
@@ -99,7 +104,7 @@ def _inks(char: str) -> bool:
     return not char.isspace()
 
 
-def _warmest(words) -> dict[str, float]:
+def _warmest(words: Iterable[tuple[str, float]]) -> dict[str, float]:
     best: dict[str, float] = {}
     for word, heat in words:
         best[word] = max(heat, best.get(word, 0.0))
