@@ -44,41 +44,49 @@ def index(tmp_path_factory, tiny_encoder_folder):
     return Index.build(folder, passages, load_encoder(tiny_encoder_folder), kind="flat")
 
 
+def offsets(text: str) -> list[tuple[int, int]]:
+    """Where transformers says that the tokens stand, the marker behind [CLS] included."""
+    first, *rest = tiny_tokenizer()(text, return_offsets_mapping=True)["offset_mapping"]
+    return [first, (0, 0), *rest]
+
+
 def test_tokens_are_maxsim_computed_by_hand(index, tiny_encoder_folder):
     encoder = load_encoder(tiny_encoder_folder)
-    tokenizer = tiny_tokenizer()
     query = encoder.encode_queries([QUESTION])[0]
-    asked = tokenizer("[Q] " + QUESTION, return_offsets_mapping=True)
+    asked = offsets(QUESTION)
     hits = index.search(QUESTION, k=4, mode="late")
     found = explain(index, QUESTION, [hit.id for hit in hits], k=4, mode="late")
     assert [each.id for each in found] == [hit.id for hit in hits]
+    parts = set()
     for hit, each in zip(hits, found, strict=True):
         content = f"{hit.title} {hit.text}" if hit.title else hit.text
         before = len(content) - len(hit.text)
         document = encoder.encode_documents([content])[0]
-        spans = tokenizer("[D] " + content, return_offsets_mapping=True)["offset_mapping"]
+        spans = offsets(content)
         assert len(spans) == len(document)
         scores = query @ document.T
         assert [token.score for token in each.tokens] == pytest.approx(scores.max(1), abs=1e-5)
         assert sum(token.score for token in each.tokens) == pytest.approx(hit.score, abs=1e-4)
         for place, token in enumerate(each.tokens):
-            start, end = asked["offset_mapping"][place]
-            if end > 4:
-                assert (token.query_start, token.query_end) == (start - 4, end - 4)
-                assert token.query == QUESTION[start - 4 : end - 4]
+            start, end = asked[place]
+            if end:
+                assert (token.query_start, token.query_end) == (start, end)
+                assert token.query == QUESTION[start:end]
             else:
                 assert token.query_start is None
-            chosen = int(np.flatnonzero(scores[place] >= scores[place].max() - 1e-6)[0])
-            start, end = (at - 4 - before for at in spans[chosen])
-            if start >= 0 and end > start:
-                assert (token.start, token.end, token.part) == (start, end, "text")
-                assert token.text == hit.text[start:end]
-                assert token.line == hit.start_line + hit.text[:start].count("\n")
-            elif spans[chosen][1] > 4:
-                assert (token.start, token.line, token.part) == (None, None, "title")
-                assert token.text == content[spans[chosen][0] - 4 : spans[chosen][1] - 4]
-            else:
+            start, end = spans[int(scores[place].argmax())]
+            parts.add(token.part)
+            if end == 0:
                 assert (token.start, token.line, token.part) == (None, None, None)
+            elif start < before:
+                assert (token.start, token.line, token.part) == (None, None, "title")
+                assert token.text == content[start:end]
+            else:
+                assert (token.start, token.end) == (start - before, end - before)
+                assert token.part == "text"
+                assert token.text == content[start:end]
+                assert token.line == hit.start_line + hit.text[: token.start].count("\n")
+    assert "text" in parts
 
 
 def test_pooled_passages_are_aligned_token_by_token(tmp_path, tiny_encoder_folder):

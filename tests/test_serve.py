@@ -21,6 +21,7 @@ from mbert_retrieval.serve.limits import Limits
 from mbert_retrieval.serve.service import Service
 
 HERE = "http://localhost"
+FORM = {"Content-Type": "application/json"}
 TOKEN = "a-token-of-some-length"
 
 
@@ -137,12 +138,12 @@ def test_info_says_what_is_there(client):
     ],
 )
 def test_bad_requests_are_told_in_a_line(client, body, status, text):
-    refused(client.post("/api/search", content=json.dumps(body)), status, text)
+    refused(client.post("/api/search", headers=FORM, content=json.dumps(body)), status, text)
 
 
 def test_other_requests_are_refused(client):
-    refused(client.post("/api/search", content=b"{"), 422, "JSON")
-    refused(client.post("/api/search", content=b"\xff\xfe{}"), 422, "")
+    refused(client.post("/api/search", headers=FORM, content=b"{"), 422, "JSON")
+    refused(client.post("/api/search", headers=FORM, content=b"\xff\xfe{}"), 422, "")
     refused(client.get("/nothing"), 404, "Not Found")
     refused(client.get("/api/search"), 405, "Not Allowed")
     refused(client.get("/static/..%2fapp.py"), 404, "Not Found")
@@ -249,7 +250,7 @@ def test_too_much_is_refused(index):
         large = {"query": "x" * 3000}
         refused(client.post("/api/search", json=large), 413, "2,000 bytes")
         chunks = (b'{"query":"' + b"x" * 1500, b"x" * 1500, b'"}')
-        refused(client.post("/api/search", content=iter(chunks)), 413, "2,000 bytes")
+        refused(client.post("/api/search", headers=FORM, content=iter(chunks)), 413, "2,000 bytes")
         slow = client.post("/api/search", json={"query": "x"})
         refused(slow, 503, "no answer within 0 s")
         assert slow.headers["Retry-After"] == "1"
@@ -271,5 +272,5 @@ def test_metrics_count_what_was_answered(changing):
     assert float(lines["mbert_batch_size_count"]) == 1
     assert float(lines["mbert_index_passages"]) == len(TEXTS) + 1
     assert float(lines['mbert_passages_changed_total{how="added"}']) == 1
-    assert float(lines["mbert_index_reloads_total"]) == 1
+    assert float(lines["mbert_index_opened_total"]) == 2
     assert float(lines["mbert_requests_in_flight"]) == 1

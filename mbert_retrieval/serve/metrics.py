@@ -30,7 +30,7 @@ class Metrics:
         self.waiting = Gauge("mbert_searches_waiting", "Searches that wait.", registry=registry)
         self.passages = Gauge("mbert_index_passages", "Passages held.", registry=registry)
         self.commit = Gauge("mbert_index_commit", "The commit that is served.", registry=registry)
-        self.reloads = Counter("mbert_index_reloads", "Newer commits opened.", registry=registry)
+        self.opened = Counter("mbert_index_opened", "Commits opened.", registry=registry)
         self.changed = Counter(
             "mbert_passages_changed", "Changed through the service.", ("how",), registry=registry
         )

@@ -189,7 +189,7 @@ class Service:
     def _opened(self, view: Index) -> None:
         self.metrics.passages.set(len(view.folder))
         self.metrics.commit.set(view.folder.generation)
-        self.metrics.reloads.inc()
+        self.metrics.opened.inc()
 
 
 def check_query(query: str) -> None:
