@@ -132,6 +132,7 @@ def test_info_says_what_is_there(client):
         ({"query": "x", "mode": "dense"}, 400, "has no dense vectors"),
         ({"query": "x", "where": "language ="}, 400, "filter"),
         ({"query": "x", "where": "nothing = 1"}, 400, "no passage has a field 'nothing'"),
+        ({"query": "x", "k": 101, "marks": True}, 400, "k may be 100"),
         ({"query": "\ud800"}, 422, "query"),
         ({"query": "x", "where": "id = '\ud800'"}, 422, "where"),
         ([], 422, "body"),
@@ -157,9 +158,8 @@ def test_other_requests_are_refused(client):
 def test_changes_are_found_at_once_and_are_whole(changing):
     before = changing.get("/health").json()["commit"]
     added = changing.post("/api/passages", json={"passages": [{"id": "z", "text": "a zebra"}]})
-    assert added.json() | {"commit": 0} == {
-        "added": 1, "updated": 0, "unchanged": 0, "deleted": 0, "commit": 0
-    }  # fmt: skip
+    counts = {"added": 1, "updated": 0, "unchanged": 0, "deleted": 0}
+    assert added.json().items() >= counts.items()
     assert added.json()["commit"] == changing.get("/health").json()["commit"] > before
     assert [hit["id"] for hit in asked(changing, "zebra")] == ["z"]
     again = {"passages": [{"id": "z", "text": "a gnu", "metadata": {"n": [1, {"a": None}]}}]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LARGEST_K = 1000
+MOST_EXPLAINED = 100  # hits of a search with marks or explain
 LONGEST_QUERY = 10_000  # characters
 LONGEST_FILTER = 10_000
 MOST_PASSAGES = 1000  # of one request to add or to delete

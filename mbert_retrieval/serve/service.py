@@ -15,7 +15,7 @@ from ..index import MODES, Changes, Index, Progress, Ranking
 from ..records import Passage
 from .batching import Batcher
 from .facets import facets
-from .limits import LARGEST_K, LONGEST_QUERY, Limits, Overloaded
+from .limits import LARGEST_K, LONGEST_QUERY, MOST_EXPLAINED, Limits, Overloaded
 from .live import LiveIndex
 from .metrics import Metrics
 from .writing import Writes
@@ -39,27 +39,23 @@ class Asked:
 
 
 class Service:
-    """An index, open. Between `start` and `close` its methods may be called from one event loop,
-    as many at once as come."""
+    """An index, open, with its encoders of queries loaded. Between `start` and `close` its methods
+    may be called from one event loop, as many at once as come."""
 
-    def __init__(
-        self, path: Path, limits: Limits | None = None, writable: bool = True, threads: int = 1
-    ) -> None:
-        """threads: searches that run side by side; each uses all processors where it can.
-
-        Raises InputError as `Index.open`."""
+    def __init__(self, path: Path, limits: Limits | None = None, writable: bool = True) -> None:
+        """Raises InputError as `Index.open`, and when an encoder cannot be loaded."""
         self.limits, self.writable = limits or Limits(), writable
         self.metrics = Metrics()
         self._live = LiveIndex(path, self._opened)
         self._batcher: Batcher[Asked, JSON] = Batcher(
-            self._answer, threads, self.limits.concurrency, self.metrics.batch.observe
+            self._answer, self.limits.concurrency, self.metrics.batch.observe
         )
         self._writes = Writes(path, self._live.refresh)
+        self._live.view.search_legs([WARM_UP], 1)  # loads the encoders of queries
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 
     async def start(self) -> None:
-        """Load the encoders of queries, so that the first search is as fast as the rest."""
-        await asyncio.to_thread(self._live.view.search_legs, [WARM_UP], 1)
+        """See newer commits from now on."""
         self._live.watch()
 
     async def close(self) -> None:
@@ -103,6 +99,8 @@ class Service:
         """{"hits": [...], "seconds", "commit"}. Raises InputError, Overloaded."""
         began = time.perf_counter()
         check_query(query)
+        if (asked.marks or asked.explain) and asked.k > MOST_EXPLAINED:
+            raise InputError(f"with marks or explain, k may be {MOST_EXPLAINED} at most")
         answer = await self._in_time(self._batcher.ask(asked, query))
         return answer | {"seconds": round(time.perf_counter() - began, 6)}
 
