@@ -167,8 +167,8 @@ async def load(
 
 async def _change_once(connection: Connection, number: int) -> None:
     """Three changes, each looked for. Raises OSError where one is not there, or still there."""
-    letters = f"{number:06d}".translate({ord("0") + n: ord("k") + n for n in range(10)})
-    word = f"quokka{letters}"  # one word to BM25
+    letters = f"{number:06d}".translate(str.maketrans("0123456789", "bcdfghjmpq"))
+    word = f"quokka{letters}"  # one word to BM25, and no suffix to its stemmer
 
     async def texts() -> set[str]:
         body = {"query": word, "mode": "lexical"}

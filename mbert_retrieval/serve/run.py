@@ -47,7 +47,9 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def serve(service: Service, host: str, port: int, token: str | None, said: Callable[[str], None]):
+def serve(
+    service: Service, host: str, port: int, token: str | None, said: Callable[[str], None]
+) -> None:
     """Serve until SIGINT or SIGTERM; then answer what has come, and return. A second signal drops
     what is left.
 
