@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, NotThere
 from ..packed import Packed
 from ..records import Passage
 from . import lexical
@@ -41,7 +41,7 @@ from .segments import FOLDER as SEGMENTS_FOLDER
 from .segments import KINDS
 from .snapshot import Snapshot, in_batches, open_snapshot
 from .store import FILE as STORE_FILE
-from .store import create_store, get_meta, store_errors
+from .store import create_store, get_meta, newest_generation, store_errors
 from .validation import check_k, check_text, check_vectors, row_passage
 from .verify import verify
 from .writer import FileState, Writer
@@ -100,6 +100,14 @@ class IndexFolder:
         """See the newest commit from now on."""
         self._snapshot = open_snapshot(self.path, self.manifest)
 
+    def is_newest(self) -> bool:
+        """Whether no commit came after the one that is seen here. Raises InputError when the index
+        is gone or cannot be read."""
+        manifest, snapshot = read_manifest(self.path), self._current
+        with store_errors(self.path):
+            generation = newest_generation(self.path, manifest.index_id)
+        return (manifest, generation) == (self.manifest, snapshot.generation)
+
     def close(self) -> None:
         """Let the files go. A later use opens the newest commit."""
         self._snapshot = None
@@ -123,6 +131,11 @@ class IndexFolder:
         snapshot = self._current
         with store_errors(self.path):
             return get_meta(snapshot.connection, "settings")
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit that is seen."""
+        return self._current.generation
 
     def __len__(self) -> int:
         """The number of passages."""
@@ -176,7 +189,7 @@ class IndexFolder:
             return [lexical.search(snapshot.connection, text, k, parsed) for text in texts]
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """The passages of `ids`, in that order. Raises InputError when one is not there."""
+        """The passages of `ids`, in that order. Raises NotThere when one is not."""
         for id in ids:
             check_text(id, "the id")
         select = "SELECT id, path, start_line, end_line, metadata, title, text"
@@ -186,8 +199,45 @@ class IndexFolder:
             found = {row[0]: row_passage(*row) for row in rows}
         unknown = next((id for id in ids if id not in found), None)
         if unknown is not None:
-            raise InputError(f"no passage has the id {unknown!r}")
+            raise NotThere(f"no passage has the id {unknown!r}")
         return [found[id] for id in ids]
+
+    def passages_at(self, path: str) -> list[Passage]:
+        """The passages of a file, in the order in which they stand there."""
+        check_text(path, "the path")
+        snapshot = self._current
+        with store_errors(self.path):
+            rows = snapshot.connection.execute(
+                "SELECT id, path, start_line, end_line, metadata, title, text FROM passages "
+                "WHERE path = ? ORDER BY start_line, end_line, key",
+                (path,),
+            )
+            return [row_passage(*row) for row in rows]
+
+    def values_of(self, key: str, most: int) -> dict[str, int]:
+        """The most frequent strings that the metadata has under a key, and how many passages have
+        each."""
+        snapshot = self._current
+        with store_errors(self.path):
+            rows = snapshot.connection.execute(
+                "SELECT json_extract(metadata, ?1) AS value, count(*) AS passages FROM passages "
+                "WHERE json_type(metadata, ?1) = 'text' "
+                "GROUP BY value ORDER BY passages DESC, value LIMIT ?2",
+                (f'$."{key}"', most),
+            )
+            return dict(rows.fetchall())
+
+    def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
+        """(n, D) float32: the vectors of a passage; of a lossy kind, as it remembers them.
+
+        leg: which; may be left out when there is one. Raises NotThere."""
+        check_text(id, "the id")
+        snapshot, name = self._current, self._leg(leg).name
+        with store_errors(self.path):
+            found = snapshot.vectors(id, name)
+        if found is None:
+            raise NotThere(f"no passage has the id {id!r}")
+        return found
 
     def content_hashes(self) -> dict[str, str]:
         """id -> sha256 hex of the passage's `content` in UTF-8."""

@@ -18,8 +18,12 @@ from ..errors import InputError
 FILE = "writer.lock"
 
 
+class Locked(InputError):
+    """Another process is writing."""
+
+
 class WriterLock:
-    """Taken when made, until `release`. Raises InputError, naming the holder, when it is taken."""
+    """Taken when made, until `release`. Raises Locked, naming the holder, when it is taken."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / FILE
@@ -33,10 +37,10 @@ class WriterLock:
             name = _holder(self._descriptor)
             os.close(self._descriptor)
             if isinstance(error, BlockingIOError):
-                message = f"the index {folder} is being written by {name}: try again later"
-            else:
-                message = f"cannot lock {path}: {error.strerror}"
-            raise InputError(message) from None
+                raise Locked(
+                    f"the index {folder} is being written by {name}: try again later"
+                ) from None
+            raise InputError(f"cannot lock {path}: {error.strerror}") from None
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),

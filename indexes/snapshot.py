@@ -60,6 +60,18 @@ class Snapshot:
     def count(self) -> int:
         return self.connection.execute("SELECT count(*) FROM passages").fetchone()[0]
 
+    def vectors(self, id: str, leg: str) -> np.ndarray | None:
+        """(n, D) float32: a passage's vectors as the leg keeps them; None when `id` is not
+        there."""
+        row = self.connection.execute("SELECT key FROM passages WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            return None
+        for segment in self.segments:
+            place = int(np.searchsorted(segment.keys, row[0]))
+            if place < len(segment.keys) and segment.keys[place] == row[0]:
+                return segment.engines[leg].read(place, place + 1)[0]
+        raise InputError(f"{self.folder} is damaged: no segment has the vectors of passage {id!r}")
+
     def ids(self, keys: np.ndarray) -> list[str]:
         """The ids of live passages, in the order of (N,) keys."""
         found = dict(in_batches(self.connection, "SELECT key, id", "key", keys.tolist()))

@@ -158,6 +158,16 @@ def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) 
         raise InputError(f"{folder / FILE} is of another index than the folder's manifest.json")
 
 
+def newest_generation(folder: Path, index_id: str) -> int:
+    """The number of the newest commit. Raises as `check_index_id`."""
+    connection = connect_reader(folder)
+    try:
+        check_index_id(connection, folder, index_id)
+        return get_meta(connection, "generation")
+    finally:
+        connection.close()
+
+
 def get_meta(connection: sqlite3.Connection, name: str) -> Any:
     row = connection.execute("SELECT * FROM meta WHERE name = ?", (name,)).fetchone()
     if row is None:

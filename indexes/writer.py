@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, NotThere
 from ..packed import Packed
 from ..records import Passage
 from . import lexical
@@ -106,7 +106,7 @@ class Writer:
                 self._segment.append(keys, vectors)
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Remove passages from every leg. Raises InputError when one is not there."""
+        """Remove passages from every leg. Raises NotThere when one is not."""
         wanted = list(dict.fromkeys(ids))
         for id in wanted:
             check_text(id, "the id to delete")
@@ -114,7 +114,7 @@ class Writer:
             stored = self._stored(wanted)
         unknown = next((id for id in wanted if id not in stored), None)
         if unknown is not None:
-            raise InputError(f"no passage has the id {unknown!r}: nothing was deleted")
+            raise NotThere(f"no passage has the id {unknown!r}: nothing was deleted")
         if stored:
             with self._changing():
                 self._remove(list(stored.values()))

@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+class NotThere(InputError):
+    """An index has no passage of that id or path."""

@@ -116,6 +116,16 @@ class Index:
             index._check_fingerprint(each)
         return index
 
+    def reopened(self) -> Index:
+        """The index as it is on the disk now, with the encoders that are loaded here already.
+
+        This one goes on seeing what it sees. Raises InputError as `open`."""
+        other = Index(IndexFolder.open(self.folder.path), list(self._encoders.values()))
+        other._query_encoders = self._query_encoders
+        for encoder in (*self._encoders.values(), *self._query_encoders.values()):
+            other._check_fingerprint(encoder)
+        return other
+
     @property
     def encoder(self) -> AnyEncoder:
         """The one encoder, or the late-interaction one of two. Raises InputError when the index
@@ -206,6 +216,10 @@ class Index:
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
         (ranking,) = self.search_many([text], k, mode, where, tuning)
+        return self.hits(ranking)
+
+    def hits(self, ranking: Ranking) -> list[Hit]:
+        """The passages of a ranking of `search_many`."""
         passages = self.folder.passages([id for id, _ in ranking])
         return [
             Hit(
@@ -233,24 +247,37 @@ class Index:
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
         """For each text the k best (id, score), best first. As `search`, all texts at once."""
+        legs = self.search_legs(texts, k, mode, where, tuning)
+        rankings = [dict(zip(legs, each, strict=True)) for each in zip(*legs.values(), strict=True)]
+        return [combine(each, k) for each in rankings]
+
+    def search_legs(
+        self,
+        texts: list[str],
+        k: int = 10,
+        mode: str = "hybrid",
+        where: str | None = None,
+        tuning: Mapping[str, int] = NO_TUNING,
+    ) -> dict[str, list[Ranking]]:
+        """What `search_many` combines: of each part of the index that answers in this mode, for
+        each text its best (id, score), k of one part alone, LEG_DEPTH or more of several."""
         if k < 1:
             raise InputError(f"k must be at least 1, it is {k}")
         folder = self.folder
-        names = self._answering(mode)
+        names = self.parts(mode)
         depth = k if len(names) == 1 else max(k, LEG_DEPTH)
-        legs: list[list[Ranking]] = []
+        legs: dict[str, list[Ranking]] = {}
         for name in names:
             if name == "lexical":
-                legs.append(folder.search_lexical(texts, depth, where))
+                legs[name] = folder.search_lexical(texts, depth, where)
             else:
-                queries = self._query_encoder(name).encode_queries(texts)
-                legs.append(folder.search_vectors(queries, depth, where, name, tuning))
-        if len(legs) == 1:
-            return legs[0]
-        return [fuse(leg, k) for leg in zip(*legs, strict=True)]
+                queries = self.query_encoder(name).encode_queries(texts)
+                legs[name] = folder.search_vectors(queries, depth, where, name, tuning)
+        return legs
 
-    def _answering(self, mode: str) -> list[str]:
-        """The parts of the index that answer in this mode. Raises InputError when there is none."""
+    def parts(self, mode: str = "hybrid") -> list[str]:
+        """The parts of the index that answer in this mode, "late", "dense" and "lexical" or some
+        of them. Raises InputError when there is none."""
         if mode not in MODES:
             raise InputError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
         folder = self.folder
@@ -275,7 +302,7 @@ class Index:
             self._encoders[leg] = encoder
         return self._encoders[leg]
 
-    def _query_encoder(self, leg: str) -> QueryEncoder:
+    def query_encoder(self, leg: str) -> QueryEncoder:
         """The encoder that was given, or one that encodes queries without loading torch."""
         if leg in self._encoders:
             return self._encoders[leg]
@@ -372,6 +399,11 @@ class Index:
         if head := list(islice(passages, 1)):
             encoders = {leg: self._document_encoder(leg) for leg in legs}
             yield from in_step(_chained(head, passages), encoders)
+
+
+def combine(legs: Mapping[str, Ranking], k: int) -> Ranking:
+    """The k best of the rankings of an index's parts."""
+    return fuse(list(legs.values()), k) if len(legs) > 1 else next(iter(legs.values()))[:k]
 
 
 def is_there(path: str | Path) -> bool:

@@ -14,7 +14,8 @@ import pytest
 from test_cli_index import TREE, assert_refused, run, run_json
 
 from mbert_retrieval import Index, Passage
-from mbert_retrieval.cli.results import best_window, word_pattern
+from mbert_retrieval.cli.marked import MarkedLine, best_window
+from mbert_retrieval.words import word_pattern
 
 HIT_KEYS = [
     "rank", "id", "score", "path", "start_line", "end_line", "title", "text", "metadata"
@@ -249,10 +250,16 @@ def test_words_are_found_as_bm25_takes_them_apart(query, text, found):
 
 
 def test_the_snippet_holds_the_most_different_words():
-    lines = ["retry retry retry", "", "", "", "", "", "", "http", "retry", "", ""]
-    assert best_window(lines, word_pattern("retry http"), 3) == 6
-    assert best_window(lines, word_pattern("absent"), 3) == 0
-    assert best_window(lines[:2], word_pattern("retry"), 3) == 0
+    texts = ["retry retry retry", "", "", "", "", "", "", "http", "retry", "", ""]
+
+    def first(texts, query, height):
+        found = [word_pattern(query).finditer(text) for text in texts]
+        marks = [[(*match.span(), 1.0) for match in each] for each in found]
+        return best_window(list(map(MarkedLine, texts, marks)), height)
+
+    assert first(texts, "retry http", 3) == 6
+    assert first(texts, "absent", 3) == 0
+    assert first(texts[:2], "retry", 3) == 0
 
 
 def test_the_installed_commands_run(tree):

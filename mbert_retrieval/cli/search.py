@@ -1,4 +1,4 @@
-"""`mbert-search`: ask an index."""
+"""`mbert-search`: ask an index, or serve it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from . import places
-from .console import NOTHING_FOUND, new_app, output, print_json, run
+from . import places, serving
+from .console import NOTHING_FOUND, new_app, run
 
-app = new_app("Search an index.")
+app = new_app("Search an index, or serve it.")
 
 
 @app.command()
@@ -48,28 +48,41 @@ def query(
         int | None,
         typer.Option(min=1, metavar="N", help="Passages scored in full. Default: by size."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each was found; with --json as `matches`.")
+    ] = False,
+    lines: Annotated[
+        bool, typer.Option("-n", "--line-number", help="Print path:line:text, as grep -n.")
+    ] = False,
+    files: Annotated[
+        bool, typer.Option("-l", "--files-with-matches", help="Print each file once, as grep -l.")
+    ] = False,
+    counts: Annotated[
+        bool, typer.Option("-c", "--count", help="Print path:count of lines, as grep -c.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
     ] = False,
 ) -> None:
     """Find the passages that answer TEXT best. Exit code 1 when there is none."""
     from ..index import Index
+    from .printing import Form, print_hits
 
+    form = Form(json, explain, lines, files, counts)
+    form.check()
     target = Index.open(places.index_from_here(index))
     question = " ".join(text)
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
     hits = target.search(question, k, mode, where, tuning)
-    if json:
-        for hit in hits:
-            print_json(hit.to_json())
-    elif hits:
-        from .results import show
-
+    if hits:
         _, root = places.remembered(target.folder.settings, target.folder.path)
-        show(hits, question, root, output())
-    if not hits:
+        print_hits(target, question, hits, form, root, k, mode, where, tuning)
+    else:
         raise typer.Exit(NOTHING_FOUND)
+
+
+serving.add_to(app)
 
 
 def main() -> None:

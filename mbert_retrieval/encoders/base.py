@@ -69,6 +69,11 @@ class BaseEncoder(ABC):
         """Tokens of one forward pass."""
         return TOKEN_BUDGET
 
+    @property
+    @abstractmethod
+    def skiplist(self) -> tuple[int, ...]:
+        """Ids of tokens of which documents keep no vector, late interaction only."""
+
     @abstractmethod
     def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
         """Vectors of one batch; `ids` and `content` as `token_ids` gives them."""
@@ -76,6 +81,10 @@ class BaseEncoder(ABC):
     def encode_queries(self, texts: list[str]) -> Packed:
         """Vectors of queries: Packed float32 (N, dimension), one sequence a text."""
         return self._concatenate(self._stream(texts, self.query))
+
+    def unpooled(self, text: str) -> np.ndarray:
+        """(T, dimension) float32: a document's vectors as they are before token pooling."""
+        return self._encode(*self.token_ids([text], self.document), self.document)[0]
 
     def token_ids(self, texts: list[str], side: Side) -> tuple[Packed, np.ndarray]:
         """See `side_ids`."""
@@ -148,6 +157,10 @@ class LayoutEncoder(BaseEncoder):
     @property
     def dimension(self) -> int:
         return self.layout.head.dimension
+
+    @property
+    def skiplist(self) -> tuple[int, ...]:
+        return self.layout.head.skiplist
 
 
 class TextEncoder(BaseEncoder):

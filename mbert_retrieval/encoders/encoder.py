@@ -54,6 +54,10 @@ class Encoder(TextEncoder):
         return self.head.dimension
 
     @property
+    def skiplist(self) -> tuple[int, ...]:
+        return self.head.layout.skiplist
+
+    @property
     def device(self) -> torch.device:
         return self.backbone.embeddings.tok_embeddings.weight.device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,8 @@ class TextTokenizer:
         self.backend = tokenizer
         self.backend.no_padding()
         self.config = config
+        # the backend holds one limit: who sets it encodes before another thread does
+        self._truncating = Lock()
 
     @classmethod
     def load(cls, folder: Path, lower_case: bool = False) -> TextTokenizer:
@@ -52,6 +55,10 @@ class TextTokenizer:
     def id_of(self, token: str) -> int | None:
         return self.backend.token_to_id(token)
 
+    def name_of(self, id: int) -> str:
+        """The token as the vocabulary has it."""
+        return self.backend.id_to_token(id) or str(id)
+
     def named_token(self, role: str) -> str | None:
         """The content of `mask_token`, `pad_token` and so on."""
         token = self.config.get(role)
@@ -59,8 +66,9 @@ class TextTokenizer:
 
     def pieces(self, text: str) -> list[int]:
         """Ids of a text alone, without the sequence's special tokens."""
-        self.backend.no_truncation()
-        return self.backend.encode(text, add_special_tokens=False).ids
+        with self._truncating:
+            self.backend.no_truncation()
+            return self.backend.encode(text, add_special_tokens=False).ids
 
     def keep_whole(self, prefix: str) -> None:
         """See to it that a ColBERT marker such as "[Q] " is read as the one token it is.
@@ -85,10 +93,17 @@ class TextTokenizer:
 
         Returns Packed int64 ids, one sequence a text.
         """
-        self.backend.enable_truncation(limit)
-        return Packed.from_sequences(
-            [e.ids for e in self.backend.encode_batch_fast(texts)], dtype=np.int64
-        )
+        with self._truncating:
+            self.backend.enable_truncation(limit)
+            encodings = self.backend.encode_batch_fast(texts)
+        return Packed.from_sequences([e.ids for e in encodings], dtype=np.int64)
+
+    def spans(self, text: str, limit: int) -> list[tuple[int, int]]:
+        """Where each token that `encode` gives stands in the text, (start, end) in characters;
+        (0, 0) for the sequence's special tokens."""
+        with self._truncating:
+            self.backend.enable_truncation(limit)
+            return self.backend.encode(text).offsets
 
     def to_json(self) -> str:
         """The tokenizer alone, as `tokenizer.json` has it, without truncation."""

@@ -1,0 +1,224 @@
+"""Why a passage was found: what each part of the index gave it, and which words matched which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .alignment import Alignment, alignments_of
+from .indexes.engine import NO_TUNING
+from .records import Passage
+from .words import telling_words, word_pattern
+
+if TYPE_CHECKING:
+    from .index import Index, Ranking
+
+Mark = tuple[int, int, float]
+
+
+@dataclass(frozen=True)
+class LegShare:
+    """What a part of the index ("late", "dense", "lexical") said of a passage.
+
+    rank: from 1; None when the passage is not among the part's best.
+    score: the part's own; None when it gives none, as BM25 to a passage without a word.
+    share: what it adds to the passage's score in the search.
+    """
+
+    leg: str
+    rank: int | None
+    score: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class TokenMatch:
+    """A token of the query and the token of the passage that it matched best.
+
+    start, end: characters of the query and of the passage's text; None for what is not in it
+        (special tokens, the title). part: "text" or "title", None for a special token.
+    line: in the passage's file.
+    score: the inner product of their vectors; MaxSim is the sum of all.
+    """
+
+    query: str
+    query_start: int | None
+    query_end: int | None
+    text: str
+    start: int | None
+    end: int | None
+    part: str | None
+    line: int | None
+    score: float
+
+
+@dataclass(frozen=True)
+class WordMatch:
+    """A word of the query, its part of the passage's BM25 score, and where the text has it."""
+
+    word: str
+    score: float
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """marks: (start, end, 0 to 1) of the pieces of the text that answer the query."""
+
+    id: str
+    legs: list[LegShare]
+    tokens: list[TokenMatch] = field(default_factory=list)
+    words: list[WordMatch] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    alignment: Alignment | None = None
+
+    def to_json(self, table: bool = False) -> dict[str, Any]:
+        """table: with all scores of late interaction, token by token."""
+        value: dict[str, Any] = {
+            "legs": [vars(leg) for leg in self.legs],
+            "tokens": [vars(token) for token in self.tokens],
+            "words": [vars(word) for word in self.words],
+            "marks": self.marks,
+        }
+        if table:
+            value["table"] = self.alignment.to_json() if self.alignment else None
+        return value
+
+
+def explain(
+    index: Index,
+    question: str,
+    ids: Sequence[str],
+    k: int = 10,
+    mode: str = "hybrid",
+    where: str | None = None,
+    tuning: Mapping[str, int] = NO_TUNING,
+) -> list[Explanation]:
+    """Why `Index.search` with these parameters gives these passages the scores that it does.
+
+    ids: need not be among what it finds. Raises InputError as it, and for an unknown id.
+    """
+    passages = index.folder.passages(ids)
+    if not passages:
+        return []
+    rankings = {
+        leg: ranking
+        for leg, (ranking,) in index.search_legs([question], k, mode, where, tuning).items()
+    }
+    shares = _leg_shares(index, question, rankings, ids, tuning)
+    words = _word_matches(index, question, passages) if "lexical" in rankings else {}
+    alignments = alignments_of(index, question, passages) if "late" in rankings else None
+    explained = []
+    for place, passage in enumerate(passages):
+        alignment = alignments[place] if alignments else None
+        explained.append(
+            Explanation(
+                passage.id,
+                shares[passage.id],
+                _token_matches(alignment, passage) if alignment else [],
+                words.get(passage.id, []),
+                _marks(question, passage, alignment),
+                alignment,
+            )
+        )
+    return explained
+
+
+def marks_of(
+    index: Index, question: str, passages: Sequence[Passage], late: bool
+) -> list[list[Mark]]:
+    """Of each passage the pieces of its text that answer the question, with a heat of 0 to 1.
+
+    late: by the tokens of late interaction, which the index must have; else the question's words.
+    """
+    alignments = alignments_of(index, question, passages) if late else [None] * len(passages)
+    return [
+        _marks(question, passage, alignment)
+        for passage, alignment in zip(passages, alignments, strict=True)
+    ]
+
+
+def _marks(question: str, passage: Passage, alignment: Alignment | None) -> list[Mark]:
+    if alignment is not None:
+        return alignment.marks(passage.text)
+    pattern = word_pattern(question)
+    return [(*match.span(), 1.0) for match in pattern.finditer(passage.text)] if pattern else []
+
+
+def _leg_shares(
+    index: Index,
+    question: str,
+    rankings: Mapping[str, Ranking],
+    ids: Sequence[str],
+    tuning: Mapping[str, int],
+) -> dict[str, list[LegShare]]:
+    from .index import combine
+
+    shares: dict[str, list[LegShare]] = {id: [] for id in ids}
+    for leg, ranking in rankings.items():
+        places = {id: (rank, score) for rank, (id, score) in enumerate(ranking, start=1)}
+        alone = {name: ranking if name == leg else [] for name in rankings}
+        given = dict(combine(alone, len(ranking)) if ranking else [])
+        missing = [id for id in shares if id not in places]
+        below = _scores_of(index, question, leg, missing, tuning) if missing else {}
+        for id, found in shares.items():
+            rank, score = places.get(id, (None, below.get(id)))
+            found.append(LegShare(leg, rank, score, given.get(id, 0.0)))
+    return shares
+
+
+def _scores_of(
+    index: Index, text: str, leg: str, ids: Sequence[str], tuning: Mapping[str, int]
+) -> dict[str, float]:
+    """A part's own scores of a few passages."""
+    found = index.search_legs([text], len(ids), leg, _among(ids), tuning)
+    return dict(found[leg][0])
+
+
+def _among(ids: Sequence[str]) -> str:
+    quoted = ", ".join("'" + id.replace("'", "''") + "'" for id in ids)
+    return f"id IN ({quoted})"
+
+
+def _word_matches(
+    index: Index, question: str, passages: Sequence[Passage]
+) -> dict[str, list[WordMatch]]:
+    """BM25 is a sum over words, so each word searched alone gives its part of the score."""
+    matches: dict[str, list[WordMatch]] = {passage.id: [] for passage in passages}
+    for word in telling_words(question):
+        pattern = word_pattern(word)
+        scores = _scores_of(index, word, "lexical", list(matches), NO_TUNING)
+        for passage in passages:
+            if (score := scores.get(passage.id)) is not None:
+                found = pattern.finditer(passage.text) if pattern else ()
+                spans = [match.span() for match in found]
+                matches[passage.id].append(WordMatch(word, score, spans))
+    return matches
+
+
+def _token_matches(alignment: Alignment, passage: Passage) -> list[TokenMatch]:
+    query, content = alignment.query, alignment.content
+    matches = []
+    for place, (chosen, span) in enumerate(
+        zip(alignment.best.tolist(), query.spans.tolist(), strict=True)
+    ):
+        start, end = content.spans[chosen].tolist()
+        inside, in_query = start >= 0, span[0] >= 0
+        line = None
+        if inside and passage.start_line is not None:
+            line = passage.start_line + passage.text.count("\n", 0, start)
+        matches.append(
+            TokenMatch(
+                query.names[place],
+                span[0] if in_query else None,
+                span[1] if in_query else None,
+                content.names[chosen],
+                start if inside else None,
+                end if inside else None,
+                "text" if inside else "title" if alignment.in_title[chosen] else None,
+                line,
+                float(alignment.scores[place, chosen]),
+            )
+        )
+    return matches

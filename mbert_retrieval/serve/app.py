@@ -1,0 +1,178 @@
+"""The service over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from .. import __version__
+from ..errors import InputError, NotThere
+from ..indexes.lock import Locked
+from . import models
+from .guard import Guard
+from .limits import Overloaded
+from .service import Asked, Service
+
+STATIC = Path(__file__).parent / "static"
+RETRY = {"Retry-After": "1"}
+
+_PROBLEM = {"model": models.Problem}
+_BAD: dict[int | str, dict[str, Any]] = {
+    400: _PROBLEM | {"description": "The request makes no sense to this index"},
+    401: _PROBLEM | {"description": "The token is missing or wrong"},
+    408: _PROBLEM | {"description": "The body did not arrive in time"},
+    413: _PROBLEM | {"description": "The body is too large"},
+    422: _PROBLEM | {"description": "The request is not of this form"},
+    503: _PROBLEM | {"description": "Too much at once: try again"},
+}
+_ABSENT: dict[int | str, dict[str, Any]] = {404: _PROBLEM | {"description": "It is not there"}}
+_TAKEN: dict[int | str, dict[str, Any]] = {
+    409: _PROBLEM | {"description": "Another process writes"},
+}
+
+Id = Annotated[str, Query(description="Of the passage.")]
+DocumentPath = Annotated[str, Query(description="As passages have it.")]
+
+
+def make_app(service: Service, token: str | None = None) -> FastAPI:
+    """The ASGI application. It starts the service and closes it.
+
+    token: see `guard.Guard`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.close()
+
+    app = FastAPI(
+        title="mbert-search",
+        summary="Search an index, and change it.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, limits=service.limits, metrics=service.metrics, token=token)
+    _add_errors(app)
+    _add_reads(app, service)
+    _add_writes(app, service)
+    _add_pages(app, service)
+    return app
+
+
+def _add_reads(app: FastAPI, service: Service) -> None:
+    @app.get("/api/info", response_model=models.Info, responses=_BAD)
+    async def info() -> Response:
+        """What is served, and how it can be searched."""
+        return JSONResponse(await service.info())
+
+    @app.post("/api/search", response_model=models.Hits, responses=_BAD)
+    async def search(request: models.Search) -> Response:
+        """The passages that answer best, best first."""
+        asked = Asked(request.k, request.mode, request.where, request.marks, request.explain)
+        return JSONResponse(await service.search(request.query, asked))
+
+    @app.post("/api/explain", response_model=models.Explained, responses=_BAD | _ABSENT)
+    async def explain(request: models.Explain) -> Response:
+        """Why a passage has its score: each part of the index, each token, each word."""
+        asked = Asked(request.k, request.mode, request.where)
+        return JSONResponse(await service.explain(request.query, request.id, asked))
+
+    @app.get("/api/passage", response_model=models.StoredPassage, responses=_BAD | _ABSENT)
+    async def passage(id: Id) -> Response:
+        """A passage as it is stored."""
+        return JSONResponse(await service.passage(id))
+
+    @app.get("/api/document", response_model=models.Document, responses=_BAD | _ABSENT)
+    async def document(path: DocumentPath) -> Response:
+        """All passages of a file, in order, as they are stored; no file is read."""
+        return JSONResponse(await service.document(path))
+
+
+def _add_writes(app: FastAPI, service: Service) -> None:
+    responses = _BAD | _TAKEN
+
+    @app.post("/api/passages", response_model=models.Changed, responses=responses)
+    async def add(request: models.Add) -> Response:
+        """Add passages; one whose id is there is replaced. All of them, or none."""
+        passages = [passage.to_passage() for passage in request.passages]
+        return JSONResponse(await service.add(passages))
+
+    @app.post("/api/delete", response_model=models.Changed, responses=responses | _ABSENT)
+    async def delete(request: models.Delete) -> Response:
+        """Delete passages: all of them, or none when one is not there."""
+        return JSONResponse(await service.delete(request.ids))
+
+    @app.post("/api/update", response_model=models.Changed, responses=responses)
+    async def update() -> Response:
+        """Bring the index up to date with the files that it was built from."""
+        return JSONResponse(await service.update())
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    @app.get("/health", response_model=models.Health)
+    async def health() -> Response:
+        """Whether the service answers."""
+        return JSONResponse(service.health())
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, 401: _BAD[401], 503: _BAD[503]},
+    )
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/api.html", include_in_schema=False)
+    async def api_page() -> Response:
+        return FileResponse(STATIC / "api.html")
+
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+
+def _add_errors(app: FastAPI) -> None:
+    def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+        clean = detail.encode("utf-8", "replace").decode()  # it may quote a lone surrogate
+        return JSONResponse({"detail": clean}, status, headers)
+
+    @app.exception_handler(InputError)
+    async def input_error(request: Request, error: InputError) -> Response:
+        return problem(404 if isinstance(error, NotThere) else 400, str(error))
+
+    @app.exception_handler(Locked)
+    async def locked(request: Request, error: Locked) -> Response:
+        return problem(409, str(error), RETRY)
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(request: Request, error: Overloaded) -> Response:
+        return problem(503, str(error), RETRY)
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> Response:
+        return problem(500, "a defect of the service: its log has the traceback")
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_form(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        return problem(422, f"{place}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers) if error.headers else None
+        return problem(error.status_code, str(error.detail), headers)

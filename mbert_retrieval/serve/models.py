@@ -1,0 +1,187 @@
+"""What requests and answers look like, and the limits that requests must keep."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..records import Passage
+from .limits import LARGEST_K, LONGEST_FILTER, LONGEST_QUERY, MOST_PASSAGES
+
+Mode = Literal["hybrid", "vector", "late", "dense", "lexical"]
+LARGEST_LINE = 2**31
+
+
+class Strict(BaseModel):
+    """Takes no unknown fields, and no text for a number."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Search(Strict):
+    query: str = Field(min_length=1, max_length=LONGEST_QUERY, description="In words or code.")
+    k: int = Field(10, ge=1, le=LARGEST_K, description="How many hits at most.")
+    mode: Mode = Field("hybrid", description="Which parts of the index answer.")
+    where: str | None = Field(
+        None,
+        max_length=LONGEST_FILTER,
+        description="Only such passages.",
+        examples=["language = 'python' AND path LIKE 'src/%'"],
+    )
+    marks: bool = Field(False, description="Say which pieces of each text answer.")
+    explain: bool = Field(False, description="Say why each was found.")
+
+
+class Explain(Strict):
+    query: str = Field(min_length=1, max_length=LONGEST_QUERY)
+    id: str = Field(description="Of the passage; it need not be among the hits.")
+    k: int = Field(10, ge=1, le=LARGEST_K, description="As in the search to be explained.")
+    mode: Mode = "hybrid"
+    where: str | None = Field(None, max_length=LONGEST_FILTER)
+
+
+class NewPassage(Strict):
+    """A passage to add, or to put in the place of the one with its id."""
+
+    id: str = Field(min_length=1)
+    text: str
+    title: str = ""
+    path: str | None = None
+    start_line: int | None = Field(None, ge=0, le=LARGEST_LINE)
+    end_line: int | None = Field(None, ge=0, le=LARGEST_LINE)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def to_passage(self) -> Passage:
+        return Passage(**self.model_dump())
+
+
+class Add(Strict):
+    passages: list[NewPassage] = Field(min_length=1, max_length=MOST_PASSAGES)
+
+
+class Delete(Strict):
+    ids: list[str] = Field(min_length=1, max_length=MOST_PASSAGES)
+
+
+class StoredPassage(BaseModel):
+    id: str
+    text: str
+    title: str
+    path: str | None
+    start_line: int | None
+    end_line: int | None
+    metadata: dict[str, Any]
+
+
+class Document(BaseModel):
+    path: str
+    passages: list[StoredPassage]
+
+
+class LegShare(BaseModel):
+    """What a part of the index said: its rank (null: not among its best), its own score, and what
+    it adds to the hit's."""
+
+    leg: str
+    rank: int | None
+    score: float | None
+    share: float
+
+
+class TokenMatch(BaseModel):
+    """A token of the query, and the one of the passage that it matched best."""
+
+    query: str
+    query_start: int | None
+    query_end: int | None
+    text: str
+    start: int | None
+    end: int | None
+    part: Literal["text", "title"] | None
+    line: int | None
+    score: float
+
+
+class WordMatch(BaseModel):
+    """A word of the query, its part of the BM25 score, and where the text has it."""
+
+    word: str
+    score: float
+    spans: list[tuple[int, int]]
+
+
+class Matches(BaseModel):
+    """marks: (start, end, heat from 0 to 1) of the pieces of the text that answer."""
+
+    legs: list[LegShare]
+    tokens: list[TokenMatch]
+    words: list[WordMatch]
+    marks: list[tuple[int, int, float]]
+
+
+class Table(BaseModel):
+    """Late interaction: scores[i][j] of the query's token i and the text's token j, which stands
+    at spans[j]. telling: whether the query's token is of its text."""
+
+    query: list[str]
+    telling: list[bool]
+    spans: list[tuple[int, int]]
+    scores: list[list[float]]
+
+
+class MatchesWithTable(Matches):
+    table: Table | None
+
+
+class Hit(StoredPassage):
+    rank: int
+    score: float
+    marks: list[tuple[int, int, float]] | None = None
+    matches: Matches | None = None
+
+
+class Hits(BaseModel):
+    """commit: of the index, that was searched."""
+
+    hits: list[Hit]
+    commit: int
+    seconds: float
+
+
+class Explained(BaseModel):
+    passage: StoredPassage
+    matches: MatchesWithTable
+
+
+class Changed(BaseModel):
+    """How many passages; commit: from which on it can be found."""
+
+    added: int
+    updated: int
+    unchanged: int
+    deleted: int
+    commit: int
+
+
+class Info(BaseModel):
+    name: str
+    passages: int
+    commit: int
+    parts: dict[str, str]
+    modes: list[str]
+    facets: dict[str, dict[str, int]]
+    writable: bool
+    limits: dict[str, int]
+
+
+class Health(BaseModel):
+    status: str
+    commit: int
+    trouble: str | None = None
+
+
+class Problem(BaseModel):
+    """What is wrong and what to do, in a line."""
+
+    detail: str

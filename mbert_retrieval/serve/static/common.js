@@ -1,0 +1,41 @@
+// What both pages share: asking the service, and light or dark.
+
+import { element } from "./text.js";
+
+export async function call(path, body, signal) {
+  const headers = { Accept: "application/json" };
+  const token = sessionStorage.getItem("token");
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, {
+    method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
+  if (answer.status === 401) { await askToken(); return call(path, body, signal); }
+  const value = await answer.json();
+  if (!answer.ok) throw new Error(value.detail ?? answer.statusText);
+  return value;
+}
+
+let asked = null;
+function askToken() {
+  asked ??= new Promise((resolve) => {
+    const token = element("input", { type: "password", autocomplete: "off", "aria-label": "Token" });
+    const dialog = element("dialog", { class: "asks" }, element("form", { method: "dialog" },
+      element("h2", {}, "This index needs a token"),
+      element("p", {}, "It is kept in this tab only."), token, element("button", {}, "Go on")));
+    dialog.addEventListener("close", () => {
+      sessionStorage.setItem("token", token.value.trim());
+      dialog.remove();
+      asked = null;
+      resolve();
+    }, { once: true });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  return asked;
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+export function setTheme() {
+  document.documentElement.dataset.theme =
+    localStorage.getItem("theme") ?? (dark.matches ? "dark" : "light");
+}
