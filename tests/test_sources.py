@@ -156,7 +156,7 @@ def test_a_long_class_is_cut_at_its_methods():
             \tprintln(1)
             }
             """,
-            {"Read": "// Read reads.", "main": "func main"},
+            {"Reader.Read": "// Read reads.", "main": "func main"},
         ),
         (
             "a.c",
@@ -177,7 +177,7 @@ def test_a_long_class_is_cut_at_its_methods():
                 return count("x");
             }
             """,
-            {"count": "count(const", "main": "int main"},
+            {"count": "static int\ncount(const", "main": "int main"},
         ),
         (
             "a.rs",
@@ -196,7 +196,7 @@ def test_a_long_class_is_cut_at_its_methods():
                 }
             }
             """,
-            {"open": "/// Opens.", "Display": "impl Display"},
+            {"open": "/// Opens.", "Thing": "impl Display"},
         ),
         (
             "a.java",

@@ -12,8 +12,8 @@ from .code import code_units
 from .jsonl import read_jsonl
 from .languages import PROSE, language_of
 from .prose import prose_units
-from .python import python_units
 from .text import Skipped, display_path, read_text
+from .tree import tree_units
 from .units import Unit, fitted
 from .walk import is_index, walk
 
@@ -84,14 +84,20 @@ def cut(text: str, path: str) -> Iterator[Passage]:
             path=path,
             start_line=unit.start,
             end_line=unit.end,
-            metadata={"language": language, "kind": unit.kind, "name": unit.name},
+            metadata=_metadata(language, unit),
         )
+
+
+def _metadata(language: str, unit: Unit) -> dict[str, str]:
+    facts = {"language": language, "kind": unit.kind, "name": unit.name}
+    told = {"signature": unit.signature, "doc": unit.doc}
+    return facts | {key: value for key, value in told.items() if value}
 
 
 def _units(lines: list[str], language: str) -> Sequence[Unit]:
     if language in PROSE:
         return prose_units(lines, language)
-    units = python_units(lines) if language == "python" else None
+    units = tree_units(lines, language)
     return code_units(lines) if units is None else units
 
 

@@ -13,14 +13,18 @@ MAX_CHARACTERS = 2400  # about 700 tokens of code
 class Unit:
     """Lines start to end, from 1, both inclusive.
 
-    kind: "function", "method", "class", "module" (code between them), "section" (of prose).
+    kind: "function", "method", "class" (any type), "module" (a namespace, and code between
+        definitions), "table" (SQL), "rule", "key", "section" (of prose).
     name: the qualified name (`Parser.feed`) or the headings (`Install > Linux`), or "".
+    signature, doc: of a definition, each on one line, or "".
     """
 
     start: int
     end: int
     kind: str
     name: str = ""
+    signature: str = ""
+    doc: str = ""
 
 
 def is_long(lines: Sequence[str], start: int, end: int) -> bool:
