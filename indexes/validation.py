@@ -19,6 +19,7 @@ from .store import row_checksum
 
 # (id, path, start_line, end_line, metadata, content_sha256, checksum, title, text)
 Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
+CONTENT_SHA256 = 5
 
 
 def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str]) -> Packed:

@@ -9,48 +9,13 @@ from pathlib import Path, PurePosixPath
 from ..errors import InputError
 from ..records import Passage
 from .code import code_units
-from .jsonl import read_jsonl
 from .languages import PROSE, language_of
 from .prose import prose_units
-from .text import Skipped, display_path, read_text
+from .text import display_path
 from .tree import tree_units
 from .units import Unit, fitted
-from .walk import is_index, walk
 
 BEIR_CORPUS = "corpus.jsonl"
-
-
-def read_source(
-    path: str | Path, skipped: list[Skipped], root: str | Path | None = None
-) -> Iterator[Passage]:
-    """The passages of a source: a BEIR folder, a `.jsonl` collection, a folder, or one file.
-
-    skipped: gets the files of a folder that were left out, while the passages are read.
-    root: what the paths of passages are relative to; by default `source_root` of the source alone.
-    Raises InputError, before the first passage, for a source that is not there or is no text, and
-    while they are read for a broken line of a collection.
-    """
-    path = existing(path)
-    if collection := _collection(path):
-        yield from read_jsonl(collection)
-        return
-    root = Path(root) if root is not None else source_root([path])
-    if path.is_dir():
-        if is_index(path):
-            raise InputError(f"{path} is an index, not a source")
-        for file in walk(path, skipped):
-            try:
-                text = read_text(file)
-            except InputError as reason:
-                skipped.append(Skipped(display_path(file), str(reason)))
-                continue
-            yield from cut(text, _shown(file, root))
-        return
-    try:
-        text = read_text(path)
-    except InputError as reason:
-        raise InputError(f"cannot index {path}: {reason}") from None
-    yield from cut(text, _shown(path, root))
 
 
 def existing(path: str | Path) -> Path:
@@ -67,7 +32,7 @@ def existing(path: str | Path) -> Path:
 def source_root(sources: Sequence[str | Path]) -> Path:
     """The folder that the paths of passages are relative to: the one folder that is the source, or
     the nearest that holds all sources. Collections do not count: their passages have no path."""
-    paths = [path for path in map(existing, sources) if not _collection(path)]
+    paths = [path for path in map(existing, sources) if not collection_file(path)]
     folders = [path if path.is_dir() else path.parent for path in paths]
     return Path(os.path.commonpath(folders)) if folders else Path.cwd()
 
@@ -101,7 +66,7 @@ def _units(lines: list[str], language: str) -> Sequence[Unit]:
     return code_units(lines) if units is None else units
 
 
-def _collection(path: Path) -> Path | None:
+def collection_file(path: Path) -> Path | None:
     """The `.jsonl` file to read when the source is a collection, else None."""
     if path.is_dir():
         corpus = path / BEIR_CORPUS
@@ -109,6 +74,6 @@ def _collection(path: Path) -> Path | None:
     return path if path.suffix.lower() in (".jsonl", ".ndjson") and path.is_file() else None
 
 
-def _shown(path: Path, root: Path) -> str:
+def shown(path: Path, root: Path) -> str:
     """A file's path as passages carry it: relative to `root`, or whole when it is outside."""
     return display_path(path.relative_to(root) if path.is_relative_to(root) else path)

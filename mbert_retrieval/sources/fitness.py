@@ -1,0 +1,33 @@
+"""Files that are text and yet not worth reading: made by a program, for a program."""
+
+from __future__ import annotations
+
+import re
+
+LOCK_FILES = frozenset(
+    "package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock composer.lock "
+    "cargo.lock poetry.lock uv.lock pdm.lock pipfile.lock gemfile.lock go.sum flake.lock "
+    "packages.lock.json mix.lock pubspec.lock podfile.lock".split()
+)
+MINIFIED = frozenset({"javascript", "typescript", "css", "json", "xml"})
+LONG_LINES = 400  # characters of a line, on average, that nobody wrote
+SMALL = 2_000  # characters; nothing so small is minified
+
+_GENERATED = re.compile(
+    r"@generated\b|\bcode generated\b.{0,80}\bdo not edit\b"
+    r"|\b(?:auto(?:matically)?[ -]?generated|generated (?:by|from|automatically))\b.{0,120}"
+    r"\b(?:do not|don't) (?:edit|modify|change)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def unfit(text: str, name: str, language: str) -> str:
+    """Why a file is not worth reading, "" when it is. name: the file's own."""
+    if name.lower() in LOCK_FILES:
+        return "generated (a lock file)"
+    if _GENERATED.search(text[:1_000]):
+        return "generated"
+    if language in MINIFIED and len(text) > SMALL:
+        if ".min." in name or len(text) > LONG_LINES * (text.count("\n") + 1):
+            return "minified"
+    return ""
