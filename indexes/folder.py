@@ -200,7 +200,9 @@ class IndexFolder:
         """path -> what `Writer.set_file_state` was given."""
         snapshot = self._current
         with store_errors(self.path):
-            rows = snapshot.connection.execute("SELECT path, size, mtime_ns, sha256, skipped FROM files")
+            rows = snapshot.connection.execute(
+                "SELECT path, size, mtime_ns, sha256, skipped FROM files"
+            )
             return {row[0]: FileState(*row) for row in rows}
 
     def info(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
@@ -112,36 +113,37 @@ class Writer:
         if not self._manifest.legs:
             return list(passages)
         rows = [passage_row(passage) for passage in passages]
-        hashes = [row[CONTENT_SHA256] for row in rows]
         with self._changing() as connection:
             select = "SELECT id, key, content_sha256"
             held = {
                 id: (key, content)
                 for id, key, content in in_batches(connection, select, "id", [r[0] for r in rows])
             }
-            same = [
-                held[row[0]][0] for row in rows if held.get(row[0], (0, ""))[1] == row[CONTENT_SHA256]
-            ]
-            self._remove(same)
-            free: dict[str, list[int]] = {}
-            for first in range(0, len(hashes), 500):
-                batch = hashes[first : first + 500]
-                marks = ", ".join("?" * len(batch))
-                select = f"SELECT content_sha256, key FROM tombstones WHERE content_sha256 IN ({marks})"
-                for content, key in connection.execute(select, batch):
-                    free.setdefault(content, []).append(key)
-            keys, taken, others = [], [], []
-            for place, passage in enumerate(passages):
-                if free.get(hashes[place]):
-                    keys.append(free[hashes[place]].pop())
+            contents = {row[0]: row[CONTENT_SHA256] for row in rows}
+            self._remove([key for id, (key, content) in held.items() if contents[id] == content])
+            free = self._free_keys(contents.values())
+            keys, taken = [], []
+            for place, row in enumerate(rows):
+                if free[row[CONTENT_SHA256]]:
+                    keys.append(free[row[CONTENT_SHA256]].pop())
                     taken.append(place)
-                else:
-                    others.append(passage)
-            replaced = {held[rows[place][0]][0] for place in taken if rows[place][0] in held}
-            self._remove(sorted(replaced - set(same)))
+            self._remove(list(self._stored([rows[n][0] for n in taken]).values()))
             connection.executemany("DELETE FROM tombstones WHERE key = ?", [(k,) for k in keys])
-            self._insert(keys, [passages[place] for place in taken], [rows[p] for p in taken])
-        return others
+            self._insert(keys, [passages[n] for n in taken], [rows[n] for n in taken])
+        gone = set(taken)
+        return [passage for n, passage in enumerate(passages) if n not in gone]
+
+    def _free_keys(self, contents: Iterable[str]) -> dict[str, list[int]]:
+        """sha256 of a content -> keys of deleted passages whose vectors are of it."""
+        free: dict[str, list[int]] = defaultdict(list)
+        wanted = list(dict.fromkeys(contents))
+        for first in range(0, len(wanted), 500):
+            batch = wanted[first : first + 500]
+            marks = ", ".join("?" * len(batch))
+            select = f"SELECT content_sha256, key FROM tombstones WHERE content_sha256 IN ({marks})"
+            for content, key in self._connection.execute(select, batch):
+                free[content].append(key)
+        return free
 
     def passages_of(self, path: str) -> list[tuple[Passage, str]]:
         """The passages of a source file, as changed so far, each with its content's sha256."""
@@ -153,13 +155,15 @@ class Writer:
             rows = self._connection.execute(select, (path,)).fetchall()
             return [(row_passage(*rest), content) for content, *rest in rows]
 
-    def ids_elsewhere(self, paths: set[str], ids: set[str]) -> list[str]:
-        """Of all passages those that are of none of these files, or of no file and not among
-        `ids`."""
+    def ids_elsewhere(self, paths: set[str], ids: set[str] | None) -> list[str]:
+        """The passages of other files than these, and those of no file whose id is not among `ids`;
+        none of the latter where that is None."""
         with store_errors(self._folder):
             rows = self._connection.execute("SELECT id, path FROM passages").fetchall()
         return [
-            id for id, path in rows if (path not in paths if path is not None else id not in ids)
+            id
+            for id, path in rows
+            if (path not in paths if path is not None else ids is not None and id not in ids)
         ]
 
     def delete(self, ids: Iterable[str]) -> None:
@@ -186,6 +190,11 @@ class Writer:
     def forget_file(self, path: str) -> None:
         with self._changing() as connection:
             connection.execute("DELETE FROM files WHERE path = ?", (path,))
+
+    def forget_files(self) -> None:
+        """All of them."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM files")
 
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Replace what `IndexFolder.settings` gives."""
@@ -280,7 +289,9 @@ class Writer:
         """id -> key of those of `ids` that are there."""
         return dict(in_batches(self._connection, "SELECT id, key", "id", ids))
 
-    def _insert(self, keys: Sequence[int], passages: Sequence[Passage], rows: Sequence[Row]) -> None:
+    def _insert(
+        self, keys: Sequence[int], passages: Sequence[Passage], rows: Sequence[Row]
+    ) -> None:
         self._connection.executemany(
             "INSERT INTO passages (key, id, path, start_line, end_line, metadata, "
             "content_sha256, checksum, title, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -26,6 +26,7 @@ MODES = ("hybrid", "vector", "late", "dense", "lexical")
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 COMMIT_SECONDS = 20.0  # what an interruption may lose
 BATCH = 1024  # passages compared with what is stored at once
+FEW = 12  # passages that are encoded sooner than torch is loaded
 
 Ranking = list[tuple[str, float]]
 Progress = Callable[[int], None]
@@ -33,12 +34,22 @@ Progress = Callable[[int], None]
 
 @dataclass
 class Changes:
-    """How many passages a change to an index concerned."""
+    """How many passages a change to an index concerned. reused: of the added and updated ones,
+    those whose vectors it had already."""
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    reused: int = 0
+
+    def count(self, passages: Iterable[Passage], known: Container[str], moved: int = 0) -> None:
+        """Passages as added, or as updated when their id is known; moved: how many of the others
+        were there under another id."""
+        ids = [passage.id for passage in passages]
+        updated = min(sum(id in known for id in ids) + moved, len(ids))
+        self.updated += updated
+        self.added += len(ids) - updated
 
 
 class Index:
@@ -317,19 +328,25 @@ class Index:
             stored = set(self.folder.content_hashes())
             changes = Changes()
             seen: set[str] = set()
-            wanted = self._different(passages, stored, seen, changes)
+
+            def fresh() -> Iterator[Passage]:
+                for batch in self.different(passages, stored, seen):
+                    others = writer.reuse(batch)
+                    changes.reused += len(batch) - len(others)
+                    encode = {passage.id for passage in others}
+                    changes.count([p for p in batch if p.id not in encode], stored)
+                    yield from others
+
             committed = time.monotonic()
             try:
-                for part, vectors in self._encoded(wanted):
+                for part, vectors in self.encoded(fresh()):
                     writer.add(part, vectors)
-                    updated = sum(passage.id in stored for passage in part)
-                    changes.updated += updated
-                    changes.added += len(part) - updated
+                    changes.count(part, stored)
                     if time.monotonic() - committed >= COMMIT_SECONDS:
                         writer.commit()
                         committed = time.monotonic()
                     if progress:
-                        progress(changes.added + changes.updated + changes.unchanged)
+                        progress(len(seen))
             except KeyboardInterrupt:
                 with suppress(InputError):  # the interrupt came amid a change, which is dropped
                     writer.commit()
@@ -338,14 +355,16 @@ class Index:
                 writer.delete(sorted(others))
                 changes.deleted = len(others)
             writer.compact()  # commits first what is left
+            changes.unchanged = len(seen) - changes.added - changes.updated
         if progress:
             progress(len(seen))
         return changes
 
-    def _different(
-        self, passages: Iterable[Passage], stored: set[str], seen: set[str], changes: Changes
-    ) -> Iterator[Passage]:
-        """Those that are not stored just as they are. Counts the others, and collects all ids."""
+    def different(
+        self, passages: Iterable[Passage], stored: set[str], seen: set[str]
+    ) -> Iterator[list[Passage]]:
+        """Those that are not stored just as they are, in batches. stored: the ids that are; seen:
+        gets all ids. Raises InputError for an id that comes twice."""
         iterator = iter(passages)
         while batch := list(islice(iterator, BATCH)):
             for passage in batch:
@@ -354,24 +373,26 @@ class Index:
                 seen.add(passage.id)
             known = [passage.id for passage in batch if passage.id in stored]
             old = {passage.id: passage for passage in self.folder.passages(known)}
-            for passage in batch:
-                if old.get(passage.id) == _as_stored(passage):
-                    changes.unchanged += 1
-                else:
-                    yield passage
+            yield [p for p in batch if old.get(p.id) != _as_stored(p)]
 
-    def _encoded(
+    def encoded(
         self, passages: Iterator[Passage]
     ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
-        """Passages in parts with their vectors; encoders are loaded when there is a passage."""
+        """Passages in parts with their vectors. Encoders are loaded when there is a passage, and
+        those that need torch when there are more than a few."""
         legs = list(self.folder.legs)
         if not legs:
             while part := list(islice(passages, BATCH)):
                 yield part, {}
             return
-        if head := list(islice(passages, 1)):
-            encoders = {leg: self._document_encoder(leg) for leg in legs}
-            yield from in_step(_chained(head, passages), encoders)
+        if head := list(islice(passages, FEW + 1)):
+            encoder = self._document_encoder if len(head) > FEW else self._light_encoder
+            yield from in_step(_chained(head, passages), {leg: encoder(leg) for leg in legs})
+
+    def _light_encoder(self, leg: str) -> AnyEncoder:
+        """One of documents that starts at once, where there is such a one."""
+        light = self._query_encoder(leg)
+        return light if hasattr(light, "stream_documents") else self._document_encoder(leg)
 
 
 def is_there(path: str | Path) -> bool:

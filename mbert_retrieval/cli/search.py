@@ -9,6 +9,7 @@ import typer
 
 from . import places
 from .console import NOTHING_FOUND, new_app, output, print_json, run
+from .following import before_query
 
 app = new_app("Search an index.")
 
@@ -48,6 +49,12 @@ def query(
         int | None,
         typer.Option(min=1, metavar="N", help="Passages scored in full. Default: by size."),
     ] = None,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update/--no-update", help="Read files that changed since they were indexed, first."
+        ),
+    ] = True,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
     ] = False,
@@ -56,6 +63,8 @@ def query(
     from ..index import Index
 
     target = Index.open(places.index_from_here(index))
+    if update:
+        before_query(target, target.folder.path)
     question = " ".join(text)
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 LOCK_FILES = frozenset(
-    "package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock composer.lock "
-    "cargo.lock poetry.lock uv.lock pdm.lock pipfile.lock gemfile.lock go.sum flake.lock "
-    "packages.lock.json mix.lock pubspec.lock podfile.lock".split()
+    """package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock composer.lock
+    cargo.lock poetry.lock uv.lock pdm.lock pipfile.lock gemfile.lock go.sum flake.lock
+    packages.lock.json mix.lock pubspec.lock podfile.lock""".split()
 )
 MINIFIED = frozenset({"javascript", "typescript", "css", "json", "xml"})
 LONG_LINES = 400  # characters of a line, on average, that nobody wrote
@@ -27,7 +27,7 @@ def unfit(text: str, name: str, language: str) -> str:
         return "generated (a lock file)"
     if _GENERATED.search(text[:1_000]):
         return "generated"
-    if language in MINIFIED and len(text) > SMALL:
-        if ".min." in name or len(text) > LONG_LINES * (text.count("\n") + 1):
-            return "minified"
+    dense = ".min." in name or len(text) > LONG_LINES * (text.count("\n") + 1)
+    if language in MINIFIED and len(text) > SMALL and dense:
+        return "minified"
     return ""

@@ -81,9 +81,7 @@ class IgnoreRules:
                 return decision
         return False
 
-    def _with(
-        self, folder: str | os.PathLike[str], names: list[str]
-    ) -> IgnoreRules:
+    def _with(self, folder: str | os.PathLike[str], names: list[str]) -> IgnoreRules:
         rules = [rule for name in names for rule in _read_rules(os.path.join(folder, name))]
         if not rules:
             return self

@@ -1,4 +1,4 @@
-"""Which files of a folder are wanted, and how they are cut: what a user chose, kept with the index."""
+"""Which files of a folder are wanted, and how they are cut: kept with the index."""
 
 from __future__ import annotations
 
