@@ -13,8 +13,8 @@ that was newest when it began, whatever a writer does meanwhile, and neither wai
 
 A passage's `key` is given once, and again only to a passage of the same content, whose vectors are
 the same. Segments hold disjoint ranges of keys, and in each the vectors of every leg for each of
-its keys; a key of a segment is a live passage or a tombstone. A tombstone remembers of which content
-its vectors are, so that text that comes back, or moves to other lines, is not encoded again.
+its keys; a key of a segment is a live passage or a tombstone. A tombstone remembers of which
+content its vectors are, so that text that comes back or moves to other lines is not encoded again.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ class _Following:
                 self.writer.ids_elsewhere(set(self.tree.files), self.seen if collections else None)
             )
         self.writer.compact()  # commits first what is left
-        self.changes.unchanged = len(self.index) - self.changes.added - self.changes.updated
+        self.changes.unchanged = len(self.index.folder) - self.changes.added - self.changes.updated
         return self.changes
 
     def _of_files(self, changed: Iterable[tuple[str, SourceFile]]) -> Iterator[Passage]:

@@ -240,7 +240,7 @@ BAD_BUILDS = {
     "one id twice": (["bad2.jsonl", "--index", "i"], "line 3: id 'a' was already on line 1"),
     "empty folder": (["void"], "no text to index"),
     "no index named": (["good.jsonl"], "name the index with --index DIR"),
-    "overlapping sources": (["code", "code/a.py", "--index", "i"], "the id 'a.py:1-1'"),
+    
     "unknown encoder": (["code", "--encoder", "magic"], "unknown encoder 'magic'"),
     "unknown head": (["code", "--head", "magic"], "unknown head 'magic'"),
     "head without encoder": (["code", "--head", "both"], "--encoder none makes none"),

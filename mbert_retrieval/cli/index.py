@@ -36,7 +36,7 @@ MadeIndex = Annotated[
     typer.Option(
         "--index",
         metavar="DIR",
-        help="The index. Default: .mbert at the top of the git repository, or in the folder SOURCE.",
+        help="The index. Default: .mbert at the repository's top, else in the folder SOURCE.",
     ),
 ]
 NearIndex = Annotated[
@@ -144,7 +144,7 @@ def build(
     asked.check(sources)
     context.with_resource(on_device(device))
     place = places.index_for_sources(sources, index)
-    if index is None:
+    if index is None and asked.is_default:
         seed(place)
     if is_there(place):
         target = asked.existing(place)

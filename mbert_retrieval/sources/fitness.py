@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-LOCK_FILES = frozenset(
-    """package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock composer.lock
-    cargo.lock poetry.lock uv.lock pdm.lock pipfile.lock gemfile.lock go.sum flake.lock
-    packages.lock.json mix.lock pubspec.lock podfile.lock""".split()
+LOCK_FILES = re.compile(
+    r"(?:package-lock|npm-shrinkwrap|packages\.lock)\.json|pnpm-lock\.yaml|go\.sum"
+    r"|(?:yarn|bun|composer|cargo|poetry|uv|pdm|pipfile|gemfile|flake|mix|pubspec|podfile)\.lock"
 )
 MINIFIED = frozenset({"javascript", "typescript", "css", "json", "xml"})
 LONG_LINES = 400  # characters of a line, on average, that nobody wrote
@@ -23,7 +22,7 @@ _GENERATED = re.compile(
 
 def unfit(text: str, name: str, language: str) -> str:
     """Why a file is not worth reading, "" when it is. name: the file's own."""
-    if name.lower() in LOCK_FILES:
+    if LOCK_FILES.fullmatch(name.lower()):
         return "generated (a lock file)"
     if _GENERATED.search(text[:1_000]):
         return "generated"
