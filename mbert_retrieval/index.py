@@ -385,8 +385,10 @@ class Index:
             while part := list(islice(passages, BATCH)):
                 yield part, {}
             return
-        if head := list(islice(passages, FEW + 1)):
-            encoder = self._document_encoder if len(head) > FEW else self._light_encoder
+        loaded = all(leg in self._encoders for leg in legs)
+        if head := list(islice(passages, 1 if loaded else FEW + 1)):
+            few = not loaded and len(head) <= FEW
+            encoder = self._light_encoder if few else self._document_encoder
             yield from in_step(_chained(head, passages), {leg: encoder(leg) for leg in legs})
 
     def _light_encoder(self, leg: str) -> AnyEncoder:
