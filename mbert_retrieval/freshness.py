@@ -15,15 +15,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 from .errors import InputError
 from .index import COMMIT_SECONDS, Changes, Index, Progress
 from .indexes import FileState, Writer
 from .records import Passage
-from .sources.files import SourceFile, Tree, file_passages, read_file
-from .sources.jsonl import read_jsonl
+from .sources.files import SourceFile, Tree, collection_passages, file_passages, read_file
 
 CUTTING = 1  # how files become passages; another number makes every index read its files again
 SETTLED_NS = 1_000_000_000  # a file younger than this may change again within its timestamp
@@ -209,7 +207,8 @@ class _Following:
             state = FileState(path, file.size, file.mtime_ns, "")
             stored = set(self.index.folder.content_hashes())
             self.known |= stored
-            different = self.index.different(read_jsonl(Path(file.place)), stored, self.seen)
+            records = collection_passages(file, self.tree.selection)
+            different = self.index.different(records, stored, self.seen)
             yield from self._sent(different, _Pending(state, set()))
 
     def _sent(self, batches: Iterable[list[Passage]], pending: _Pending) -> Iterator[Passage]:

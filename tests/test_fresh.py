@@ -292,7 +292,7 @@ def test_worktrees_share_what_is_the_same(tree, tmp_path, tiny_encoder_folder): 
     (facts,) = run_json("index", "build", other)
     assert (facts["added"], facts["unchanged"]) == (1, 5)
     assert ids(other / ".mbert") - ids(tree / ".mbert") == {"net/new.py:1-2"}
-    vectors = [p for p in (tree / ".mbert/segments").rglob("*.npy")]
+    vectors = list((tree / ".mbert/segments").rglob("*.npy"))
     shared = [p for p in vectors if p.stat().st_nlink > 1]
     assert shared == vectors
     (tree / "net/retry.py").unlink()

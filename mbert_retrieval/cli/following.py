@@ -72,7 +72,7 @@ def check_collections(tree: Tree, index: Index | None, again: bool) -> None:
     """Read changed collections once through, so that nothing broken in them surprises a change.
     Raises InputError for what is broken, and for an id that two of them have."""
     from ..freshness import differences
-    from ..sources.jsonl import read_jsonl
+    from ..sources.files import collection_passages
 
     states = index.folder.file_states() if index is not None and not again else {}
     if not differences(tree, states).collections:
@@ -80,7 +80,7 @@ def check_collections(tree: Tree, index: Index | None, again: bool) -> None:
     seen: set[str] = set()
     with interruptible("nothing was changed"), progress_bar("reading") as advance:
         for file in tree.collections.values():
-            for passage in read_jsonl(Path(file.place)):
+            for passage in collection_passages(file, tree.selection):
                 if passage.id in seen:
                     raise InputError(
                         f"the sources hold two passages with the id {passage.id!r}: "

@@ -125,7 +125,10 @@ def build(
     ] = None,
     whole: Annotated[
         bool | None,
-        typer.Option("--whole/--cut", help="A document is one passage, or cut (the default)."),
+        typer.Option(
+            "--whole/--cut",
+            help="Documents as one passage each, or cut. Default: files cut, records not.",
+        ),
     ] = None,
     json: AsJson = False,
     verbose: Verbose = False,
@@ -344,7 +347,7 @@ def _chosen(
         tuple(include) if include else default.include,
         tuple(exclude) if exclude else default.exclude,
         default.max_bytes if max_bytes is None else max_bytes,
-        default.whole if whole is None else whole,
+        default.documents if whole is None else "whole" if whole else "cut",
     )
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 from ..records import Passage
 from .fitness import unfit
+from .jsonl import read_jsonl
 from .languages import language_of
+from .pdf import pdf_lines
+from .prose import headings
 from .selection import EVERYTHING, Selection
-from .source import collection_file, cut, existing, shown
+from .source import collection_file, cut, document, existing, shown
 from .text import Skipped, decode, read_bytes
 from .walk import is_index, walk
+
+PDF = ".pdf"
+PDF_FACTOR = 32  # so many times the size limit of text: little of a PDF is its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,9 @@ def _stated(path: Path) -> SourceFile:
 
 def read_file(file: SourceFile, selection: Selection) -> bytes:
     """Raises InputError, the reason alone, when it is too large, unreadable or no plain file."""
-    return read_bytes(Path(file.place), selection.max_bytes)
+    is_pdf = file.place.lower().endswith(PDF)
+    limit = selection.max_bytes * (PDF_FACTOR if is_pdf else 1)
+    return read_bytes(Path(file.place), limit)
 
 
 def file_passages(
@@ -104,10 +112,40 @@ def file_passages(
 
     Raises InputError, the reason alone, for what is no text, or generated and not named.
     """
+    name = PurePosixPath(path)
+    whole = selection.documents == "whole"
+    if name.suffix.lower() == PDF:
+        yield from document(*pdf_lines(content), path, "pdf", whole)
+        return
     text = decode(content)
-    if not file.named:
-        first_line = text.partition("\n")[0]
-        name = PurePosixPath(path).name
-        if reason := unfit(text, name, language_of(PurePosixPath(path), first_line)):
-            raise InputError(reason)
-    yield from cut(text, path)
+    if not file.named and (
+        reason := unfit(text, name.name, language_of(name, text.partition("\n")[0]))
+    ):
+        raise InputError(reason)
+    yield from cut(text, path, whole)
+
+
+def collection_passages(file: SourceFile, selection: Selection) -> Iterator[Passage]:
+    """The records of a `.jsonl` file: one passage each, or cut where documents are to be. Of one
+    that is cut the first passage has the record's id, the others id#2 and so on; all have it as
+    `document` in their metadata."""
+    for record in read_jsonl(Path(file.place)):
+        if selection.documents != "cut":
+            yield record
+            continue
+        lines = record.text.replace("\r\n", "\n").split("\n")
+        found = list(headings(lines, "markdown"))
+        pieces = list(document(lines, found, record.id, "text"))
+        if len(pieces) < 2:
+            yield record
+            continue
+        for number, piece in enumerate(pieces, start=1):
+            facts = {"document": record.id, "part": number}
+            if name := piece.metadata["name"]:
+                facts["name"] = name
+            yield replace(
+                record,
+                id=record.id if number == 1 else f"{record.id}#{number}",
+                text=piece.text,
+                metadata=record.metadata | facts,
+            )

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import Passage
-from .files import file_passages, look, read_file
-from .jsonl import read_jsonl
+from .files import collection_passages, file_passages, look, read_file
 from .selection import EVERYTHING, Selection
 from .source import source_root
 from .text import Skipped, display_path
@@ -30,7 +29,7 @@ def read_source(
     top = Path(root) if root is not None else source_root([path])
     tree = look([path], top, selection)
     for collection in tree.collections.values():
-        yield from read_jsonl(Path(collection.place))
+        yield from collection_passages(collection, selection)
     skipped += [Skipped(display_path(top / name), why) for name, why in tree.skipped.items()]
     for name, file in tree.files.items():
         try:

@@ -15,7 +15,8 @@ from .wildmatch import Rule, parse_rule
 @dataclass(frozen=True)
 class Selection:
     """include, exclude: patterns in `.gitignore`'s notation, of files (all when there is none) and
-    of files and folders; max_bytes: of one file; whole: a document is one passage, not cut.
+    of files and folders; max_bytes: of one file. documents: "whole", one passage
+    each; "cut" into passages; "" for files cut and the records of collections whole.
 
     Raises InputError for a pattern that matches nothing and for a limit under 1.
     """
@@ -23,7 +24,7 @@ class Selection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     max_bytes: int = MAX_BYTES
-    whole: bool = False
+    documents: str = ""
 
     def __post_init__(self) -> None:
         for pattern in (*self.include, *self.exclude):
@@ -39,7 +40,7 @@ class Selection:
             tuple(value.get("include", ())),
             tuple(value.get("exclude", ())),
             value.get("max_bytes", MAX_BYTES),
-            value.get("whole", False),
+            value.get("documents", ""),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 from ..records import Passage
 from .code import code_units
+from .html import html_lines
 from .languages import PROSE, language_of
-from .prose import prose_units
+from .prose import MAX_WORDS, Heading, headings, sections, word_windows
 from .text import display_path
 from .tree import tree_units
-from .units import Unit, fitted
+from .units import Unit, fitted, trimmed
 
 BEIR_CORPUS = "corpus.jsonl"
 
@@ -37,33 +39,60 @@ def source_root(sources: Sequence[str | Path]) -> Path:
     return Path(os.path.commonpath(folders)) if folders else Path.cwd()
 
 
-def cut(text: str, path: str) -> Iterator[Passage]:
-    """A file's text in passages: every line that is not blank is in one, and in one only."""
+def cut(text: str, path: str, whole: bool = False) -> Iterator[Passage]:
+    """A file's text in passages: every line that is not blank is in one. Code is in one only; of
+    prose a passage may repeat the end of the one before.
+
+    whole: prose is one passage.
+    """
     lines = text.split("\n")
     language = language_of(PurePosixPath(path), lines[0])
-    for unit in fitted(lines, _units(lines, language)):
-        yield Passage(
-            id=f"{path}:{unit.start}-{unit.end}",
-            text="\n".join(lines[unit.start - 1 : unit.end]),
-            title=f"{path} {unit.name}".strip(),
-            path=path,
-            start_line=unit.start,
-            end_line=unit.end,
-            metadata=_metadata(language, unit),
-        )
+    if language == "html":
+        lines, found = html_lines(text)
+        yield from document(lines, found, path, language, whole)
+    elif language in PROSE:
+        yield from document(lines, list(headings(lines, language)), path, language, whole)
+    else:
+        units = tree_units(lines, language)
+        for unit in fitted(lines, code_units(lines) if units is None else units):
+            yield _passage(lines, unit, path, language)
+
+
+def document(
+    lines: Sequence[str], found: Sequence[Heading], path: str, language: str, whole: bool = False
+) -> Iterator[Passage]:
+    """A document's lines in passages, as `cut`. found: its headings."""
+    if whole:
+        title = min(found, key=lambda heading: heading[:2], default=(1, 1, ""))[2]
+        for unit in trimmed(lines, [Unit(1, len(lines), "document", title)]):
+            yield _passage(lines, unit, path, language)
+        return
+    for unit in trimmed(lines, sections(lines, found)):
+        passage = _passage(lines, unit, path, language)
+        if unit.start < unit.end or len(passage.text.split()) <= 2 * MAX_WORDS:
+            yield passage
+            continue
+        for number, piece in enumerate(word_windows(passage.text), start=1):
+            id = f"{passage.id}#{number}" if number > 1 else passage.id
+            yield replace(passage, id=id, text=piece)
+
+
+def _passage(lines: Sequence[str], unit: Unit, path: str, language: str) -> Passage:
+    return Passage(
+        id=f"{path}:{unit.start}-{unit.end}",
+        text="\n".join(lines[unit.start - 1 : unit.end]),
+        title=f"{path} {unit.name}".strip(),
+        path=path,
+        start_line=unit.start,
+        end_line=unit.end,
+        metadata=_metadata(language, unit),
+    )
 
 
 def _metadata(language: str, unit: Unit) -> dict[str, str]:
     facts = {"language": language, "kind": unit.kind, "name": unit.name}
     told = {"signature": unit.signature, "doc": unit.doc}
     return facts | {key: value for key, value in told.items() if value}
-
-
-def _units(lines: list[str], language: str) -> Sequence[Unit]:
-    if language in PROSE:
-        return prose_units(lines, language)
-    units = tree_units(lines, language)
-    return code_units(lines) if units is None else units
 
 
 def collection_file(path: Path) -> Path | None:
