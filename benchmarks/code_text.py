@@ -45,6 +45,10 @@ def named(passage: Passage) -> str:
     return f"{passage.path or ''} {name} {passage.text}".strip()
 
 
+def titled(passage: Passage) -> str:
+    return f"{passage.metadata['name']} {passage.text}".strip()
+
+
 def worded(passage: Passage) -> str:
     facts = passage.metadata
     path = words(passage.path or "")
@@ -60,6 +64,7 @@ def documented(passage: Passage) -> str:
 
 VARIANTS: dict[str, Callable[[Passage], str]] = {
     "the code alone": raw,
+    "name, code": titled,
     "path, name, code": named,
     "words of path and name, kind, code": worded,
     "the same, documentation, signature, code": documented,

@@ -134,7 +134,7 @@ class IndexFolder:
         self,
         queries: Packed,
         k: int,
-        where: str | None = None,
+        where: str | Filter | None = None,
         leg: str | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
@@ -162,7 +162,7 @@ class IndexFolder:
             return [_merged(snapshot, parts, k) for parts in hits]
 
     def search_lexical(
-        self, texts: Sequence[str], k: int, where: str | None = None
+        self, texts: Sequence[str], k: int, where: str | Filter | None = None
     ) -> list[Ranking]:
         """For each text the k best (id, BM25 score) of the passages that hold any of its words."""
         if not self.lexical:
@@ -272,10 +272,10 @@ class IndexFolder:
         return snapshot
 
     @staticmethod
-    def _filter(snapshot: Snapshot, where: str | None) -> Filter | None:
+    def _filter(snapshot: Snapshot, where: str | Filter | None) -> Filter | None:
         if where is None:
             return None
-        parsed = parse_where(where)
+        parsed = where if isinstance(where, Filter) else parse_where(where)
         snapshot.check_filter(parsed)
         return parsed
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +148,7 @@ def _connect(folder: Path, mode: str) -> sqlite3.Connection:
 
 def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        connection.create_function("regexp", 2, _matches, deterministic=True)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM meta").fetchone()
@@ -154,6 +156,11 @@ def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """SQL's `text REGEXP pattern`."""
+    return re.search(pattern, text, re.MULTILINE) is not None
 
 
 def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) -> None:

@@ -298,14 +298,14 @@ class Writer:
             ((key, *row) for key, row in zip(keys, rows, strict=True)),
         )
         if self._manifest.lexical:
-            contents = [passage.content for passage in passages]
-            lexical.add(self._connection, list(zip(keys, contents, strict=True)))
+            words = [passage.words for passage in passages]
+            lexical.add(self._connection, list(zip(keys, words, strict=True)))
 
     def _remove(self, keys: list[int]) -> None:
         connection = self._connection
         if self._manifest.lexical:
-            rows = in_batches(connection, "SELECT key, id, text, title", "key", keys)
-            lexical.remove(connection, ((key, Passage(*rest).content) for key, *rest in rows))
+            rows = in_batches(connection, "SELECT key, id, text, title, path", "key", keys)
+            lexical.remove(connection, ((key, Passage(*rest).words) for key, *rest in rows))
         one = [(key,) for key in keys]
         if self._manifest.legs:
             connection.executemany(

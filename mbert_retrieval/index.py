@@ -14,6 +14,7 @@ from typing import Any
 from .encoding import AnyEncoder, QueryEncoder, in_step
 from .errors import InputError
 from .indexes.engine import NO_TUNING
+from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
 from .indexes.fusion import fuse
 from .indexes.manifest import FILE as MANIFEST_FILE
@@ -203,14 +204,14 @@ class Index:
         text: str,
         k: int = 10,
         mode: str = "hybrid",
-        where: str | None = None,
+        where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Hit]:
         """The k best passages for `text`, best first.
 
         mode: "late", "dense", "lexical" (BM25; no encoder is loaded), "vector" (late and dense), or
             "hybrid" (all). What has several parts fuses by rank those that the index has.
-        where: a filter such as "language = 'python'"; see `indexes.filtering`.
+        where: a filter such as "language = 'python'", or what `indexes.filtering.narrowed` gives.
         tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
         Raises InputError for an empty text and for a mode that the index cannot answer.
         """
@@ -240,7 +241,7 @@ class Index:
         texts: list[str],
         k: int = 10,
         mode: str = "hybrid",
-        where: str | None = None,
+        where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
         """For each text the k best (id, score), best first. As `search`, all texts at once."""
@@ -330,7 +331,10 @@ class Index:
             seen: set[str] = set()
 
             def fresh() -> Iterator[Passage]:
+                looked_at = 0
                 for batch in self.different(passages, stored, seen):
+                    changes.unchanged += len(seen) - looked_at - len(batch)
+                    looked_at = len(seen)
                     others = writer.reuse(batch)
                     changes.reused += len(batch) - len(others)
                     encode = {passage.id for passage in others}
@@ -346,7 +350,7 @@ class Index:
                         writer.commit()
                         committed = time.monotonic()
                     if progress:
-                        progress(len(seen))
+                        progress(changes.added + changes.updated + changes.unchanged)
             except KeyboardInterrupt:
                 with suppress(InputError):  # the interrupt came amid a change, which is dropped
                     writer.commit()
@@ -355,7 +359,6 @@ class Index:
                 writer.delete(sorted(others))
                 changes.deleted = len(others)
             writer.compact()  # commits first what is left
-            changes.unchanged = len(seen) - changes.added - changes.updated
         if progress:
             progress(len(seen))
         return changes

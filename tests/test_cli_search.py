@@ -40,7 +40,7 @@ def test_json_hits_have_the_schema_and_point_at_their_lines(tree):
     assert [list(hit) for hit in hits] == [HIT_KEYS] * len(hits)
     assert [hit["rank"] for hit in hits] == [*range(1, len(hits) + 1)]
     assert hits[0]["id"] == "net/retry.py:6-12"
-    assert hits[0]["title"] == "net/retry.py with_retries"
+    assert hits[0]["title"] == "with_retries"
     assert hits[0]["metadata"] == {"language": "python", "kind": "function", "name": "with_retries"}
     scores = [hit["score"] for hit in hits]
     assert scores == sorted(scores, reverse=True)

@@ -123,7 +123,7 @@ def test_a_long_class_is_cut_at_its_methods():
     methods = "".join(f"    def m{n}(self):\n        return {n}\n\n" for n in range(12))
     text = f'class C(Base):\n    """Doc."""\n\n    size = 1\n\n{methods}'
     passages = list(cut(text, "pkg/m.py"))
-    assert [p.title for p in passages] == ["pkg/m.py C", *(f"pkg/m.py C.m{n}" for n in range(12))]
+    assert [p.title for p in passages] == ["C", *(f"C.m{n}" for n in range(12))]
     assert [p.metadata["kind"] for p in passages] == ["class", *["method"] * 12]
 
 
@@ -266,7 +266,7 @@ def test_prose_is_cut_at_headings_and_paragraphs():
     assert headings == ["", "Install", *["Install > Linux"] * 2, "Set"]
     assert "# no heading" in passages[1].text
     assert all(len(passage.text.split()) <= MAX_WORDS for passage in passages)
-    assert passages[2].title == "README.md Install > Linux"
+    assert passages[2].title == "Install > Linux"
 
 
 def test_restructured_text_headings_nest_by_order_of_appearance():

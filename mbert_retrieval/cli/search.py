@@ -41,6 +41,20 @@ def query(
             metavar="FILTER", help="Only passages such as: language = 'python' AND kind = 'class'."
         ),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("-e", "--regexp", metavar="REGEX", help="Only passages that match it."),
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only passages in this language.")
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only files or folders of this name or pattern."),
+    ] = None,
+    group: Annotated[
+        bool, typer.Option("--group", help="Each document once, by its best passage.")
+    ] = False,
     nprobe: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Lists followed for each query vector."),
@@ -61,6 +75,7 @@ def query(
 ) -> None:
     """Find the passages that answer TEXT best. Exit code 1 when there is none."""
     from ..index import Index
+    from ..indexes.filtering import narrowed
 
     target = Index.open(places.index_from_here(index))
     if update:
@@ -68,7 +83,8 @@ def query(
     question = " ".join(text)
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
-    hits = target.search(question, k, mode, where, tuning)
+    chosen = narrowed(where, pattern, language or (), path or ())
+    hits = target.search(question, k, mode, chosen, tuning, group=group)
     if json:
         for hit in hits:
             print_json(hit.to_json())

@@ -81,7 +81,7 @@ def _passage(lines: Sequence[str], unit: Unit, path: str, language: str) -> Pass
     return Passage(
         id=f"{path}:{unit.start}-{unit.end}",
         text="\n".join(lines[unit.start - 1 : unit.end]),
-        title=f"{path} {unit.name}".strip(),
+        title=unit.name,
         path=path,
         start_line=unit.start,
         end_line=unit.end,

@@ -1,0 +1,172 @@
+"""Which fusion of the legs, and which rule on top of it, ranks better: on several collections.
+
+    python benchmarks/ranking.py
+
+asks CoSQA, Cranfield and pinned source trees (see `code_data`): what functions do, by their
+docstrings and comments, and where names are defined. The legs' rankings are kept in the cache, so
+that rules are compared without encoding again. A rule is worth having when it gains on the mean and
+loses on none. Writes the table to README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from code_data import SEED, Tree, javascript_tree, python_tree
+from code_text import answers
+from readme import write_table
+
+from mbert_retrieval import Index, Passage
+from mbert_retrieval.eval.datasets import read_beir
+from mbert_retrieval.eval.peers import open_encoder
+from mbert_retrieval.eval.runner import prepare
+from mbert_retrieval.indexes.fusion import fuse
+from mbert_retrieval.sources import read_source
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPTH = 100
+NAMES = 150  # questions for a name, of each tree
+Ranking = list[tuple[str, float]]
+
+
+@dataclass
+class Question:
+    """rankings: leg -> its best `DEPTH`; relevant: id -> grade."""
+
+    text: str
+    relevant: dict[str, int]
+    rankings: dict[str, Ranking]
+
+
+@dataclass
+class Collection:
+    """passages: id -> path, name and kind of what rules look at."""
+
+    questions: list[Question]
+    passages: dict[str, dict[str, str]]
+
+
+def ndcg(ranking: Ranking, relevant: dict[str, int], k: int = 10) -> float:
+    gains = [relevant.get(id, 0) / np.log2(rank + 1) for rank, (id, _) in enumerate(ranking[:k], 1)]
+    ideal = sorted(relevant.values(), reverse=True)[:k]
+    return sum(gains) / sum(grade / np.log2(rank + 1) for rank, grade in enumerate(ideal, 1))
+
+
+def beir(folder: Path, split: str, encoder: str, cache: Path) -> Collection:
+    dataset = read_beir(folder, split)
+    texts = list(dataset.queries.values())
+    rankings: dict[str, list[Ranking]] = {}
+    for head, kind in (("late", "flat"), ("dense", "faiss")):
+        with prepare(dataset, open_encoder(encoder, head), kind=kind, cache=cache) as system:  # type: ignore[arg-type]
+            rankings[head] = system.index.search_many(texts, DEPTH, "vector")
+            rankings["lexical"] = system.index.search_many(texts, DEPTH, "lexical")
+    questions = [
+        Question(
+            text,
+            {id: grade for id, grade in dataset.qrels[query].items() if grade > 0},
+            {leg: found[place] for leg, found in rankings.items()},
+        )
+        for place, (query, text) in enumerate(dataset.queries.items())
+    ]
+    return Collection(questions, {})
+
+
+def source_tree(tree: Tree, encoder: str, cache: Path) -> dict[str, Collection]:
+    passages = list(read_source(tree.root, []))
+    heads = [open_encoder(encoder, "late"), open_encoder(encoder, "dense")]
+    index = Index.build(cache / f"{tree.root.name}.index", passages, heads, kind="flat")  # type: ignore[arg-type]
+    asked = {
+        f"{kind}s": [
+            (q.text, {passages[place].id: 1 for place in answers(q, passages)}) for q in questions
+        ]
+        for kind, questions in tree.questions.items()
+    }
+    asked["names"] = names(passages)
+    facts = {p.id: {"path": p.path or "", **p.metadata} for p in passages}
+    found = {}
+    for kind, questions in asked.items():
+        texts = [text for text, _ in questions]
+        legs = {leg: index.search_many(texts, DEPTH, leg) for leg in ("late", "dense", "lexical")}
+        found[kind] = Collection(
+            [
+                Question(text, relevant, {leg: legs[leg][place] for leg in legs})
+                for place, (text, relevant) in enumerate(questions)
+            ],
+            facts,
+        )
+    return found
+
+
+def names(passages: Sequence[Passage]) -> list[tuple[str, dict[str, int]]]:
+    """Names of functions and classes that are defined once; the answer is the definition."""
+    defined: dict[str, list[str]] = {}
+    for passage in passages:
+        if passage.metadata["kind"] in ("function", "method", "class"):
+            name = passage.metadata["name"].rpartition(".")[2]
+            defined.setdefault(name, []).append(passage.id)
+    once = [(name, {ids[0]: 1}) for name, ids in defined.items() if len(ids) == 1 and len(name) > 5]
+    return random.Random(SEED).sample(once, min(NAMES, len(once)))
+
+
+def collections(encoder: str, data: Path, cache: Path) -> dict[str, Collection]:
+    quality = ROOT / ".mbert" / "quality"
+    found = {
+        "CoSQA": beir(data / "cosqa", "dev", encoder, quality),
+        "Cranfield": beir(data / "cranfield", "test", encoder, quality),
+    }
+    for language, tree in {
+        "Python": python_tree(cache),
+        "JavaScript": javascript_tree(cache),
+    }.items():
+        for kind, collection in source_tree(tree, encoder, cache).items():
+            found[f"{language}, {kind}"] = collection
+    return found
+
+
+Rule = Callable[[Question, Collection], Ranking]
+
+
+def alone(leg: str) -> Rule:
+    return lambda question, _: question.rankings[leg]
+
+
+def fused(legs: Sequence[str], weights: Sequence[float] | None, method: str) -> Rule:
+    return lambda question, _: fuse(
+        [question.rankings[leg] for leg in legs], DEPTH, weights, method
+    )
+
+
+def mean(rule: Rule, collection: Collection) -> float:
+    scores = [ndcg(rule(q, collection), q.relevant) for q in collection.questions]
+    return float(np.mean(scores))
+
+
+def load(path: Path) -> dict[str, Collection]:
+    return {
+        name: Collection([Question(**q) for q in value["questions"]], value["passages"])
+        for name, value in json.loads(path.read_text()).items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--encoder", default="nano")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
+    arguments = parser.parse_args()
+    kept = arguments.cache / f"rankings-{Path(arguments.encoder).name}.json"
+    if not kept.exists():
+        found = collections(arguments.encoder, arguments.data, arguments.cache)
+        kept.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))
+    found = load(kept)
+    from mbert_retrieval.ranking import rank  # noqa: F401
+
+
+if __name__ == "__main__":
+    main()
