@@ -13,25 +13,23 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from code_data import SEED, Tree, javascript_tree, python_tree
 from code_text import answers
-from readme import write_table
 
-from mbert_retrieval import Index, Passage
+from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
-from mbert_retrieval.eval.peers import open_encoder
-from mbert_retrieval.eval.runner import prepare
 from mbert_retrieval.indexes.fusion import fuse
 from mbert_retrieval.sources import read_source
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPTH = 100
 NAMES = 150  # questions for a name, of each tree
+LEGS = ("late", "dense", "lexical")
 Ranking = list[tuple[str, float]]
 
 
@@ -58,14 +56,17 @@ def ndcg(ranking: Ranking, relevant: dict[str, int], k: int = 10) -> float:
     return sum(gains) / sum(grade / np.log2(rank + 1) for rank, grade in enumerate(ideal, 1))
 
 
+def opened(path: Path, passages: Iterable[Passage], encoder: str) -> Index:
+    """The index at `path`, of these passages, with both heads."""
+    heads = [load_encoder(encoder, "late"), load_encoder(encoder, "dense")]
+    return Index.build(path, passages, heads, kind="flat")
+
+
 def beir(folder: Path, split: str, encoder: str, cache: Path) -> Collection:
     dataset = read_beir(folder, split)
     texts = list(dataset.queries.values())
-    rankings: dict[str, list[Ranking]] = {}
-    for head, kind in (("late", "flat"), ("dense", "faiss")):
-        with prepare(dataset, open_encoder(encoder, head), kind=kind, cache=cache) as system:  # type: ignore[arg-type]
-            rankings[head] = system.index.search_many(texts, DEPTH, "vector")
-            rankings["lexical"] = system.index.search_many(texts, DEPTH, "lexical")
+    index = opened(cache / f"{dataset.name}.index", dataset.passages(), encoder)
+    rankings = {leg: index.search_many(texts, DEPTH, leg) for leg in LEGS}
     questions = [
         Question(
             text,
@@ -79,8 +80,7 @@ def beir(folder: Path, split: str, encoder: str, cache: Path) -> Collection:
 
 def source_tree(tree: Tree, encoder: str, cache: Path) -> dict[str, Collection]:
     passages = list(read_source(tree.root, []))
-    heads = [open_encoder(encoder, "late"), open_encoder(encoder, "dense")]
-    index = Index.build(cache / f"{tree.root.name}.index", passages, heads, kind="flat")  # type: ignore[arg-type]
+    index = opened(cache / f"{tree.root.name}.index", passages, encoder)
     asked = {
         f"{kind}s": [
             (q.text, {passages[place].id: 1 for place in answers(q, passages)}) for q in questions
@@ -92,7 +92,7 @@ def source_tree(tree: Tree, encoder: str, cache: Path) -> dict[str, Collection]:
     found = {}
     for kind, questions in asked.items():
         texts = [text for text, _ in questions]
-        legs = {leg: index.search_many(texts, DEPTH, leg) for leg in ("late", "dense", "lexical")}
+        legs = {leg: index.search_many(texts, DEPTH, leg) for leg in LEGS}
         found[kind] = Collection(
             [
                 Question(text, relevant, {leg: legs[leg][place] for leg in legs})
@@ -115,10 +115,9 @@ def names(passages: Sequence[Passage]) -> list[tuple[str, dict[str, int]]]:
 
 
 def collections(encoder: str, data: Path, cache: Path) -> dict[str, Collection]:
-    quality = ROOT / ".mbert" / "quality"
     found = {
-        "CoSQA": beir(data / "cosqa", "dev", encoder, quality),
-        "Cranfield": beir(data / "cranfield", "test", encoder, quality),
+        "CoSQA": beir(data / "cosqa", "dev", encoder, cache),
+        "Cranfield": beir(data / "cranfield", "test", encoder, cache),
     }
     for language, tree in {
         "Python": python_tree(cache),

@@ -24,6 +24,7 @@ from .packed import Packed
 from .records import Hit, Passage
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
+LEXICAL_WEIGHT = 0.3  # of BM25 in fusion; the vectors share the rest. By benchmarks/ranking.py
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 COMMIT_SECONDS = 20.0  # what an interruption may lose
 BATCH = 1024  # passages compared with what is stored at once
@@ -206,19 +207,31 @@ class Index:
         mode: str = "hybrid",
         where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
+        group: bool = False,
     ) -> list[Hit]:
         """The k best passages for `text`, best first.
 
         mode: "late", "dense", "lexical" (BM25; no encoder is loaded), "vector" (late and dense), or
             "hybrid" (all). What has several parts fuses by rank those that the index has.
         where: a filter such as "language = 'python'", or what `indexes.filtering.narrowed` gives.
+        group: each document (file, or record that was cut) once, by its best passage.
         tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
         Raises InputError for an empty text and for a mode that the index cannot answer.
         """
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
-        (ranking,) = self.search_many([text], k, mode, where, tuning)
-        passages = self.folder.passages([id for id, _ in ranking])
+        depth = k
+        while True:
+            (ranking,) = self.search_many([text], depth, mode, where, tuning)
+            passages = self.folder.passages([id for id, _ in ranking])
+            if not group:
+                break
+            first = {document_of(passage): n for n, passage in reversed([*enumerate(passages)])}
+            if len(first) >= k or len(ranking) < depth:
+                kept = sorted(first.values())[:k]
+                ranking, passages = [ranking[n] for n in kept], [passages[n] for n in kept]
+                break
+            depth *= 4
         return [
             Hit(
                 rank=rank,
@@ -259,7 +272,9 @@ class Index:
                 legs.append(folder.search_vectors(queries, depth, where, name, tuning))
         if len(legs) == 1:
             return legs[0]
-        return [fuse(leg, k) for leg in zip(*legs, strict=True)]
+        share = (1 - LEXICAL_WEIGHT) / len(folder.legs)
+        weights = [LEXICAL_WEIGHT if name == "lexical" else share for name in names]
+        return [fuse(leg, k, weights) for leg in zip(*legs, strict=True)]
 
     def _answering(self, mode: str) -> list[str]:
         """The parts of the index that answer in this mode. Raises InputError when there is none."""
@@ -403,6 +418,11 @@ class Index:
 def is_there(path: str | Path) -> bool:
     """Whether there is an index at `path`, perhaps a damaged one."""
     return (Path(path) / MANIFEST_FILE).exists()
+
+
+def document_of(passage: Passage) -> str:
+    """What a passage is a part of: its file, the record that it was cut from, or itself."""
+    return passage.path or str(passage.metadata.get("document") or passage.id)
 
 
 def _chained(head: list[Passage], rest: Iterator[Passage]) -> Iterator[Passage]:
