@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 from code_data import SEED, Tree, javascript_tree, python_tree
 from code_text import answers
+from readme import write_table
 
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
+from mbert_retrieval.identifiers import definitions_first, names_in
+from mbert_retrieval.index import LEXICAL_WEIGHT
 from mbert_retrieval.indexes.fusion import fuse
 from mbert_retrieval.sources import read_source
 
@@ -83,7 +86,9 @@ def source_tree(tree: Tree, encoder: str, cache: Path) -> dict[str, Collection]:
     index = opened(cache / f"{tree.root.name}.index", passages, encoder)
     asked = {
         f"{kind}s": [
-            (q.text, {passages[place].id: 1 for place in answers(q, passages)}) for q in questions
+            (q.text, relevant)
+            for q in questions
+            if (relevant := {passages[place].id: 1 for place in answers(q, passages)})
         ]
         for kind, questions in tree.questions.items()
     }
@@ -164,7 +169,45 @@ def main() -> None:
         found = collections(arguments.encoder, arguments.data, arguments.cache)
         kept.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))
     found = load(kept)
-    from mbert_retrieval.ranking import rank  # noqa: F401
+    for collection in found.values():  # a comment between two passages answers to none
+        collection.questions = [q for q in collection.questions if q.relevant]
+    late, dense = ("late", "lexical"), ("dense", "lexical")
+    two, three = (1 - LEXICAL_WEIGHT, LEXICAL_WEIGHT), (0.35, 0.35, LEXICAL_WEIGHT)
+    rules = {
+        "late interaction alone": alone("late"),
+        "dense alone": alone("dense"),
+        "BM25 alone": alone("lexical"),
+        "late + BM25, reciprocal ranks": fused(late, None, "rrf"),
+        "late + BM25, min-max, BM25 0.3": fused(late, two, "minmax"),
+        "late + BM25, standard scores, BM25 0.2": fused(late, (0.8, 0.2), "zscore"),
+        "late + BM25, standard scores, BM25 0.3": fused(late, two, "zscore"),
+        "late + BM25, standard scores, BM25 0.4": fused(late, (0.6, 0.4), "zscore"),
+        "dense + BM25, standard scores, BM25 0.3": fused(dense, two, "zscore"),
+        "all three, reciprocal ranks": fused(LEGS, None, "rrf"),
+        "all three, standard scores, BM25 0.3": fused(LEGS, three, "zscore"),
+        "... and definitions of names first": defining(fused(LEGS, three, "zscore")),
+        "late + BM25 0.3 and definitions first": defining(fused(late, two, "zscore")),
+    }
+    rows = ["| nDCG@10 | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
+    for name, rule in rules.items():
+        cells = " | ".join(f"{mean(rule, collection):.3f}" for collection in found.values())
+        rows.append(f"| {name} | {cells} |")
+    counts = ", ".join(f"{name} {len(value.questions)}" for name, value in found.items())
+    head = f"`python benchmarks/ranking.py`, {arguments.encoder}, questions: {counts}.\n\n"
+    write_table("ranking", head + "\n".join(rows))
+
+
+def defining(rule: Rule) -> Rule:
+    """With the definitions of names in the question first."""
+
+    def ranked(question: Question, collection: Collection) -> Ranking:
+        facts = {
+            id: (facts.get("name", ""), facts.get("kind", ""))
+            for id, facts in collection.passages.items()
+        }
+        return definitions_first(rule(question, collection), names_in(question.text), facts)
+
+    return ranked
 
 
 if __name__ == "__main__":

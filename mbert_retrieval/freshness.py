@@ -72,6 +72,11 @@ def is_cut_alike(settings: dict[str, Any]) -> bool:
     return settings.get("cutting") == CUTTING
 
 
+def is_unsettled(state: FileState | None) -> bool:
+    """Whether a file was read so soon after it was written that it has to be hashed once more."""
+    return state is not None and state.mtime_ns == UNKNOWN
+
+
 def is_collection(state: FileState) -> bool:
     """Collections are not hashed: their passages are compared one by one."""
     return not state.sha256 and not state.skipped

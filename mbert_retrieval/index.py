@@ -13,6 +13,7 @@ from typing import Any
 
 from .encoding import AnyEncoder, QueryEncoder, in_step
 from .errors import InputError
+from .identifiers import definitions_first, names_in
 from .indexes.engine import NO_TUNING
 from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
@@ -274,7 +275,21 @@ class Index:
             return legs[0]
         share = (1 - LEXICAL_WEIGHT) / len(folder.legs)
         weights = [LEXICAL_WEIGHT if name == "lexical" else share for name in names]
-        return [fuse(leg, k, weights) for leg in zip(*legs, strict=True)]
+        fused = [fuse(leg, depth, weights) for leg in zip(*legs, strict=True)]
+        if mode == "hybrid":
+            fused = [self._definitions_first(*both) for both in zip(texts, fused, strict=True)]
+        return [ranking[:k] for ranking in fused]
+
+    def _definitions_first(self, text: str, ranking: Ranking) -> Ranking:
+        names = names_in(text)
+        if not names:
+            return ranking
+        found = self.folder.passages([id for id, _ in ranking])
+        facts = {
+            passage.id: (str(passage.metadata.get("name", "")), str(passage.metadata.get("kind")))
+            for passage in found
+        }
+        return definitions_first(ranking, names, facts)
 
     def _answering(self, mode: str) -> list[str]:
         """The parts of the index that answer in this mode. Raises InputError when there is none."""

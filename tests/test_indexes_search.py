@@ -227,6 +227,7 @@ def test_standard_scores_by_numpy():
     assert same == pytest.approx({"a": 1.0, "b": 3.0})
 
 
+methods = st.sampled_from(["zscore", "rrf", "minmax"])
 ranking = st.lists(st.sampled_from("abcdefgh"), unique=True).map(
     lambda ids: [(id, float(-place)) for place, id in enumerate(ids)]
 )

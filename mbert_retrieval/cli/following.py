@@ -113,7 +113,7 @@ def before_query(index: Index, place: Path) -> None:
     """Follow the files of the index's sources before a query is answered. What stands in the way
     (another process writes, a source is gone, too many files changed) is said, and the query is
     answered from what the index holds."""
-    from ..freshness import differences, is_cut_alike
+    from ..freshness import differences, is_cut_alike, is_unsettled
     from ..sources.files import look
 
     settings = index.folder.settings
@@ -129,9 +129,10 @@ def before_query(index: Index, place: Path) -> None:
             return
         if not (found.changed or found.skipped or found.gone):
             return
-        if len(found.changed) > MANY:
+        many = sum(not is_unsettled(states.get(path)) for path, _ in found.changed)
+        if many > MANY:
             message(
-                f"note: {len(found.changed):,} files changed since they were indexed: "
+                f"note: {many:,} files changed since they were indexed: "
                 "mbert-index update reads them"
             )
             return
