@@ -79,7 +79,7 @@ def test_only_what_changed_is_encoded(followed, tmp_path):
     followed.write("b.py", module("gamma", "delta"), age=50)
     changes = followed.follow()
     assert (changes.added, changes.unchanged) == (1, 3)
-    assert [text.split()[1] for text in followed.encoder.encoded] == ["delta"]
+    assert [text.split()[0] for text in followed.encoder.encoded] == ["delta"]
     (followed.root / "a.py").unlink()
     assert followed.follow().deleted == 2
     followed.assert_as_built_anew(tmp_path)
