@@ -213,7 +213,7 @@ class Index:
         """The k best passages for `text`, best first.
 
         mode: "late", "dense", "lexical" (BM25; no encoder is loaded), "vector" (late and dense), or
-            "hybrid" (all). What has several parts fuses by rank those that the index has.
+            "hybrid" (all). What has several parts fuses those that the index has.
         where: a filter such as "language = 'python'", or what `indexes.filtering.narrowed` gives.
         group: each document (file, or record that was cut) once, by its best passage.
         tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
