@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 Ranking = list[tuple[str, float]]
@@ -30,9 +30,12 @@ def fuse(
     if len(weights) != len(legs):
         raise ValueError(f"{len(legs)} legs need as many weights, got {len(weights)}")
     longest = max(map(len, legs), default=0)
-    parts = {"rrf": _reciprocal_ranks, "minmax": _scaled, "zscore": partial(_deviations, longest)}[
-        method
-    ]
+    methods: dict[str, Callable[[Ranking], list[float]]] = {
+        "zscore": partial(_deviations, longest),
+        "rrf": _reciprocal_ranks,
+        "minmax": _scaled,
+    }
+    parts = methods[method]
     total: dict[str, float] = {}
     for leg, weight in zip(legs, weights, strict=True):
         for (id, _), part in zip(leg, parts(leg), strict=True):

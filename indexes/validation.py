@@ -19,7 +19,6 @@ from .store import row_checksum
 
 # (id, path, start_line, end_line, metadata, content_sha256, checksum, title, text)
 Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
-CONTENT_SHA256 = 5
 
 
 def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str]) -> Packed:
@@ -75,6 +74,11 @@ def passage_row(passage: Passage) -> Row:
     content_sha256 = hashlib.sha256(passage.content.encode()).hexdigest()
     checksum = row_checksum(*columns, content_sha256, passage.title, passage.text)
     return (*columns, content_sha256, checksum, passage.title, passage.text)
+
+
+def content_of(row: Row) -> str:
+    """The content_sha256 of a row."""
+    return row[5]
 
 
 def row_passage(

@@ -29,10 +29,10 @@ from .segments import (
 from .snapshot import in_batches, live_mask, segment_records
 from .store import connect_writer, get_meta, row_checksum, set_meta, store_errors, vacuum
 from .validation import (
-    CONTENT_SHA256,
     Row,
     check_text,
     check_vectors,
+    content_of,
     passage_row,
     row_passage,
 )
@@ -119,13 +119,13 @@ class Writer:
                 id: (key, content)
                 for id, key, content in in_batches(connection, select, "id", [r[0] for r in rows])
             }
-            contents = {row[0]: row[CONTENT_SHA256] for row in rows}
+            contents = {row[0]: content_of(row) for row in rows}
             self._remove([key for id, (key, content) in held.items() if contents[id] == content])
             free = self._free_keys(contents.values())
             keys, taken = [], []
             for place, row in enumerate(rows):
-                if free[row[CONTENT_SHA256]]:
-                    keys.append(free[row[CONTENT_SHA256]].pop())
+                if same := free[content_of(row)]:
+                    keys.append(same.pop())
                     taken.append(place)
             self._remove(list(self._stored([rows[n][0] for n in taken]).values()))
             connection.executemany("DELETE FROM tombstones WHERE key = ?", [(k,) for k in keys])

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .encoding import AnyEncoder, QueryEncoder, in_step
 from .errors import InputError
@@ -427,7 +427,9 @@ class Index:
     def _light_encoder(self, leg: str) -> AnyEncoder:
         """One of documents that starts at once, where there is such a one."""
         light = self._query_encoder(leg)
-        return light if hasattr(light, "stream_documents") else self._document_encoder(leg)
+        if hasattr(light, "stream_documents"):
+            return cast(AnyEncoder, light)
+        return self._document_encoder(leg)
 
 
 def is_there(path: str | Path) -> bool:

@@ -6,6 +6,7 @@ The grammars are those of `tree-sitter-language-pack`, which are inside its whee
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,20 @@ def _grammar(
         for kind, nodes in {"function": function, "class": type, "module": module}.items()
         for node in nodes.split()
     }
-    sets = (frozenset(x.split()) for x in (transparent, wrappers, assigned, values, leading))
-    return Grammar(name, kinds | (other or {}), *sets, equations, forms or {})
+    return Grammar(
+        name,
+        kinds | (other or {}),
+        transparent=frozenset(transparent.split()),
+        wrappers=frozenset(wrappers.split()),
+        assigned=frozenset(assigned.split()),
+        values=frozenset(values.split()),
+        leading=frozenset(leading.split()),
+        equations=equations,
+        forms=forms or {},
+    )
 
 
-_ECMA = {
+_ECMA: dict[str, Any] = {
     "wrappers": "export_statement ambient_declaration lexical_declaration variable_declaration "
     "expression_statement",
     "assigned": "variable_declarator assignment_expression field_definition "
