@@ -12,6 +12,7 @@ value as a parameter, so no SQL of the user's reaches the database.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,45 @@ def parse_where(where: str) -> Filter:
     if parser.kind:
         raise parser.error(f"{parser.text!r} is one too many")
     return Filter(sql, parser.parameters, parser.keys)
+
+
+def narrowed(
+    where: str | None,
+    pattern: str | None = None,
+    languages: Sequence[str] = (),
+    paths: Sequence[str] = (),
+) -> Filter | None:
+    """What all of these leave: `where`; a regular expression (Python's) that the text matches
+    somewhere; one of the languages; one of the paths. None when nothing is asked.
+
+    paths: patterns of a whole path or of its end, in which `*` matches slashes too; without a
+    wildcard a file or a folder. The expression stands outside of `where`, because it can take any
+    time that its author likes, and a server's `where` comes from anybody.
+    Raises InputError for what cannot be read.
+    """
+    parts = [parse_where(where)] if where is not None else []
+    if pattern is not None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"cannot read the regular expression {pattern!r}: {error}") from None
+        parts.append(Filter("(passages.text REGEXP ?)", [pattern]))
+    if languages:
+        marks = ", ".join("?" * len(languages))
+        condition = f"(json_extract(passages.metadata, '$.language') IN ({marks}))"
+        names = [name.lower() for name in languages]
+        parts.append(Filter(condition, list(names), {"language": "$.language"}))
+    if paths:
+        globs = []
+        for path in paths:
+            ends = [path] if re.search(r"[*?\[]", path) else [path, path.rstrip("/") + "/*"]
+            globs += [glob for end in ends for glob in (end, f"*/{end}")]
+        parts.append(Filter(_join(["passages.path GLOB ?"] * len(globs), "OR"), list(globs)))
+    if not parts:
+        return None
+    parameters = [value for part in parts for value in part.parameters]
+    keys = {name: key for part in parts for name, key in part.keys.items()}
+    return Filter(_join([f"({part.sql})" for part in parts], "AND"), parameters, keys)
 
 
 class _Parser:

@@ -147,7 +147,7 @@ class IndexFolder:
         self,
         queries: Packed,
         k: int,
-        where: str | None = None,
+        where: str | Filter | None = None,
         leg: str | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
@@ -175,7 +175,7 @@ class IndexFolder:
             return [_merged(snapshot, parts, k) for parts in hits]
 
     def search_lexical(
-        self, texts: Sequence[str], k: int, where: str | None = None
+        self, texts: Sequence[str], k: int, where: str | Filter | None = None
     ) -> list[Ranking]:
         """For each text the k best (id, BM25 score) of the passages that hold any of its words."""
         if not self.lexical:
@@ -250,7 +250,9 @@ class IndexFolder:
         """path -> what `Writer.set_file_state` was given."""
         snapshot = self._current
         with store_errors(self.path):
-            rows = snapshot.connection.execute("SELECT path, size, mtime_ns, sha256 FROM files")
+            rows = snapshot.connection.execute(
+                "SELECT path, size, mtime_ns, sha256, skipped FROM files"
+            )
             return {row[0]: FileState(*row) for row in rows}
 
     def info(self) -> dict[str, Any]:
@@ -320,10 +322,10 @@ class IndexFolder:
         return snapshot
 
     @staticmethod
-    def _filter(snapshot: Snapshot, where: str | None) -> Filter | None:
+    def _filter(snapshot: Snapshot, where: str | Filter | None) -> Filter | None:
         if where is None:
             return None
-        parsed = parse_where(where)
+        parsed = where if isinstance(where, Filter) else parse_where(where)
         snapshot.check_filter(parsed)
         return parsed
 

@@ -116,7 +116,7 @@ def search(
 
 def problems(connection: sqlite3.Connection) -> Iterator[str]:
     """Compares the lexical index, word by word, with one made anew from the passages."""
-    rows = connection.execute("SELECT key, id, text, title FROM passages ORDER BY key")
+    rows = connection.execute("SELECT key, id, text, title, path FROM passages ORDER BY key")
     # the averages of nothing have more than one form
     averages = (
         "SELECT block FROM lexical_data WHERE id = 1 AND EXISTS (SELECT 1 FROM lexical_docsize)"
@@ -124,7 +124,7 @@ def problems(connection: sqlite3.Connection) -> Iterator[str]:
     anew = sqlite3.connect("", isolation_level=None)  # in a temporary file
     try:
         anew.executescript(SCHEMA + "BEGIN;")
-        add(anew, ((key, Passage(*rest).content) for key, *rest in rows))
+        add(anew, ((key, Passage(*rest).words) for key, *rest in rows))
         for what, select in (
             ("the words", "SELECT term, doc, offset FROM lexical_words"),
             ("the lengths", "SELECT id, sz FROM lexical_docsize ORDER BY id"),

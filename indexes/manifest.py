@@ -22,7 +22,7 @@ from .durable import write_atomically
 
 FILE = "manifest.json"
 FORMAT = "mbert-retrieval index"
-VERSION = 2
+VERSION = 3
 KINDS = ("plaid", "flat", "faiss")  # `segments.KINDS` are their modules
 LEGS = ("late", "dense")
 DEFAULT_KINDS = {"late": "plaid", "dense": "faiss"}

@@ -11,14 +11,17 @@ passages of different commits.
 The store is in write-ahead-log mode: a reader keeps one read transaction open and sees the commit
 that was newest when it began, whatever a writer does meanwhile, and neither waits for the other.
 
-A passage's `key` is given once and never again. Segments hold disjoint ranges of keys, and in each
-the vectors of every leg for each of its keys; a key of a segment is a live passage or a tombstone.
+A passage's `key` is given once, and again only to a passage of the same content, whose vectors are
+the same. Segments hold disjoint ranges of keys, and in each the vectors of every leg for each of
+its keys; a key of a segment is a live passage or a tombstone. A tombstone remembers of which
+content its vectors are, so that text that comes back or moves to other lines is not encoded again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,12 +57,14 @@ CREATE TABLE segments (
     files TEXT NOT NULL,
     checksum TEXT NOT NULL
 );
-CREATE TABLE tombstones (key INTEGER PRIMARY KEY);
+CREATE TABLE tombstones (key INTEGER PRIMARY KEY, content_sha256 TEXT NOT NULL);
+CREATE INDEX tombstones_by_content ON tombstones (content_sha256);
 CREATE TABLE files (
     path TEXT PRIMARY KEY,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
+    skipped TEXT NOT NULL,
     checksum TEXT NOT NULL
 );
 """
@@ -143,6 +148,7 @@ def _connect(folder: Path, mode: str) -> sqlite3.Connection:
 
 def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        connection.create_function("regexp", 2, _matches, deterministic=True)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM meta").fetchone()
@@ -150,6 +156,11 @@ def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """SQL's `text REGEXP pattern`."""
+    return re.search(pattern, text, re.MULTILINE) is not None
 
 
 def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) -> None:

@@ -76,6 +76,11 @@ def passage_row(passage: Passage) -> Row:
     return (*columns, content_sha256, checksum, passage.title, passage.text)
 
 
+def content_of(row: Row) -> str:
+    """The content_sha256 of a row."""
+    return row[5]
+
+
 def row_passage(
     id: str,
     path: str | None,

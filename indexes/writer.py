@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -27,17 +28,26 @@ from .segments import (
 )
 from .snapshot import in_batches, live_mask, segment_records
 from .store import connect_writer, get_meta, row_checksum, set_meta, store_errors, vacuum
-from .validation import check_text, check_vectors, passage_row
+from .validation import (
+    Row,
+    check_text,
+    check_vectors,
+    content_of,
+    passage_row,
+    row_passage,
+)
 
 
 @dataclass(frozen=True)
 class FileState:
-    """A source file as it was when it was indexed. mtime_ns: nanoseconds; sha256: hex."""
+    """A source file as it was when it was indexed. mtime_ns: nanoseconds; sha256: hex; skipped: why
+    it gave no passages, "" when it was read."""
 
     path: str
     size: int
     mtime_ns: int
     sha256: str
+    skipped: str = ""
 
 
 class Writer:
@@ -90,20 +100,71 @@ class Writer:
             first = get_meta(connection, "next_key")
             keys = range(first, first + len(rows))
             set_meta(connection, "next_key", keys.stop)
-            marks = ", ".join("?" * (len(rows[0]) + 1))
-            connection.executemany(
-                f"INSERT INTO passages (key, id, path, start_line, end_line, metadata, "
-                f"content_sha256, checksum, title, text) VALUES ({marks})",
-                ((key, *row) for key, row in zip(keys, rows, strict=True)),
-            )
-            if self._manifest.lexical:
-                contents = [passage.content for passage in passages]
-                lexical.add(connection, list(zip(keys, contents, strict=True)))
+            self._insert(keys, passages, rows)
             if vectors:
                 if self._segment is None:
                     number = get_meta(connection, "next_segment")
                     self._segment = SegmentWriter(self._folder, number, self._manifest.legs)
                 self._segment.append(keys, vectors)
+
+    def reuse(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Add those passages whose content has its vectors in the index already, of the passage
+        that they replace or of a deleted one; the others are returned, nothing done with them."""
+        if not self._manifest.legs:
+            return list(passages)
+        rows = [passage_row(passage) for passage in passages]
+        with self._changing() as connection:
+            select = "SELECT id, key, content_sha256"
+            held = {
+                id: (key, content)
+                for id, key, content in in_batches(connection, select, "id", [r[0] for r in rows])
+            }
+            contents = {row[0]: content_of(row) for row in rows}
+            self._remove([key for id, (key, content) in held.items() if contents[id] == content])
+            free = self._free_keys(contents.values())
+            keys, taken = [], []
+            for place, row in enumerate(rows):
+                if same := free[content_of(row)]:
+                    keys.append(same.pop())
+                    taken.append(place)
+            self._remove(list(self._stored([rows[n][0] for n in taken]).values()))
+            connection.executemany("DELETE FROM tombstones WHERE key = ?", [(k,) for k in keys])
+            self._insert(keys, [passages[n] for n in taken], [rows[n] for n in taken])
+        gone = set(taken)
+        return [passage for n, passage in enumerate(passages) if n not in gone]
+
+    def _free_keys(self, contents: Iterable[str]) -> dict[str, list[int]]:
+        """sha256 of a content -> keys of deleted passages whose vectors are of it."""
+        free: dict[str, list[int]] = defaultdict(list)
+        wanted = list(dict.fromkeys(contents))
+        for first in range(0, len(wanted), 500):
+            batch = wanted[first : first + 500]
+            marks = ", ".join("?" * len(batch))
+            select = f"SELECT content_sha256, key FROM tombstones WHERE content_sha256 IN ({marks})"
+            for content, key in self._connection.execute(select, batch):
+                free[content].append(key)
+        return free
+
+    def passages_of(self, path: str) -> list[tuple[Passage, str]]:
+        """The passages of a source file, as changed so far, each with its content's sha256."""
+        select = (
+            "SELECT content_sha256, id, path, start_line, end_line, metadata, title, text "
+            "FROM passages WHERE path = ?"
+        )
+        with store_errors(self._folder):
+            rows = self._connection.execute(select, (path,)).fetchall()
+            return [(row_passage(*rest), content) for content, *rest in rows]
+
+    def ids_elsewhere(self, paths: set[str], ids: set[str] | None) -> list[str]:
+        """The passages of other files than these, and those of no file whose id is not among `ids`;
+        none of the latter where that is None."""
+        with store_errors(self._folder):
+            rows = self._connection.execute("SELECT id, path FROM passages").fetchall()
+        return [
+            id
+            for id, path in rows
+            if (path not in paths if path is not None else ids is not None and id not in ids)
+        ]
 
     def delete(self, ids: Iterable[str]) -> None:
         """Remove passages from every leg. Raises NotThere when one is not."""
@@ -124,11 +185,16 @@ class Writer:
         check_text(state.path, "the path of a file")
         with self._changing() as connection:
             row = (*astuple(state), row_checksum(*astuple(state)))
-            connection.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_file(self, path: str) -> None:
         with self._changing() as connection:
             connection.execute("DELETE FROM files WHERE path = ?", (path,))
+
+    def forget_files(self) -> None:
+        """All of them."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM files")
 
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Replace what `IndexFolder.settings` gives."""
@@ -223,15 +289,29 @@ class Writer:
         """id -> key of those of `ids` that are there."""
         return dict(in_batches(self._connection, "SELECT id, key", "id", ids))
 
+    def _insert(
+        self, keys: Sequence[int], passages: Sequence[Passage], rows: Sequence[Row]
+    ) -> None:
+        self._connection.executemany(
+            "INSERT INTO passages (key, id, path, start_line, end_line, metadata, "
+            "content_sha256, checksum, title, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((key, *row) for key, row in zip(keys, rows, strict=True)),
+        )
+        if self._manifest.lexical:
+            words = [passage.words for passage in passages]
+            lexical.add(self._connection, list(zip(keys, words, strict=True)))
+
     def _remove(self, keys: list[int]) -> None:
         connection = self._connection
         if self._manifest.lexical:
-            rows = in_batches(connection, "SELECT key, id, text, title", "key", keys)
-            lexical.remove(connection, ((key, Passage(*rest).content) for key, *rest in rows))
+            rows = in_batches(connection, "SELECT key, id, text, title, path", "key", keys)
+            lexical.remove(connection, ((key, Passage(*rest).words) for key, *rest in rows))
         one = [(key,) for key in keys]
-        connection.executemany("DELETE FROM passages WHERE key = ?", one)
         if self._manifest.legs:
-            connection.executemany("INSERT INTO tombstones VALUES (?)", one)
+            connection.executemany(
+                "INSERT INTO tombstones SELECT key, content_sha256 FROM passages WHERE key = ?", one
+            )
+        connection.executemany("DELETE FROM passages WHERE key = ?", one)
 
     def _checked(self, vectors: Mapping[str, Packed], ids: list[str]) -> dict[str, Packed]:
         """`vectors` as the legs take them. Raises InputError when they are not."""

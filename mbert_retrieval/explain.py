@@ -13,6 +13,7 @@ from .words import telling_words, word_pattern
 
 if TYPE_CHECKING:
     from .index import Index, Ranking
+    from .indexes.filtering import Filter
 
 Mark = tuple[int, int, float]
 
@@ -92,7 +93,7 @@ def explain(
     ids: Sequence[str],
     k: int = 10,
     mode: str = "hybrid",
-    where: str | None = None,
+    where: str | Filter | None = None,
     tuning: Mapping[str, int] = NO_TUNING,
 ) -> list[Explanation]:
     """Why `Index.search` with these parameters gives these passages the scores that it does.
@@ -158,8 +159,7 @@ def _leg_shares(
     shares: dict[str, list[LegShare]] = {id: [] for id in ids}
     for leg, ranking in rankings.items():
         places = {id: (rank, score) for rank, (id, score) in enumerate(ranking, start=1)}
-        alone = {name: ranking if name == leg else [] for name in rankings}
-        given = dict(combine(alone, len(ranking)) if ranking else [])
+        given = dict(combine(rankings, sum(map(len, rankings.values())), only=leg))
         missing = [id for id in shares if id not in places]
         below = _scores_of(index, question, leg, missing, tuning) if missing else {}
         for id, found in shares.items():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .encoding import AnyEncoder, QueryEncoder, in_step
 from .errors import InputError
+from .identifiers import definitions_first, names_in
 from .indexes.engine import NO_TUNING
+from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
 from .indexes.fusion import fuse
 from .indexes.manifest import FILE as MANIFEST_FILE
@@ -23,9 +25,11 @@ from .packed import Packed
 from .records import Hit, Passage
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
+LEXICAL_WEIGHT = 0.3  # of BM25 in fusion; the vectors share the rest. By benchmarks/ranking.py
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 COMMIT_SECONDS = 20.0  # what an interruption may lose
 BATCH = 1024  # passages compared with what is stored at once
+FEW = 12  # passages that are encoded sooner than torch is loaded
 
 Ranking = list[tuple[str, float]]
 Progress = Callable[[int], None]
@@ -33,12 +37,22 @@ Progress = Callable[[int], None]
 
 @dataclass
 class Changes:
-    """How many passages a change to an index concerned."""
+    """How many passages a change to an index concerned. reused: of the added and updated ones,
+    those whose vectors it had already."""
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    reused: int = 0
+
+    def count(self, passages: Iterable[Passage], known: Container[str], moved: int = 0) -> None:
+        """Passages as added, or as updated when their id is known; moved: how many of the others
+        were there under another id."""
+        ids = [passage.id for passage in passages]
+        updated = min(sum(id in known for id in ids) + moved, len(ids))
+        self.updated += updated
+        self.added += len(ids) - updated
 
 
 class Index:
@@ -202,21 +216,32 @@ class Index:
         text: str,
         k: int = 10,
         mode: str = "hybrid",
-        where: str | None = None,
+        where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
+        group: bool = False,
     ) -> list[Hit]:
         """The k best passages for `text`, best first.
 
         mode: "late", "dense", "lexical" (BM25; no encoder is loaded), "vector" (late and dense), or
-            "hybrid" (all). What has several parts fuses by rank those that the index has.
-        where: a filter such as "language = 'python'"; see `indexes.filtering`.
+            "hybrid" (all). What has several parts fuses those that the index has.
+        where: a filter such as "language = 'python'", or what `indexes.filtering.narrowed` gives.
+        group: each document (file, or record that was cut) once, by its best passage.
         tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
         Raises InputError for an empty text and for a mode that the index cannot answer.
         """
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
-        (ranking,) = self.search_many([text], k, mode, where, tuning)
-        return self.hits(ranking)
+        depth = k
+        while True:
+            (ranking,) = self.search_many([text], depth, mode, where, tuning)
+            hits = self.hits(ranking)
+            if not group:
+                return hits
+            first = {document_of(hit): hit for hit in reversed(hits)}
+            if len(first) >= k or len(ranking) < depth:
+                kept = sorted(first.values(), key=lambda hit: hit.rank)[:k]
+                return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
+            depth *= 4
 
     def hits(self, ranking: Ranking) -> list[Hit]:
         """The passages of a ranking of `search_many`."""
@@ -243,20 +268,25 @@ class Index:
         texts: list[str],
         k: int = 10,
         mode: str = "hybrid",
-        where: str | None = None,
+        where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
         """For each text the k best (id, score), best first. As `search`, all texts at once."""
         legs = self.search_legs(texts, k, mode, where, tuning)
         rankings = [dict(zip(legs, each, strict=True)) for each in zip(*legs.values(), strict=True)]
-        return [combine(each, k) for each in rankings]
+        if len(legs) == 1:
+            return [combine(each, k) for each in rankings]
+        fused = [combine(each, max(k, LEG_DEPTH)) for each in rankings]
+        if mode == "hybrid":
+            fused = [self._definitions_first(*both) for both in zip(texts, fused, strict=True)]
+        return [ranking[:k] for ranking in fused]
 
     def search_legs(
         self,
         texts: list[str],
         k: int = 10,
         mode: str = "hybrid",
-        where: str | None = None,
+        where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> dict[str, list[Ranking]]:
         """What `search_many` combines: of each part of the index that answers in this mode, for
@@ -274,6 +304,17 @@ class Index:
                 queries = self.query_encoder(name).encode_queries(texts)
                 legs[name] = folder.search_vectors(queries, depth, where, name, tuning)
         return legs
+
+    def _definitions_first(self, text: str, ranking: Ranking) -> Ranking:
+        names = names_in(text)
+        if not names:
+            return ranking
+        found = self.folder.passages([id for id, _ in ranking])
+        facts = {
+            passage.id: (str(passage.metadata.get("name", "")), str(passage.metadata.get("kind")))
+            for passage in found
+        }
+        return definitions_first(ranking, names, facts)
 
     def parts(self, mode: str = "hybrid") -> list[str]:
         """The parts of the index that answer in this mode, "late", "dense" and "lexical" or some
@@ -344,14 +385,23 @@ class Index:
             stored = set(self.folder.content_hashes())
             changes = Changes()
             seen: set[str] = set()
-            wanted = self._different(passages, stored, seen, changes)
+
+            def fresh() -> Iterator[Passage]:
+                looked_at = 0
+                for batch in self.different(passages, stored, seen):
+                    changes.unchanged += len(seen) - looked_at - len(batch)
+                    looked_at = len(seen)
+                    others = writer.reuse(batch)
+                    changes.reused += len(batch) - len(others)
+                    encode = {passage.id for passage in others}
+                    changes.count([p for p in batch if p.id not in encode], stored)
+                    yield from others
+
             committed = time.monotonic()
             try:
-                for part, vectors in self._encoded(wanted):
+                for part, vectors in self.encoded(fresh()):
                     writer.add(part, vectors)
-                    updated = sum(passage.id in stored for passage in part)
-                    changes.updated += updated
-                    changes.added += len(part) - updated
+                    changes.count(part, stored)
                     if time.monotonic() - committed >= COMMIT_SECONDS:
                         writer.commit()
                         committed = time.monotonic()
@@ -369,10 +419,11 @@ class Index:
             progress(len(seen))
         return changes
 
-    def _different(
-        self, passages: Iterable[Passage], stored: set[str], seen: set[str], changes: Changes
-    ) -> Iterator[Passage]:
-        """Those that are not stored just as they are. Counts the others, and collects all ids."""
+    def different(
+        self, passages: Iterable[Passage], stored: set[str], seen: set[str]
+    ) -> Iterator[list[Passage]]:
+        """Those that are not stored just as they are, in batches. stored: the ids that are; seen:
+        gets all ids. Raises InputError for an id that comes twice."""
         iterator = iter(passages)
         while batch := list(islice(iterator, BATCH)):
             for passage in batch:
@@ -381,34 +432,51 @@ class Index:
                 seen.add(passage.id)
             known = [passage.id for passage in batch if passage.id in stored]
             old = {passage.id: passage for passage in self.folder.passages(known)}
-            for passage in batch:
-                if old.get(passage.id) == _as_stored(passage):
-                    changes.unchanged += 1
-                else:
-                    yield passage
+            yield [p for p in batch if old.get(p.id) != _as_stored(p)]
 
-    def _encoded(
+    def encoded(
         self, passages: Iterator[Passage]
     ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
-        """Passages in parts with their vectors; encoders are loaded when there is a passage."""
+        """Passages in parts with their vectors. Encoders are loaded when there is a passage, and
+        those that need torch when there are more than a few."""
         legs = list(self.folder.legs)
         if not legs:
             while part := list(islice(passages, BATCH)):
                 yield part, {}
             return
-        if head := list(islice(passages, 1)):
-            encoders = {leg: self._document_encoder(leg) for leg in legs}
-            yield from in_step(_chained(head, passages), encoders)
+        loaded = all(leg in self._encoders for leg in legs)
+        if head := list(islice(passages, 1 if loaded else FEW + 1)):
+            few = not loaded and len(head) <= FEW
+            encoder = self._light_encoder if few else self._document_encoder
+            yield from in_step(_chained(head, passages), {leg: encoder(leg) for leg in legs})
+
+    def _light_encoder(self, leg: str) -> AnyEncoder:
+        """One of documents that starts at once, where there is such a one."""
+        light = self.query_encoder(leg)
+        if hasattr(light, "stream_documents"):
+            return cast(AnyEncoder, light)
+        return self._document_encoder(leg)
 
 
-def combine(legs: Mapping[str, Ranking], k: int) -> Ranking:
-    """The k best of the rankings of an index's parts."""
-    return fuse(list(legs.values()), k) if len(legs) > 1 else next(iter(legs.values()))[:k]
+def combine(legs: Mapping[str, Ranking], k: int, only: str | None = None) -> Ranking:
+    """The k best of the rankings of an index's parts. only: what this part alone adds."""
+    if len(legs) == 1:
+        return next(iter(legs.values()))[:k]
+    vectors = sum(name != "lexical" for name in legs)
+    shares = {"lexical": LEXICAL_WEIGHT if vectors < len(legs) else 0.0}
+    each = (1 - shares["lexical"]) / vectors
+    weights = [shares.get(name, each) if only in (None, name) else 0.0 for name in legs]
+    return fuse(list(legs.values()), k, weights)
 
 
 def is_there(path: str | Path) -> bool:
     """Whether there is an index at `path`, perhaps a damaged one."""
     return (Path(path) / MANIFEST_FILE).exists()
+
+
+def document_of(passage: Passage | Hit) -> str:
+    """What a passage is a part of: its file, the record that it was cut from, or itself."""
+    return passage.path or str(passage.metadata.get("document") or passage.id)
 
 
 def _chained(head: list[Passage], rest: Iterator[Passage]) -> Iterator[Passage]:

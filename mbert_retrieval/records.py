@@ -26,8 +26,13 @@ class Passage:
 
     @property
     def content(self) -> str:
-        """What encoders and BM25 see: title and text joined by a space (BEIR's protocol)."""
+        """What encoders see: title and text joined by a space (BEIR's protocol)."""
         return titled(self.title, self.text)
+
+    @property
+    def words(self) -> str:
+        """What BM25 sees: the path as well, so that its words can be asked for."""
+        return titled(self.path, self.content)
 
 
 def titled(title: str | None, text: str) -> str:

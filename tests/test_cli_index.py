@@ -205,7 +205,7 @@ def test_export_writes_what_the_index_holds(tmp_path, tiny_encoder_folder):
 def test_verify_reports_damage(built):
     store = built / ".mbert/store.sqlite"
     content = store.read_bytes()
-    assert content.count(b"connection is closed") == 1
+    assert b"connection is closed" in content
     store.write_bytes(content.replace(b"connection is closed", b"connection is closer"))
     done = run("index", "verify", "--json", cwd=built)
     assert done.returncode == 2
@@ -240,7 +240,6 @@ BAD_BUILDS = {
     "one id twice": (["bad2.jsonl", "--index", "i"], "line 3: id 'a' was already on line 1"),
     "empty folder": (["void"], "no text to index"),
     "no index named": (["good.jsonl"], "name the index with --index DIR"),
-    "overlapping sources": (["code", "code/a.py", "--index", "i"], "the id 'a.py:1-1'"),
     "unknown encoder": (["code", "--encoder", "magic"], "unknown encoder 'magic'"),
     "unknown head": (["code", "--head", "magic"], "unknown head 'magic'"),
     "head without encoder": (["code", "--head", "both"], "--encoder none makes none"),

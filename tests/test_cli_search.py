@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from test_cli_index import TREE, assert_refused, run, run_json
+from test_index_facade import standard_scores
 
 from mbert_retrieval import Index, Passage
 from mbert_retrieval.cli.marked import MarkedLine, best_window
@@ -41,8 +42,14 @@ def test_json_hits_have_the_schema_and_point_at_their_lines(tree):
     assert [list(hit) for hit in hits] == [HIT_KEYS] * len(hits)
     assert [hit["rank"] for hit in hits] == [*range(1, len(hits) + 1)]
     assert hits[0]["id"] == "net/retry.py:6-12"
-    assert hits[0]["title"] == "net/retry.py with_retries"
-    assert hits[0]["metadata"] == {"language": "python", "kind": "function", "name": "with_retries"}
+    assert hits[0]["title"] == "with_retries"
+    assert hits[0]["metadata"] == {
+        "language": "python",
+        "kind": "function",
+        "name": "with_retries",
+        "signature": "def with_retries(call)",
+        "doc": "Call again when the connection is closed.",
+    }
     scores = [hit["score"] for hit in hits]
     assert scores == sorted(scores, reverse=True)
     for hit in hits:
@@ -226,10 +233,8 @@ def test_vectors_answer_through_the_command(tmp_path, tiny_encoder_folder):
     hits = run_json("search", "query", "retry", "--mode", "vector", "--index", index)
     assert {hit["id"]: hit["score"] for hit in hits} == pytest.approx(scores, abs=1e-4)
     hybrid = run_json("search", "query", "retry", "--index", index)
-    places = {hit["id"]: hit["rank"] for hit in hits}
-    fused = {id: 1 / (60 + rank) for id, rank in places.items()}
-    fused["retry"] += 1 / 61
-    assert {hit["id"]: hit["score"] for hit in hybrid} == pytest.approx(fused)
+    fused = standard_scores([(0.7, list(scores.items())), (0.3, [("retry", 1.0)])])
+    assert {hit["id"]: hit["score"] for hit in hybrid} == pytest.approx(fused, abs=1e-3)
 
 
 @pytest.mark.parametrize(

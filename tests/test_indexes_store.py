@@ -257,10 +257,10 @@ def test_another_format_is_refused(tmp_path):
     build(tmp_path / "i")[0].close()
     manifest = tmp_path / "i" / "manifest.json"
     whole = manifest.read_text()
-    manifest.write_text(whole.replace('"version": 2', '"version": 3'))
-    with pytest.raises(InputError, match=r"format version 3 .* upgrade"):
+    manifest.write_text(whole.replace('"version": 3', '"version": 4'))
+    with pytest.raises(InputError, match=r"format version 4 .* upgrade"):
         IndexFolder.open(tmp_path / "i")
-    manifest.write_text(whole.replace('"version": 2', '"version": 1'))
+    manifest.write_text(whole.replace('"version": 3', '"version": 1'))
     with pytest.raises(InputError, match=r"format version 1 .* build the index again"):
         IndexFolder.open(tmp_path / "i")
 
@@ -364,7 +364,7 @@ def test_a_damaged_lexical_index_is_found(tmp_path):
     [
         ("DELETE FROM passages WHERE key = (SELECT max(key) FROM passages)", "are unknown"),
         ("DELETE FROM tombstones", "are unknown"),
-        ("INSERT INTO tombstones SELECT max(key) FROM passages", "marked as deleted"),
+        ("INSERT INTO tombstones SELECT max(key), '' FROM passages", "marked as deleted"),
         ("DELETE FROM segments WHERE number = 4", "have no vectors"),
         ("UPDATE passages SET start_line = 3", "is not what was written"),
         ("ALTER TABLE files RENAME COLUMN size TO bytes", "are not those of this format"),

@@ -39,7 +39,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def walked(root: Path) -> list[str]:
-    return [str(path.relative_to(root)) for path in walk(root, [])]
+    return [str(Path(entry).relative_to(root)) for entry in walk(root, [])]
 
 
 def kept_by_git(root: Path) -> set[str]:

@@ -28,6 +28,11 @@ class Asked:
     faiss: str | None
     lexical: bool | None
 
+    @property
+    def is_default(self) -> bool:
+        """Whether no option was given."""
+        return all(value is None for value in vars(self).values())
+
     def check(self, sources: list[Path]) -> None:
         """Raises InputError for what is wrong at first sight, before the encoder is loaded."""
         from ..indexes.manifest import KINDS

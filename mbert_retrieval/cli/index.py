@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InputError
+from ..sources.selection import EVERYTHING, Selection
 from . import places
 from .asked import DEFAULT_ENCODER, NO_ENCODER, Asked
-from .console import (
-    BAD_INPUT,
-    INTERRUPTED,
-    message,
-    new_app,
-    print_json,
-    progress_bar,
-    run,
-    visible,
-)
+from .console import BAD_INPUT, message, new_app, print_json, run, visible
+from .following import bring, check_collections, settings_of, skipped_files, survey
+from .seeding import seed
 
 if TYPE_CHECKING:
     from ..index import Changes, Index
-    from ..records import Passage
-    from ..sources import Skipped
 
 app = new_app("Make an index of code, text or a collection, and look after it.")
 
@@ -43,7 +34,9 @@ SourceArguments = Annotated[
 MadeIndex = Annotated[
     Path | None,
     typer.Option(
-        "--index", metavar="DIR", help="The index. Default: .mbert in SOURCE if that is one folder."
+        "--index",
+        metavar="DIR",
+        help="The index. Default: .mbert at the repository's top, else in the folder SOURCE.",
     ),
 ]
 NearIndex = Annotated[
@@ -56,27 +49,17 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="List the files that were left out.")
+    bool,
+    typer.Option("--list-skipped", "--verbose", "-v", help="List the files that were left out."),
 ]
-
-
-@dataclass
-class Inputs:
-    """Sources that were read once, whole, so that nothing broken in them surprises a build.
-
-    passages: how many they give; skipped: the files left out.
-    """
-
-    sources: list[Path]
-    root: Path
-    passages: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-
-    def read(self, skipped: list[Skipped]) -> Iterator[Passage]:
-        from ..sources import read_source
-
-        for source in self.sources:
-            yield from read_source(source, skipped, self.root)
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Only such files, as in .gitignore."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="No such files or folders, as in .gitignore."),
+]
 
 
 @app.command()
@@ -134,14 +117,28 @@ def build(
         bool | None,
         typer.Option("--lexical/--no-lexical", help="With BM25 beside the vectors, the default."),
     ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(metavar="BYTES", help="Larger files are skipped. Default: 1 MiB."),
+    ] = None,
+    whole: Annotated[
+        bool | None,
+        typer.Option(
+            "--whole/--cut",
+            help="Documents as one passage each, or cut. Default: files cut, records not.",
+        ),
+    ] = None,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Make the index hold just what the sources hold now.
 
-    Run again it brings the index up to date: what is unchanged is not encoded anew, what has gone
-    from the sources goes from the index. After an interruption it goes on where it stopped.
+    Run again it brings the index up to date: what is unchanged is not read anew, what has gone from
+    the sources goes from the index. After an interruption it goes on where it stopped.
     """
+    from ..freshness import is_cut_alike
     from ..index import is_there
     from ..indexes.device import on_device
 
@@ -150,26 +147,38 @@ def build(
     asked.check(sources)
     context.with_resource(on_device(device))
     place = places.index_for_sources(sources, index)
+    if index is None and asked.is_default:
+        seed(place)
     if is_there(place):
         target = asked.existing(place)
-        inputs = _survey(sources)
+        settings = target.folder.settings
+        chosen = _chosen(places.selection(settings), include, exclude, max_bytes, whole)
+        again = not is_cut_alike(settings) or chosen != places.selection(settings)
+        tree = survey(sources, None, chosen, again)
+        again = again or places.remembered(settings, place)[1] != tree.root
+        if index is None:
+            places.check_same_sources(settings, place, tree.sources)
+        check_collections(tree, target, again)
     else:
         from ..index import Index
 
         loaded = asked.load()
-        inputs = _survey(sources)
+        tree = survey(sources, None, _chosen(EVERYTHING, include, exclude, max_bytes, whole), True)
+        check_collections(tree, None, True)
         target = Index.create(
             place,
             loaded,
             kind=asked.kinds,
             engine=asked.engine,
             lexical=lexical is not False,
+            settings=settings_of(tree, place),
         )
+        again = False
         if index is None:
             (place / ".gitignore").write_text("*\n")
-    target.remember(places.recorded(inputs.sources, inputs.root, place))
-    changes = _apply(target, target.sync, inputs)
-    _report(target, changes, inputs, started, json, verbose)
+    changes = bring(target, tree, "all", again)
+    target.remember(settings_of(tree, place))
+    _report(target, changes, started, json, verbose)
 
 
 @app.command()
@@ -183,28 +192,37 @@ def add(
     started = time.perf_counter()
     target = _open(index)
     place = target.folder.path
-    before, root = places.remembered(target.folder.settings, place)
-    inputs = _survey(sources, root)
+    settings = target.folder.settings
+    before, root = places.remembered(settings, place)
+    tree = survey(sources, root, places.selection(settings), True)
+    check_collections(tree, target, False)
     if before:
-        together = list(dict.fromkeys([*before, *inputs.sources]))
-        target.remember(places.recorded(together, inputs.root, place))
-    changes = _apply(target, target.add, inputs)
-    _report(target, changes, inputs, started, json, verbose)
+        together = list(dict.fromkeys([*before, *tree.sources]))
+        target.remember(settings | places.recorded(together, tree.root, place))
+    changes = bring(target, tree, "nothing", False)
+    _report(target, changes, started, json, verbose)
 
 
 @app.command()
 def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = False) -> None:
-    """Read the index's sources again and bring it up to date with them."""
+    """Bring the index up to date with its sources: only files that changed are read."""
+    from ..freshness import is_cut_alike
+
     started = time.perf_counter()
     target = _open(index)
-    sources, root = places.remembered(target.folder.settings, target.folder.path)
+    place, settings = target.folder.path, target.folder.settings
+    sources, root = places.remembered(settings, place)
     if not sources:
         raise InputError(
             f"the index {target.folder.path} remembers no sources: use mbert-index build or add"
         )
-    inputs = _survey(sources, root)
-    changes = _apply(target, target.sync, inputs)
-    _report(target, changes, inputs, started, json, verbose)
+    again = not is_cut_alike(settings)
+    tree = survey(sources, root, places.selection(settings), again)
+    check_collections(tree, target, again)
+    changes = bring(target, tree, "all", again)
+    if again:
+        target.remember(settings_of(tree, place))
+    _report(target, changes, started, json, verbose)
 
 
 @app.command()
@@ -223,9 +241,19 @@ def delete(
 
 
 @app.command()
-def info(index: NearIndex = None, json: AsJson = False) -> None:
+def info(
+    index: NearIndex = None,
+    skipped: Annotated[
+        bool, typer.Option("--skipped", help="List the files that gave no passages, and why.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
     """Say what an index is and holds."""
     target = _open(index)
+    if skipped:
+        for file in skipped_files(target, target.folder.path):
+            print_json(file) if json else print(visible(f"{file['path']}: {file['reason']}"))
+        return
     facts = target.folder.info()
     facts["bytes_by_part"] = _bytes_by_part(target.folder.path)
     facts["bytes"] = sum(facts["bytes_by_part"].values())
@@ -307,78 +335,37 @@ def _open(index: Path | None) -> Index:
     return Index.open(places.index_from_here(index))
 
 
-def _survey(sources: list[Path], root: Path | None = None) -> Inputs:
-    """Read the sources once through. Raises InputError for anything in them that would break a
-    build, and when there is nothing to index."""
-    from ..sources import source_root
-
-    sources = list(dict.fromkeys(source.resolve() for source in sources))
-    own_root = source_root(sources)
-    inputs = Inputs(sources, root or own_root)
-    seen: set[str] = set()
-    with _interruptible("nothing was changed"), progress_bar("reading") as advance:
-        for passage in inputs.read(inputs.skipped):
-            if passage.id in seen:
-                raise InputError(
-                    f"the sources hold two passages with the id {passage.id!r}: "
-                    "name each once, or index them apart"
-                )
-            seen.add(passage.id)
-            if len(seen) % 1000 == 0:
-                advance(len(seen))
-    inputs.passages = len(seen)
-    if not seen:
-        names = ", ".join(map(str, sources))
-        raise InputError(f"no text to index in {names} ({len(inputs.skipped)} files skipped)")
-    return inputs
+def _chosen(
+    default: Selection,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    max_bytes: int | None,
+    whole: bool | None,
+) -> Selection:
+    """What was given, else what the index has."""
+    return Selection(
+        tuple(include) if include else default.include,
+        tuple(exclude) if exclude else default.exclude,
+        default.max_bytes if max_bytes is None else max_bytes,
+        default.documents if whole is None else "whole" if whole else "cut",
+    )
 
 
-def _apply(target: Index, change: Callable[..., Changes], inputs: Inputs) -> Changes:
-    """Run a change with a progress bar."""
-
-    def kept() -> str:
-        return (
-            f"{target.folder.path} is whole and holds {len(target.folder):,} passages; "
-            "the same command goes on from there"
-        )
-
-    with _interruptible(kept), progress_bar("indexing", inputs.passages) as advance:
-        return change(inputs.read([]), advance)
-
-
-@contextmanager
-def _interruptible(state: str | Callable[[], str]) -> Iterator[None]:
-    """After Ctrl+C, say what the state of things is."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        message(f"interrupted: {state if isinstance(state, str) else state()}")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _report(
-    target: Index,
-    changes: Changes,
-    inputs: Inputs,
-    started: float,
-    json: bool,
-    verbose: bool,
-) -> None:
+def _report(target: Index, changes: Changes, started: float, json: bool, verbose: bool) -> None:
     path, total = str(target.folder.path), len(target.folder)
-    skipped = inputs.skipped
+    skipped = skipped_files(target, target.folder.path)
     if verbose:
         for file in skipped:
-            message(f"skipped {file.path}: {file.reason}")
+            message(f"skipped {file['path']}: {file['reason']}")
     seconds = round(time.perf_counter() - started, 3)
     if json:
         facts: dict[str, Any] = {"index": path, "passages": total, **asdict(changes)}
-        facts["skipped"] = [asdict(file) for file in skipped]
-        print_json(facts | {"seconds": seconds})
+        print_json(facts | {"skipped": skipped, "seconds": seconds})
         return
     parts = [f"{count:,} {what}" for what, count in asdict(changes).items() if count]
     print(f"{visible(path)}: {total:,} passages ({', '.join(parts)}) in {seconds:.1f} s")
     if skipped and not verbose:
-        message(f"{len(skipped):,} files were skipped; --verbose lists them")
+        message(f"{len(skipped):,} files were skipped; --list-skipped lists them")
 
 
 def _engine(facts: dict[str, Any]) -> str:

@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..sources import Selection
 
 DEFAULT = ".mbert"
 
 
 def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
-    """The index that `build` makes: the one named, or `.mbert` in the one folder that is built."""
+    """The index that `build` makes: the one named, or `.mbert` at the top of the repository that
+    holds the sources, or in the one folder that is built where there is no repository."""
+    from ..sources.ignore import repository_top
+
     if named is not None:
         return named
+    tops = {repository_top(source.resolve()) for source in sources}
+    top = tops.pop() if len(tops) == 1 else None
+    if top is not None:
+        return top / DEFAULT
     if len(sources) == 1 and sources[0].is_dir():
         return sources[0] / DEFAULT
-    raise InputError("name the index with --index DIR (only a single folder has a default)")
+    raise InputError(
+        "name the index with --index DIR (only a single folder, or what is in one git repository, "
+        "has a default)"
+    )
 
 
 def index_from_here(named: Path | None) -> Path:
@@ -56,3 +69,21 @@ def remembered(settings: dict[str, Any], index: Path) -> tuple[list[Path], Path 
 
     sources = [read(source) for source in settings.get("sources", [])]
     return sources, read(settings["root"]) if "root" in settings else None
+
+
+def check_same_sources(settings: dict[str, Any], index: Path, sources: Sequence[Path]) -> None:
+    """Raises InputError when the one index of a repository is of other sources: building it of
+    these would drop them."""
+    before, _ = remembered(settings, index)
+    if before and set(before) != set(sources):
+        names = ", ".join(map(str, before))
+        raise InputError(
+            f"the index {index} is of {names}: use mbert-index add, or name another with --index"
+        )
+
+
+def selection(settings: dict[str, Any]) -> Selection:
+    """Which files the index takes of its sources."""
+    from ..sources import Selection
+
+    return Selection.from_json(settings.get("selection", {}))

@@ -15,6 +15,7 @@ from .console import output, print_json
 
 if TYPE_CHECKING:
     from ..index import Index
+    from ..indexes.filtering import Filter
     from .marked import Mark
 
 
@@ -46,7 +47,7 @@ def print_hits(
     root: Path | None,
     k: int = 10,
     mode: str = "hybrid",
-    where: str | None = None,
+    where: str | Filter | None = None,
     tuning: Mapping[str, int] = NO_TUNING,
 ) -> None:
     """root: what the hits' paths are relative to. The rest: how they were found."""

@@ -9,6 +9,7 @@ import typer
 
 from . import places, serving
 from .console import NOTHING_FOUND, new_app, run
+from .following import before_query
 
 app = new_app("Search an index, or serve it.")
 
@@ -40,6 +41,20 @@ def query(
             metavar="FILTER", help="Only passages such as: language = 'python' AND kind = 'class'."
         ),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("-e", "--regexp", metavar="REGEX", help="Only passages that match it."),
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only passages in this language.")
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only files or folders of this name or pattern."),
+    ] = None,
+    group: Annotated[
+        bool, typer.Option("--group", help="Each document once, by its best passage.")
+    ] = False,
     nprobe: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Lists followed for each query vector."),
@@ -60,24 +75,34 @@ def query(
     counts: Annotated[
         bool, typer.Option("-c", "--count", help="Print path:count of lines, as grep -c.")
     ] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update/--no-update", help="Read files that changed since they were indexed, first."
+        ),
+    ] = True,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
     ] = False,
 ) -> None:
     """Find the passages that answer TEXT best. Exit code 1 when there is none."""
     from ..index import Index
+    from ..indexes.filtering import narrowed
     from .printing import Form, print_hits
 
     form = Form(json, explain, lines, files, counts)
     form.check()
     target = Index.open(places.index_from_here(index))
+    if update:
+        before_query(target, target.folder.path)
     question = " ".join(text)
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
-    hits = target.search(question, k, mode, where, tuning)
+    chosen = narrowed(where, pattern, language or (), path or ())
+    hits = target.search(question, k, mode, chosen, tuning, group=group)
     if hits:
         _, root = places.remembered(target.folder.settings, target.folder.path)
-        print_hits(target, question, hits, form, root, k, mode, where, tuning)
+        print_hits(target, question, hits, form, root, k, mode, chosen, tuning)
     else:
         raise typer.Exit(NOTHING_FOUND)
 

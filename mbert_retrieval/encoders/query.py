@@ -1,4 +1,4 @@
-"""Queries without torch: the same vectors from the numpy network, in a process that starts fast."""
+"""Texts without torch: the same vectors from the numpy network, in a process that starts fast."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 
 from ..backbone.numpy_model import NumpyModernBert
 from ..packed import Packed
-from .base import LayoutEncoder
+from .base import LayoutEncoder, TextEncoder
 from .fingerprint import describe, stored_fingerprint
 from .layout import Layout
 from .numpy_heads import NumpyHead
 from .sides import Side, attended_tokens
 
 
-class QueryEncoder(LayoutEncoder):
-    """Encodes queries as `encoder.Encoder` does (to float32 rounding), and has its fingerprint.
+class QueryEncoder(LayoutEncoder, TextEncoder):
+    """Encodes queries, and a few documents, as `encoder.Encoder` does (to float32 rounding), and
+    has its fingerprint.
 
     Raises InputError for missing, unknown or wrong-shaped tensors, UnknownDtype for tensors in a
     type that numpy lacks.

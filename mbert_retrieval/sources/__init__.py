@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .source import read_source, source_root
+from .reading import read_source
+from .selection import Selection
+from .source import source_root
 from .text import Skipped
 
-__all__ = ["Skipped", "read_source", "source_root"]
+__all__ = ["Selection", "Skipped", "read_source", "source_root"]

@@ -8,7 +8,10 @@ and takes `!*/` for a rule about the files inside folders.)
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Container
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .wildmatch import Rule, parse_rule
@@ -24,9 +27,21 @@ class Rules:
     base: str
     rules: tuple[Rule, ...]
 
+    @cached_property
+    def _any(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """What matches whatever a rule for names, or one for whole paths, matches."""
+        both = []
+        for whole_path in (False, True):
+            patterns = [r.pattern.pattern for r in self.rules if r.whole_path == whole_path]
+            both.append(re.compile("|".join(f"(?:{p})" for p in patterns) or r"(?!)", re.DOTALL))
+        return both[0], both[1]
+
     def decide(self, path: str, folder: bool) -> bool | None:
         """True ignored, False taken back in, None when no rule matches."""
         inside = path[len(self.base) :]
+        names, paths = self._any
+        if not (names.fullmatch(inside.rpartition("/")[2]) or paths.fullmatch(inside)):
+            return None  # as for nearly all entries
         for rule in reversed(self.rules):
             if rule.matches(inside, folder):
                 return not rule.negated
@@ -51,9 +66,12 @@ class IgnoreRules:
             rules = rules.within(parent)
         return rules
 
-    def within(self, folder: str | os.PathLike[str]) -> IgnoreRules:
-        """With the rules of `folder` itself, whose entries are to be judged."""
-        return self._with(folder, RULE_FILES)
+    def within(
+        self, folder: str | os.PathLike[str], names: Container[str] = RULE_FILES
+    ) -> IgnoreRules:
+        """With the rules of `folder` itself, whose entries are to be judged. names: of the entries
+        that it has, where that is known."""
+        return self._with(folder, [name for name in RULE_FILES if name in names])
 
     def ignores(self, path: str, folder: bool) -> bool:
         """Whether an entry of the folder, by its full path, is ignored."""
@@ -63,9 +81,7 @@ class IgnoreRules:
                 return decision
         return False
 
-    def _with(
-        self, folder: str | os.PathLike[str], names: list[str] | tuple[str, ...]
-    ) -> IgnoreRules:
+    def _with(self, folder: str | os.PathLike[str], names: list[str]) -> IgnoreRules:
         rules = [rule for name in names for rule in _read_rules(os.path.join(folder, name))]
         if not rules:
             return self

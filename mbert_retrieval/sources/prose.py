@@ -9,6 +9,9 @@ from itertools import pairwise
 from .units import Unit
 
 MAX_WORDS = 200  # of one passage, unless one line alone has more
+OVERLAP_WORDS = 40  # that a passage repeats of the one before
+
+Heading = tuple[int, int, str]  # line from 1, level, title
 
 _HASHES = re.compile(r" {0,3}(?P<level>#{1,6})[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})")
@@ -17,21 +20,23 @@ _ANY_UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}\s*$")
 UNDERLINED = frozenset({"restructuredtext", "text", "asciidoc"})
 
 
-def prose_units(lines: Sequence[str], language: str) -> list[Unit]:
-    """Sections of at most about `MAX_WORDS` words, named by the headings above them."""
+def sections(lines: Sequence[str], found: Sequence[Heading]) -> list[Unit]:
+    """Passages of at most about `MAX_WORDS` words, named by the headings above them; of several
+    headings on a line all count."""
     units: list[Unit] = []
-    bounds = [*_headings(lines, language), (len(lines) + 1, 0, "")]
+    bounds = [*found, (len(lines) + 1, 0, "")]
     if bounds[0][0] > 1:
         units += _runs(lines, 1, bounds[0][0] - 1, "")
     path: list[tuple[int, str]] = []
     for (start, level, title), (following, _, _) in pairwise(bounds):
         path = [above for above in path if above[0] < level] + [(level, title)]
         name = " > ".join(title for _, title in path if title)
-        units += _runs(lines, start, following - 1, name)
+        if following > start:
+            units += _runs(lines, start, following - 1, name)
     return units
 
 
-def _headings(lines: Sequence[str], language: str) -> Iterator[tuple[int, int, str]]:
+def headings(lines: Sequence[str], language: str) -> Iterator[Heading]:
     """(line, level, title) of each heading."""
     fence = ""
     levels: dict[str, int] = {}  # of reStructuredText's underlines, in order of appearance
@@ -74,23 +79,44 @@ def _underline(lines: Sequence[str], number: int, language: str) -> str:
 
 
 def _runs(lines: Sequence[str], start: int, end: int, name: str) -> Iterator[Unit]:
-    """Lines start to end: whole paragraphs while they fit, a long paragraph line by line."""
+    """Lines start to end in windows: whole paragraphs while they fit, a long one line by line. A
+    window begins with the last lines of the one before, up to `OVERLAP_WORDS`."""
     first, held = start, 0
     for head, tail in _paragraphs(lines, start, end):
-        words = sum(len(lines[number - 1].split()) for number in range(head, tail + 1))
-        if held and held + words > MAX_WORDS:
-            yield Unit(first, head - 1, "section", name)
-            first, held = head, 0
-        if words <= MAX_WORDS:
-            held += words
-            continue
-        for number in range(head, tail + 1):
-            words = len(lines[number - 1].split())
-            if held and held + words > MAX_WORDS:
+        words = sum(_words(lines, number) for number in range(head, tail + 1))
+        pieces = [(head, words)]
+        if words > MAX_WORDS:
+            pieces = [(number, _words(lines, number)) for number in range(head, tail + 1)]
+        for number, count in pieces:
+            if held and held + count > MAX_WORDS:
                 yield Unit(first, number - 1, "section", name)
-                first, held = number, 0
-            held += words
+                first, held = _overlapping(lines, first, number)
+                if held + count > MAX_WORDS:
+                    first, held = number, 0
+            held += count
     yield Unit(first, end, "section", name)
+
+
+def word_windows(text: str) -> Iterator[str]:
+    """A text of one line in pieces of `MAX_WORDS` words that overlap."""
+    words = text.split()
+    for start in range(0, max(len(words) - OVERLAP_WORDS, 1), MAX_WORDS - OVERLAP_WORDS):
+        yield " ".join(words[start : start + MAX_WORDS])
+
+
+def _overlapping(lines: Sequence[str], first: int, number: int) -> tuple[int, int]:
+    """Where the window that goes on at line `number` begins, and the words before that line."""
+    begin, held = number, 0
+    while begin - 1 > first and held + _words(lines, begin - 1) <= OVERLAP_WORDS:
+        begin -= 1
+        held += _words(lines, begin)
+    while begin < number and not lines[begin - 1].strip():
+        begin += 1
+    return begin, held
+
+
+def _words(lines: Sequence[str], number: int) -> int:
+    return len(lines[number - 1].split())
 
 
 def _paragraphs(lines: Sequence[str], start: int, end: int) -> Iterator[tuple[int, int]]:

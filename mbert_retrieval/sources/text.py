@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,14 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+_DECLARATION = re.compile(
+    rb"""^[ \t\f]*\#.*?coding[:=][ \t]*([-\w.]+)           # PEP 263
+    | ^\s*<\?xml[^>]+encoding\s*=\s*["']([-\w.]+)
+    | <meta[^>]+charset\s*=\s*["']?([-\w.]+)
+    """,
+    re.VERBOSE | re.MULTILINE | re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -29,35 +38,49 @@ class Skipped:
     reason: str
 
 
-def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
-    """The text of a file, its line ends made "\\n".
-
-    UTF-8, with or without a mark; UTF-16 and UTF-32 by their marks.
-    Raises InputError, the reason alone, for anything else: too large, binary, another encoding,
-    unreadable, not a plain file (a pipe is never opened).
-    """
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a file. Raises InputError, the reason alone, when it is too large, unreadable,
+    or not a plain file (a pipe is never opened)."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InputError("not a plain file")
         if status.st_size > max_bytes:
             raise InputError(f"too large ({status.st_size:,} bytes, the limit is {max_bytes:,})")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(error.strerror or "unreadable") from None
-    return decode(content)
 
 
 def decode(content: bytes) -> str:
-    """Bytes to text as `read_text` does. Raises InputError, the reason alone."""
+    """A file's text, its line ends made "\\n".
+
+    UTF-8, with or without a mark; UTF-16 and UTF-32 by their marks; another encoding where the file
+    declares it as Python, HTML and XML files may.
+    Raises InputError, the reason alone, for anything else: binary, or another encoding.
+    """
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    encoding = encoding or _declared(content)
     if encoding is None and b"\0" in content:
         raise InputError("binary")
     try:
-        text = content.decode(encoding or "utf-8-sig")
+        text = content.decode("utf-8-sig" if encoding in (None, "utf-8") else encoding)
     except UnicodeDecodeError:
         raise InputError(f"not {(encoding or 'utf-8').upper()} text") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _declared(content: bytes) -> str | None:
+    """The encoding that a file's beginning declares, if Python has such a text encoding."""
+    match = _DECLARATION.search(content[:1024])
+    if match is None:
+        return None
+    name = match[match.lastindex or 1].decode("ascii")
+    try:
+        b"x".decode(name, "replace")  # Python's encodings are not all of text
+        return codecs.lookup(name).name
+    except (LookupError, UnicodeError):
+        return None
 
 
 def display_path(path: str | os.PathLike[str]) -> str:

@@ -13,14 +13,18 @@ MAX_CHARACTERS = 2400  # about 700 tokens of code
 class Unit:
     """Lines start to end, from 1, both inclusive.
 
-    kind: "function", "method", "class", "module" (code between them), "section" (of prose).
+    kind: "function", "method", "class" (any type), "module" (a namespace, and code between
+        definitions), "table" (SQL), "rule", "key", "section" (of prose), "document" (whole).
     name: the qualified name (`Parser.feed`) or the headings (`Install > Linux`), or "".
+    signature, doc: of a definition, each on one line, or "".
     """
 
     start: int
     end: int
     kind: str
     name: str = ""
+    signature: str = ""
+    doc: str = ""
 
 
 def is_long(lines: Sequence[str], start: int, end: int) -> bool:
@@ -34,13 +38,20 @@ def is_long(lines: Sequence[str], start: int, end: int) -> bool:
 def fitted(lines: Sequence[str], units: Iterable[Unit]) -> Iterator[Unit]:
     """The units without blank lines around them, blank ones dropped, long ones cut."""
     for unit in units:
-        for start, end in windows(lines, unit.start, unit.end):
-            while start <= end and not lines[start - 1].strip():
-                start += 1
-            while start <= end and not lines[end - 1].strip():
-                end -= 1
-            if start <= end:
-                yield replace(unit, start=start, end=end)
+        pieces = windows(lines, unit.start, unit.end)
+        yield from trimmed(lines, (replace(unit, start=a, end=b) for a, b in pieces))
+
+
+def trimmed(lines: Sequence[str], units: Iterable[Unit]) -> Iterator[Unit]:
+    """The units without blank lines around them, blank ones dropped."""
+    for unit in units:
+        start, end = unit.start, unit.end
+        while start <= end and not lines[start - 1].strip():
+            start += 1
+        while start <= end and not lines[end - 1].strip():
+            end -= 1
+        if start <= end:
+            yield replace(unit, start=start, end=end)
 
 
 def windows(lines: Sequence[str], start: int, end: int) -> Iterator[tuple[int, int]]:

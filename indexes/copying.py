@@ -1,0 +1,70 @@
+"""A copy of an index that shares its vectors with the original."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from ..errors import InputError
+from .folder import IndexFolder
+from .manifest import write_manifest
+from .segments import FOLDER as SEGMENTS_FOLDER
+from .snapshot import open_snapshot
+from .store import FILE as STORE_FILE
+from .store import store_errors
+
+ATTEMPTS = 3
+
+
+def copy_index(source: IndexFolder, target: Path) -> None:
+    """Make `target`, which must not be there, hold what `source` holds now.
+
+    Segments never change, so their files are linked, not copied, where the file system allows; the
+    store is copied. The manifest is written last: before it, there is no index.
+    Raises InputError when the copy cannot be made; what was begun is removed.
+    """
+    try:
+        target.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot make the index {target}: {error.strerror}") from None
+    try:
+        for attempt in range(ATTEMPTS):
+            try:
+                _copy(source, target)
+                break
+            except FileNotFoundError:  # a writer dropped a segment meanwhile
+                if attempt + 1 == ATTEMPTS:
+                    raise
+        write_manifest(target, source.manifest)
+    except (OSError, InputError) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise InputError(f"cannot copy the index {source.path} to {target}: {error}") from None
+
+
+def _copy(source: IndexFolder, target: Path) -> None:
+    snapshot = open_snapshot(source.path, source.manifest)
+    (target / STORE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(target / SEGMENTS_FOLDER, ignore_errors=True)
+    (target / SEGMENTS_FOLDER).mkdir()
+    with store_errors(source.path):
+        store = sqlite3.connect(target / STORE_FILE, isolation_level=None)
+        try:
+            snapshot.connection.backup(store)
+            store.execute("PRAGMA journal_mode = WAL")
+        finally:
+            store.close()
+    for segment in snapshot.segments:
+        shutil.copytree(
+            source.path / segment.record.folder,
+            target / segment.record.folder,
+            copy_function=_link,
+        )
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)

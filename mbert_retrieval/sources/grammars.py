@@ -1,0 +1,258 @@
+"""What the trees of each language call a function, a type, a module: one small table a language.
+
+The grammars are those of `tree-sitter-language-pack`, which are inside its wheel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """name: the grammar's. kinds: node type -> kind of unit.
+
+    transparent: nodes whose children stand for them (preprocessor conditions, lists).
+    wrappers: nodes that belong to the one definition inside (decorators, exports, templates).
+    assigned: nodes that name a function value; values: what such a value is.
+    leading: nodes that belong to the definition right below, beside comments.
+    equations: neighbours of one name are one definition, with its signature.
+    forms: definitions are calls or lists: the first word -> kind.
+    """
+
+    name: str
+    kinds: dict[str, str]
+    transparent: frozenset[str] = frozenset()
+    wrappers: frozenset[str] = frozenset()
+    assigned: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()
+    leading: frozenset[str] = frozenset()
+    equations: bool = False
+    forms: dict[str, str] = field(default_factory=dict)
+
+
+def _grammar(
+    name: str,
+    function: str = "",
+    type: str = "",
+    module: str = "",
+    *,
+    other: dict[str, str] | None = None,
+    transparent: str = "",
+    wrappers: str = "",
+    assigned: str = "",
+    values: str = "",
+    leading: str = "",
+    equations: bool = False,
+    forms: dict[str, str] | None = None,
+) -> Grammar:
+    kinds = {
+        node: kind
+        for kind, nodes in {"function": function, "class": type, "module": module}.items()
+        for node in nodes.split()
+    }
+    return Grammar(
+        name,
+        kinds | (other or {}),
+        transparent=frozenset(transparent.split()),
+        wrappers=frozenset(wrappers.split()),
+        assigned=frozenset(assigned.split()),
+        values=frozenset(values.split()),
+        leading=frozenset(leading.split()),
+        equations=equations,
+        forms=forms or {},
+    )
+
+
+_ECMA: dict[str, Any] = {
+    "wrappers": "export_statement ambient_declaration lexical_declaration variable_declaration "
+    "expression_statement",
+    "assigned": "variable_declarator assignment_expression field_definition "
+    "public_field_definition pair",
+    "values": "arrow_function function_expression generator_function class function",
+    "leading": "decorator",
+}
+_ECMA_FUNCTIONS = (
+    "function_declaration generator_function_declaration method_definition function_signature "
+    "method_signature abstract_method_signature"
+)
+_ECMA_TYPES = (
+    "class_declaration abstract_class_declaration interface_declaration enum_declaration "
+    "type_alias_declaration"
+)
+_C_THROUGH = (
+    "preproc_if preproc_ifdef preproc_else preproc_elif linkage_specification declaration_list"
+)
+
+GRAMMARS: dict[str, Grammar] = {
+    "python": _grammar(
+        "python", "function_definition", "class_definition", wrappers="decorated_definition"
+    ),
+    "javascript": _grammar("javascript", _ECMA_FUNCTIONS, _ECMA_TYPES, **_ECMA),
+    "typescript": _grammar(
+        "typescript", _ECMA_FUNCTIONS, _ECMA_TYPES, "internal_module module", **_ECMA
+    ),
+    "tsx": _grammar("tsx", _ECMA_FUNCTIONS, _ECMA_TYPES, "internal_module module", **_ECMA),
+    "java": _grammar(
+        "java",
+        "method_declaration constructor_declaration compact_constructor_declaration",
+        "class_declaration interface_declaration enum_declaration record_declaration "
+        "annotation_type_declaration",
+        transparent="enum_body_declarations",
+    ),
+    "go": _grammar("go", "function_declaration method_declaration", "type_declaration"),
+    "rust": _grammar(
+        "rust",
+        "function_item function_signature_item macro_definition",
+        "struct_item enum_item union_item trait_item impl_item type_item",
+        "mod_item",
+        leading="attribute_item",
+    ),
+    "c": _grammar(
+        "c",
+        "function_definition",
+        "struct_specifier enum_specifier union_specifier type_definition",
+        transparent=_C_THROUGH,
+    ),
+    "cpp": _grammar(
+        "cpp",
+        "function_definition",
+        "class_specifier struct_specifier enum_specifier union_specifier type_definition "
+        "alias_declaration concept_definition",
+        "namespace_definition",
+        transparent=_C_THROUGH,
+        wrappers="template_declaration",
+    ),
+    "csharp": _grammar(
+        "csharp",
+        "method_declaration constructor_declaration destructor_declaration operator_declaration "
+        "local_function_statement",
+        "class_declaration interface_declaration struct_declaration record_declaration "
+        "enum_declaration delegate_declaration",
+        "namespace_declaration",
+        transparent="preproc_if preproc_else",
+    ),
+    "ruby": _grammar("ruby", "method singleton_method", "class", "module"),
+    "php": _grammar(
+        "php",
+        "function_definition method_declaration",
+        "class_declaration interface_declaration trait_declaration enum_declaration",
+        transparent="compound_statement",
+    ),
+    "kotlin": _grammar(
+        "kotlin",
+        "function_declaration secondary_constructor",
+        "class_declaration object_declaration companion_object type_alias",
+    ),
+    "scala": _grammar(
+        "scala",
+        "function_definition function_declaration",
+        "class_definition trait_definition enum_definition type_definition object_definition "
+        "extension_definition given_definition",
+    ),
+    "swift": _grammar(
+        "swift",
+        "function_declaration init_declaration deinit_declaration subscript_declaration "
+        "protocol_function_declaration",
+        "class_declaration protocol_declaration typealias_declaration",
+    ),
+    "lua": _grammar(
+        "lua", "function_declaration", assigned="assignment_statement",
+        wrappers="variable_declaration", values="function_definition",
+    ),
+    "haskell": _grammar(
+        "haskell",
+        "function bind",
+        "data_type newtype type_synomym class instance",
+        transparent="declarations",
+        leading="signature haddock pragma",
+        equations=True,
+    ),
+    "elixir": _grammar(
+        "elixir",
+        leading="unary_operator",
+        equations=True,
+        forms={
+            "defmodule": "module", "defprotocol": "module", "defimpl": "module",
+            "def": "function", "defp": "function", "defmacro": "function",
+            "defmacrop": "function", "defguard": "function", "defdelegate": "function",
+            "test": "function", "describe": "class",
+        },
+    ),
+    "bash": _grammar("bash", "function_definition"),
+    "sql": _grammar(
+        "sql",
+        "create_function create_procedure create_trigger",
+        other=dict.fromkeys(
+            ["create_table", "create_view", "create_materialized_view", "create_type"], "table"
+        ),
+        wrappers="statement",
+    ),
+    "css": _grammar(
+        "css", other={"rule_set": "rule", "media_statement": "rule", "keyframes_statement": "rule"}
+    ),
+    "yaml": _grammar(
+        "yaml",
+        other={"block_mapping_pair": "key"},
+        transparent="document block_node block_mapping",
+    ),
+    "toml": _grammar("toml", other={"table": "key", "table_array_element": "key"}),
+    "r": _grammar("r", assigned="binary_operator", values="function_definition"),
+    "julia": _grammar(
+        "julia", "function_definition macro_definition", "struct_definition abstract_definition",
+        "module_definition", leading="string_literal",
+    ),
+    "perl": _grammar(
+        "perl", "subroutine_declaration_statement method_declaration_statement", "class_statement"
+    ),
+    "dart": _grammar(
+        "dart",
+        "function_signature method_signature",
+        "class_definition mixin_declaration enum_declaration extension_declaration",
+        leading="annotation",
+    ),
+    "zig": _grammar("zig", "FnProto TestDecl", wrappers="Decl", leading="doc_comment"),
+    "ocaml": _grammar(
+        "ocaml", "value_definition method_definition", "type_definition class_definition",
+        "module_definition",
+    ),
+    "erlang": _grammar("erlang", "fun_decl", "record_decl", leading="spec", equations=True),
+    "clojure": _grammar(
+        "clojure",
+        forms={
+            "defn": "function", "defn-": "function", "defmacro": "function",
+            "defmulti": "function", "defmethod": "function", "deftest": "function",
+            "defprotocol": "class", "defrecord": "class", "deftype": "class",
+        },
+    ),
+    "powershell": _grammar(
+        "powershell", "function_statement class_method_definition", "class_statement",
+        transparent="statement_list",
+    ),
+    "solidity": _grammar(
+        "solidity",
+        "function_definition modifier_definition constructor_definition",
+        "contract_declaration interface_declaration library_declaration struct_declaration",
+    ),
+    "protobuf": _grammar("proto", "", "message service enum"),
+    "terraform": _grammar("hcl", other={"block": "key"}, transparent="body"),
+    "make": _grammar("make", other={"rule": "rule"}),
+    "cmake": _grammar("cmake", "function_def macro_def"),
+    "fortran": _grammar(
+        "fortran", "subroutine function", "derived_type_definition", "module",
+        transparent="internal_procedures",
+    ),
+    "vim": _grammar("vim", "function_definition"),
+    "matlab": _grammar(
+        "matlab", "function_definition", "class_definition", transparent="methods"
+    ),
+    "nim": _grammar(
+        "nim",
+        "proc_declaration func_declaration method_declaration iterator_declaration "
+        "template_declaration macro_declaration",
+        "type_section",
+    ),
+    "emacs-lisp": _grammar("elisp", "function_definition macro_definition"),
+    "gdscript": _grammar("gdscript", "function_definition", "class_definition"),
+}  # fmt: skip
