@@ -117,9 +117,14 @@ def reciprocal_rank(scores: np.ndarray, relevant: set[int]) -> float:
     return next((1 / rank for rank, place in enumerate(top, 1) if place in relevant), 0.0)
 
 
+def _cell(value: float | None) -> str:
+    return "not run" if value is None else f"{value:.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--encoder", default="nano")
+    parser.add_argument("--table", action="store_true", help="write what was measured before")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
     arguments = parser.parse_args()
@@ -137,7 +142,7 @@ def main() -> None:
     found = json.loads(results.read_text()) if results.exists() else {}
     for variant, content in VARIANTS.items():
         for passages, kinds in corpora.values():
-            if all(f"{variant} | {kind}" in found for kind in kinds):
+            if arguments.table or all(f"{variant} | {kind}" in found for kind in kinds):
                 continue
             documents = encoder.encode_documents([content(passage) for passage in passages])
             for kind, asked_there in kinds.items():
@@ -153,7 +158,7 @@ def main() -> None:
     rows = ["| what the encoder sees | " + " | ".join(collections) + " |"]
     rows.append("|---|" + "---|" * len(collections))
     for variant in VARIANTS:
-        cells = " | ".join(f"{found[f'{variant} | {name}']:.3f}" for name in collections)
+        cells = " | ".join(_cell(found.get(f"{variant} | {name}")) for name in collections)
         rows.append(f"| {variant} | {cells} |")
     sizes = ", ".join(
         f"{kind} {len(asked_there)} questions, {len(passages):,} passages"
