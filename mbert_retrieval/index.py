@@ -462,10 +462,9 @@ def combine(legs: Mapping[str, Ranking], k: int, only: str | None = None) -> Ran
     """The k best of the rankings of an index's parts. only: what this part alone adds."""
     if len(legs) == 1:
         return next(iter(legs.values()))[:k]
-    vectors = sum(name != "lexical" for name in legs)
-    shares = {"lexical": LEXICAL_WEIGHT if vectors < len(legs) else 0.0}
-    each = (1 - shares["lexical"]) / vectors
-    weights = [shares.get(name, each) if only in (None, name) else 0.0 for name in legs]
+    each = (1 - LEXICAL_WEIGHT) / sum(name != "lexical" for name in legs)
+    shares = {name: LEXICAL_WEIGHT if name == "lexical" else each for name in legs}
+    weights = [share if only in (None, name) else 0.0 for name, share in shares.items()]
     return fuse(list(legs.values()), k, weights)
 
 

@@ -57,7 +57,7 @@ def test_many_at_once_while_another_process_writes_and_a_stop_that_drops_nothing
             stop.set()
             assert min(each.result() for each in asked) > 0
         hits = json.loads(fetch(f"{url}/api/search", {"query": "zebra number 2"}))["hits"]
-        assert hits[0]["id"] == "new 2"
+        assert "new 2" in {hit["id"] for hit in hits[:3]}
         with ThreadPoolExecutor(16) as pool:
             last = [
                 pool.submit(fetch, f"{url}/api/search", {"query": "read", "explain": True})
