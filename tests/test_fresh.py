@@ -324,3 +324,18 @@ def test_a_small_update_does_not_load_torch(tree, tiny_encoder_folder):  # noqa:
     subprocess.run([sys.executable, "-c", script], cwd=tree, check=True)
     index = Index.open(tree / ".mbert")
     assert len(index.folder) == 6
+
+
+def test_a_name_finds_its_definition_and_says_why(followed):
+    from mbert_retrieval.explain import explain
+
+    for n in range(5):
+        followed.write(f"use{n}.py", f"result = alpha_beta(n{n}, alpha_beta)\n")
+    followed.write("def.py", module("alpha_beta"))
+    followed.follow()
+    hits = followed.index.search("alpha_beta", k=6)
+    assert hits[0].path == "def.py"
+    assert followed.index.search("alpha_beta", k=6, mode="lexical")[0].path != "def.py"
+    (found,) = explain(followed.index, "alpha_beta", [hits[0].id], mode="hybrid")
+    assert found.legs[-1].leg == "definition"
+    assert sum(leg.share for leg in found.legs) == pytest.approx(hits[0].score)
