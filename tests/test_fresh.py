@@ -335,7 +335,9 @@ def test_a_name_finds_its_definition_and_says_why(followed):
     followed.follow()
     hits = followed.index.search("alpha_beta", k=6)
     assert hits[0].path == "def.py"
-    assert followed.index.search("alpha_beta", k=6, mode="lexical")[0].path != "def.py"
+    assert followed.index.search("alpha_beta", k=6, mode="vector")[0].path != "def.py"
     (found,) = explain(followed.index, "alpha_beta", [hits[0].id], mode="hybrid")
     assert found.legs[-1].leg == "definition"
     assert sum(leg.share for leg in found.legs) == pytest.approx(hits[0].score)
+    (sentence,) = explain(followed.index, "where alpha_beta is", [hits[0].id], mode="hybrid")
+    assert [leg.leg for leg in sentence.legs] == ["late", "lexical"]
