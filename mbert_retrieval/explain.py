@@ -20,7 +20,8 @@ Mark = tuple[int, int, float]
 
 @dataclass(frozen=True)
 class LegShare:
-    """What a part of the index ("late", "dense", "lexical") said of a passage.
+    """What a part of the index ("late", "dense", "lexical") said of a passage, or what it gets as
+    the "definition" of a name.
 
     rank: from 1; None when the passage is not among the part's best.
     score: the part's own; None when it gives none, as BM25 to a passage without a word.
@@ -108,6 +109,8 @@ def explain(
         for leg, (ranking,) in index.search_legs([question], k, mode, where, tuning).items()
     }
     shares = _leg_shares(index, question, rankings, ids, tuning)
+    if mode == "hybrid" and len(rankings) > 1:
+        _add_definitions(index, question, rankings, k, shares)
     words = _word_matches(index, question, passages) if "lexical" in rankings else {}
     alignments = alignments_of(index, question, passages) if "late" in rankings else None
     explained = []
@@ -166,6 +169,23 @@ def _leg_shares(
             rank, score = places.get(id, (None, below.get(id)))
             found.append(LegShare(leg, rank, score, given.get(id, 0.0)))
     return shares
+
+
+def _add_definitions(
+    index: Index,
+    question: str,
+    rankings: Mapping[str, Ranking],
+    k: int,
+    shares: Mapping[str, list[LegShare]],
+) -> None:
+    """What a definition gets for the name that was asked for."""
+    from .index import LEG_DEPTH, combine
+
+    before = combine(rankings, max(k, LEG_DEPTH))
+    fused = dict(before)
+    for id, score in index.definitions_first(question, before):
+        if id in shares and score > fused[id]:
+            shares[id].append(LegShare("definition", None, None, score - fused[id]))
 
 
 def _scores_of(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 Ranking = list[tuple[str, float]]
 
-BOOST = 0.5  # of the best score, added to that of a definition
+BOOST = 1.0  # of the best score, added to that of a definition
 DEFINITIONS = ("function", "method", "class", "table")
 _NAME = re.compile(r"[^\W\d]\w*")
 _CODE = re.compile(r".*(?:[^\W_]_[^\W_]|[a-z\d][A-Z])")

@@ -278,7 +278,7 @@ class Index:
             return [combine(each, k) for each in rankings]
         fused = [combine(each, max(k, LEG_DEPTH)) for each in rankings]
         if mode == "hybrid":
-            fused = [self._definitions_first(*both) for both in zip(texts, fused, strict=True)]
+            fused = [self.definitions_first(*both) for both in zip(texts, fused, strict=True)]
         return [ranking[:k] for ranking in fused]
 
     def search_legs(
@@ -305,7 +305,8 @@ class Index:
                 legs[name] = folder.search_vectors(queries, depth, where, name, tuning)
         return legs
 
-    def _definitions_first(self, text: str, ranking: Ranking) -> Ranking:
+    def definitions_first(self, text: str, ranking: Ranking) -> Ranking:
+        """A hybrid ranking as it is for a query that is a name; see `identifiers`."""
         names = names_in(text)
         if not names:
             return ranking

@@ -324,3 +324,20 @@ def test_a_small_update_does_not_load_torch(tree, tiny_encoder_folder):  # noqa:
     subprocess.run([sys.executable, "-c", script], cwd=tree, check=True)
     index = Index.open(tree / ".mbert")
     assert len(index.folder) == 6
+
+
+def test_a_name_finds_its_definition_and_says_why(tmp_path, tiny_encoder_folder):
+    from mbert_retrieval import Passage, load_encoder
+    from mbert_retrieval.explain import explain
+
+    uses = [Passage(f"use{n}", f"result = alpha_beta(n{n}, alpha_beta)") for n in range(5)]
+    facts = {"kind": "function", "name": "Outer.alpha_beta"}
+    definition = Passage("defined", module("alpha_beta"), metadata=facts)
+    index = Index.build(tmp_path / "i", [*uses, definition], load_encoder(tiny_encoder_folder))
+    hits = index.search("alpha_beta", k=6)
+    assert hits[0].id == "defined"
+    (found,) = explain(index, "alpha_beta", ["defined"])
+    assert [leg.leg for leg in found.legs] == ["late", "lexical", "definition"]
+    assert sum(leg.share for leg in found.legs) == pytest.approx(hits[0].score)
+    (sentence,) = explain(index, "where alpha_beta is", ["defined"])
+    assert [leg.leg for leg in sentence.legs] == ["late", "lexical"]

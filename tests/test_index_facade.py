@@ -163,7 +163,7 @@ def test_two_encoders_in_one_index_answer_apart_and_together(tmp_path):
         expected = vector_ranking(encoder, passages, query, k)
         assert dict(alone[encoder.kind]) == pytest.approx(dict(expected), abs=1e-5)
     for mode, parts in {
-        "vector": {"late": 0.35, "dense": 0.35},
+        "vector": {"late": 0.5, "dense": 0.5},
         "hybrid": {"late": 0.35, "dense": 0.35, "lexical": 0.3},
     }.items():
         fused = standard_scores([(weight, alone[part]) for part, weight in parts.items()])

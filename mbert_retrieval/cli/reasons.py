@@ -18,6 +18,7 @@ def reason_lines(explanation: Explanation) -> list[Text]:
         legs.append("  ·  " if number else "", "dim")
         legs.append(leg.leg, "bold")
         rank = f" #{leg.rank}" if leg.rank else " below its best"
+        rank = "" if leg.leg == "definition" else rank
         score = "" if leg.score is None else f" {leg.score:.4g}"
         legs.append(f"{rank}{score} (+{leg.share:.4g})", "dim")
     lines = [legs]
