@@ -16,13 +16,15 @@ import numpy as np
 from mbert_retrieval.packed import Packed
 
 QUERY_TOKENS, DOCUMENT_TOKENS = 32, 256
-SHORT_TOKENS, SHORT_PAIRS, LONG_PAIRS = 128, 128, 64
-HAYSTACKS, HAYSTACK_TOKENS = (4, 16), 10_000  # documents in a batch, tokens in all of them
-LONG_SHARE, HAYSTACK_SHARE = 0.25, 0.08
+TEACHER_TOKENS = 128  # of a document, about what teach.py shows the teacher
+SHORT_TOKENS, SHORT_PAIRS, LONG_PAIRS = 96, 128, 48
+HAYSTACKS, HAYSTACK_TOKENS = (4, 12), 8000  # documents in a batch, tokens in all of them
+LONG_SHARE, HAYSTACK_SHARE = 0.2, 0.06
 CODE_SHARE = 0.5
 CODE_KINDS = ("function", "comment")
 GROUP = 4  # a pair and three of its neighbours
 NEIGHBOURS_SHARE = 0.5  # of a batch
+HELD_OUT = 1000  # pairs at the end of each collection, never trained on
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Pairs:
     neighbours: np.ndarray | None
 
     @classmethod
-    def read(cls, folders: list[Path], tokenizer_file: Path, held_out: int = 1000) -> Pairs:
-        """Everything under the folders that gather.py and teach.py wrote; the last `held_out` pairs
-        of each with a query are kept apart."""
+    def read(cls, folders: list[Path], tokenizer_file: Path) -> Pairs:
+        """Everything under the folders that gather.py and teach.py wrote; the last HELD_OUT
+        pairs of each with a query are kept apart."""
         sides: list[tuple] = []
         kept_apart, first = [], 0
         for folder in folders:
@@ -54,7 +56,7 @@ class Pairs:
             count = len(vectors[1])  # teach.py may still be at work
             chosen = np.arange(count)
             paired = np.flatnonzero(queries.lengths[:count] > 0)
-            kept_apart.append(first + paired[-held_out:])
+            kept_apart.append(first + paired[-HELD_OUT:])
             sides.append((queries.select(chosen), documents.select(chosen), *vectors, code[:count]))
             first += count
         q, d, teacher_q, teacher_d, code = zip(*sides, strict=True)
@@ -129,7 +131,7 @@ class Batches:
     def _batch(self, rows: np.ndarray, limit: int) -> Batch:
         documents = shortened(self.pairs.documents.select(rows), limit)
         return Batch(
-            rows, self.pairs.queries.select(rows), documents, documents.lengths <= SHORT_TOKENS
+            rows, self.pairs.queries.select(rows), documents, documents.lengths <= TEACHER_TOKENS
         )
 
     def _haystacks(self, random: np.random.Generator) -> Batch:

@@ -4,7 +4,7 @@
         --exclude shared/data --out DIR
     python examples/nano/gather.py --packages examples/nano/packages-science.txt \\
         --exclude shared/data --known DIR/pairs.jsonl.gz --out DIR/science \\
-        --cap function=1000 comment=200 section=8000 prose=8000
+        --cap function=60 comment=10 section=8000 prose=8000
 
 The second leaves out what resembles a document of the first. Writes OUT/pairs.jsonl.gz, rows of
 {"query": str or null, "document", "kind", "package"} in a seeded shuffle; OUT/licences.tsv; and

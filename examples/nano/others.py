@@ -26,7 +26,7 @@ from gather import GENERATED, SKIPPED_PATH, Gathered, TestTexts, select, write_c
 
 from extract import PROSE_WORDS, Pair, document_pairs, is_prose
 
-CAPS = {"function": 2500, "comment": 0, "section": 4000, "prose": 2000, "definition": 60_000}
+CAPS = {"function": 600, "comment": 0, "section": 2000, "prose": 1000, "definition": 12_000}
 LICENCES = {  # of Debian packages, read from their copyright files
     "wordnet-base": "WordNet (permissive)",
     "dict-foldoc": "GFDL-1.1+",
