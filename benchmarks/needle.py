@@ -42,10 +42,64 @@ FACTS = (
     ("where did {0} lose the ring", "It was near {1} that {0} lost the {3} ring."),
     ("how many bridges are there in {1}", "There are {2} bridges in {1}, all of stone."),
 )
-PEOPLE = ["Alma", "Boris", "Celia", "Dimitri", "Elena", "Farouk", "Greta", "Hiroshi", "Ingrid", "Jorge"]
-FAMILIES = ["Abbott", "Brandt", "Castillo", "Duval", "Eriksen", "Fontana", "Gruber", "Hartley", "Ibsen", "Jansen"]
-PLACES = ["Ashford", "Bergen", "Cordoba", "Dunmore", "Elba", "Fairhaven", "Gdansk", "Harrow", "Innsbruck", "Juneau", "Kilkenny", "Lund", "Modena", "Narvik", "Oban", "Porto", "Quimper", "Ronda", "Siena", "Tarbert"]
-COLOURS = ["red", "green", "blue", "yellow", "purple", "orange", "black", "white", "silver", "golden"]
+PEOPLE = [
+    "Alma",
+    "Boris",
+    "Celia",
+    "Dimitri",
+    "Elena",
+    "Farouk",
+    "Greta",
+    "Hiroshi",
+    "Ingrid",
+    "Jorge",
+]
+FAMILIES = [
+    "Abbott",
+    "Brandt",
+    "Castillo",
+    "Duval",
+    "Eriksen",
+    "Fontana",
+    "Gruber",
+    "Hartley",
+    "Ibsen",
+    "Jansen",
+]
+PLACES = [
+    "Ashford",
+    "Bergen",
+    "Cordoba",
+    "Dunmore",
+    "Elba",
+    "Fairhaven",
+    "Gdansk",
+    "Harrow",
+    "Innsbruck",
+    "Juneau",
+    "Kilkenny",
+    "Lund",
+    "Modena",
+    "Narvik",
+    "Oban",
+    "Porto",
+    "Quimper",
+    "Ronda",
+    "Siena",
+    "Tarbert",
+]
+COLOURS = [
+    "red",
+    "green",
+    "blue",
+    "yellow",
+    "purple",
+    "orange",
+    "black",
+    "white",
+    "silver",
+    "golden",
+]
 
 
 @dataclass(frozen=True)

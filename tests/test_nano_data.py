@@ -250,7 +250,18 @@ def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
     import train
 
     random = np.random.default_rng(0)
-    words = ["apple", "river", "engine", "cloud", "pepper", "window", "ladder", "violin", "copper", "tunnel"]
+    words = [
+        "apple",
+        "river",
+        "engine",
+        "cloud",
+        "pepper",
+        "window",
+        "ladder",
+        "violin",
+        "copper",
+        "tunnel",
+    ]
     with gzip.open(tmp_path / "pairs.jsonl.gz", "wt") as file:
         for i in range(300):
             chosen = random.choice(words, 6, replace=False)

@@ -57,6 +57,7 @@ from mbert_retrieval.backbone import initialise
 from mbert_retrieval.packed import Packed
 
 EVALUATED_TOKENS = 128  # of held-out documents
+WEIGHTS = {"distil": 4.0, "dense": 1.0, "late": 1.0, "haystack": 0.5}
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -71,7 +72,7 @@ def learning_rate(progress: float, peak: float) -> float:
 def losses_of(
     model: Nano, batch: Batch, pairs: Pairs, basis: Tensor, skipped: np.ndarray
 ) -> dict[str, Tensor]:
-    """The terms of the loss by name, already weighted."""
+    """The terms of the loss, by their names in WEIGHTS."""
     rows = batch.rows
     dense, tokens = model(Packed.concatenate([batch.queries, batch.documents]))
     dense_q, dense_d = dense.split([len(rows), len(rows)])
@@ -79,14 +80,14 @@ def losses_of(
     offsets = torch.from_numpy(batch.queries.offsets)
     late = late_scores(token_q, offsets, token_d, places_of(batch.documents, skipped))
     if batch.distilled is None:
-        return {"haystack": 0.5 * ranking_loss(late, None)}
+        return {"haystack": ranking_loss(late, None)}
     goal_q = torch.from_numpy(pairs.teacher_queries[rows].astype(np.float32))
     goal_d = torch.from_numpy(pairs.teacher_documents[rows].astype(np.float32))
     goal = F.normalize(torch.cat((goal_q, goal_d)) @ basis, dim=1)
     seen = torch.from_numpy(np.append(np.ones(len(rows), bool), batch.distilled))
     teacher_scores = goal_q @ goal_d.T
     return {
-        "distil": 4 * (1 - (dense * goal).sum(1)[seen].mean()),
+        "distil": 1 - (dense * goal).sum(1)[seen].mean(),
         "dense": ranking_loss(dense_q @ dense_d.T, teacher_scores),
         "late": ranking_loss(late, teacher_scores),
     }
@@ -191,7 +192,7 @@ class Run:
                 group["lr"] = learning_rate(done, self.args.peak)
             losses = losses_of(self.model, batches(step), self.pairs, self.basis, self.skipped)
             optimiser.zero_grad(set_to_none=True)
-            sum(losses.values()).backward()
+            sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimiser.step()
             if log is None:
