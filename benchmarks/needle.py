@@ -42,64 +42,13 @@ FACTS = (
     ("where did {0} lose the ring", "It was near {1} that {0} lost the {3} ring."),
     ("how many bridges are there in {1}", "There are {2} bridges in {1}, all of stone."),
 )
-PEOPLE = [
-    "Alma",
-    "Boris",
-    "Celia",
-    "Dimitri",
-    "Elena",
-    "Farouk",
-    "Greta",
-    "Hiroshi",
-    "Ingrid",
-    "Jorge",
-]
-FAMILIES = [
-    "Abbott",
-    "Brandt",
-    "Castillo",
-    "Duval",
-    "Eriksen",
-    "Fontana",
-    "Gruber",
-    "Hartley",
-    "Ibsen",
-    "Jansen",
-]
-PLACES = [
-    "Ashford",
-    "Bergen",
-    "Cordoba",
-    "Dunmore",
-    "Elba",
-    "Fairhaven",
-    "Gdansk",
-    "Harrow",
-    "Innsbruck",
-    "Juneau",
-    "Kilkenny",
-    "Lund",
-    "Modena",
-    "Narvik",
-    "Oban",
-    "Porto",
-    "Quimper",
-    "Ronda",
-    "Siena",
-    "Tarbert",
-]
-COLOURS = [
-    "red",
-    "green",
-    "blue",
-    "yellow",
-    "purple",
-    "orange",
-    "black",
-    "white",
-    "silver",
-    "golden",
-]
+PEOPLE = ("Alma", "Boris", "Celia", "Dimitri", "Elena", "Farouk", "Greta", "Hiroshi")
+FAMILIES = ("Abbott", "Brandt", "Castillo", "Duval", "Eriksen", "Fontana", "Gruber", "Hartley")
+PLACES = (
+    *("Ashford", "Bergen", "Cordoba", "Dunmore", "Elba", "Fairhaven", "Gdansk", "Harrow"),
+    *("Innsbruck", "Juneau", "Kilkenny", "Lund", "Modena", "Narvik", "Oban", "Porto"),
+)
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "white", "silver")
 
 
 @dataclass(frozen=True)
@@ -127,7 +76,8 @@ def build(encoder: Any, length: int, seed: int = 0) -> Haystacks:
     """One document of `length` tokens for each fact and pair of names."""
     random = Random(f"{seed} {length}")
     filler = paragraphs()
-    sizes = dict(zip(filler, encoder.token_ids(filler, encoder.document)[0].lengths, strict=True))
+    lengths = encoder.token_ids(filler, encoder.document)[0].lengths - 3  # [CLS], [D] and [SEP]
+    sizes = dict(zip(filler, lengths.tolist(), strict=True))
     haystacks = Haystacks([], [], [])
     for question, fact in FACTS:
         people = random.sample([f"{a} {b}" for a in PEOPLE for b in FAMILIES], 10)
@@ -137,13 +87,13 @@ def build(encoder: Any, length: int, seed: int = 0) -> Haystacks:
             for paragraph in random.sample(filler, len(filler)):
                 if sizes[paragraph] <= room:
                     parts.append(paragraph)
-                    room -= sizes[paragraph] - 3  # without [CLS], [D] and [SEP]
+                    room -= sizes[paragraph]
             place_of_fact = random.randint(0, len(parts))
             parts.insert(place_of_fact, fact.format(*names))
             before = sum(sizes[p] for p in parts[:place_of_fact])
             haystacks.documents.append("\n\n".join(parts))
             haystacks.questions.append(question.format(*names))
-            haystacks.depths.append(before / length)
+            haystacks.depths.append(before / sum(sizes[p] for p in parts if p in sizes))
     return haystacks
 
 

@@ -1,4 +1,4 @@
-"""The needle benchmark: its documents, its count, and the shipped encoder on the shortest length."""
+"""The needle benchmark: its documents, its count, and the shipped encoder at 4,096 tokens."""
 
 from __future__ import annotations
 

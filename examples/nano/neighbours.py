@@ -4,8 +4,8 @@
 
 Writes DIR/neighbours.npy beside the first collection: (pairs of all collections, 8) int32, nearest
 first, the pair itself left out. train.py puts a pair and some of its neighbours into one batch
-(topic-aware sampling, Hofstätter et al. 2021), where each is a hard negative of the others; which of
-them are no negatives at all is left to the teacher's scores.
+(topic-aware sampling, Hofstätter et al. 2021), where each is a hard negative of the others; which
+of them are no negatives at all is left to the teacher's scores.
 """
 
 from __future__ import annotations
