@@ -33,10 +33,10 @@ def test_each_document_holds_its_own_fact_and_the_length_asked_for(needle):
     assert lengths.max() <= 1024  # nothing is cut off, the fact least of all
     assert lengths.min() >= 900
     known = set(needle.paragraphs())
-    for document, depth in zip(haystacks.documents, haystacks.depths, strict=True):
+    for document, depth, length in zip(haystacks.documents, haystacks.depths, lengths, strict=True):
         (fact,) = set(document.split("\n\n")) - known
         before = whole.token_ids([document[: document.index(fact)]], whole.document)[0]
-        assert depth == pytest.approx(before.lengths[0] / 1024, abs=0.05)
+        assert depth == pytest.approx(before.lengths[0] / length, abs=0.05)
     assert min(haystacks.depths) < 0.1
     assert max(haystacks.depths) > 0.9
 
