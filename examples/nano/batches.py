@@ -16,12 +16,14 @@ import numpy as np
 from mbert_retrieval.packed import Packed
 
 QUERY_TOKENS, DOCUMENT_TOKENS = 32, 256
+TEACHER_DIMENSION = 384
 TEACHER_TOKENS = 128  # of a document, about what teach.py shows the teacher
 SHORT_TOKENS, SHORT_PAIRS, LONG_PAIRS = 96, 128, 48
 HAYSTACKS, HAYSTACK_TOKENS = (4, 12), 8000  # documents in a batch, tokens in all of them
 LONG_SHARE, HAYSTACK_SHARE = 0.2, 0.06
 CODE_SHARE = 0.5
 CODE_KINDS = ("function", "comment")
+NEIGHBOURS = 8  # known of each pair
 GROUP = 4  # a pair and three of its neighbours
 NEIGHBOURS_SHARE = 0.5  # of a batch
 HELD_OUT = 1000  # pairs at the end of each collection, never trained on
@@ -32,8 +34,9 @@ class Pairs:
     """Pairs of one or several collections, in order.
 
     queries, documents: token ids with prefix. teacher_queries, teacher_documents: (pairs, 384)
-    float16 unit vectors. code: (pairs,) bool. held_out: rows that are never trained on.
-    neighbours: (pairs, k) rows of pairs whose documents are easily taken for this one's, or None.
+    float16 unit vectors, zeros where the teacher was not asked. code: (pairs,) bool. held_out:
+    rows that are never trained on. neighbours: (pairs, NEIGHBOURS) rows of pairs whose documents
+    are easily taken for this one's, -1 where none are known.
     """
 
     queries: Packed
@@ -42,24 +45,26 @@ class Pairs:
     teacher_documents: np.ndarray
     code: np.ndarray
     held_out: np.ndarray
-    neighbours: np.ndarray | None
+    neighbours: np.ndarray
 
     @classmethod
     def read(cls, folders: list[Path], tokenizer_file: Path) -> Pairs:
-        """Everything under the folders that gather.py and teach.py wrote; the last HELD_OUT
-        pairs of each with a query are kept apart."""
+        """Everything under the folders that gather.py, teach.py and neighbours.py wrote; the last
+        HELD_OUT pairs of each with a query are kept apart."""
         sides: list[tuple] = []
         kept_apart, first = [], 0
         for folder in folders:
             queries, documents, code = tokenised(folder / "pairs.jsonl.gz", tokenizer_file)
-            vectors = teacher_vectors(folder / "teacher")
-            count = len(vectors[1])  # teach.py may still be at work
-            chosen = np.arange(count)
-            paired = np.flatnonzero(queries.lengths[:count] > 0)
-            kept_apart.append(first + paired[-HELD_OUT:])
-            sides.append((queries.select(chosen), documents.select(chosen), *vectors, code[:count]))
+            count = len(queries)
+            table = np.full((count, NEIGHBOURS), -1, np.int32)
+            if (folder / "neighbours.npy").exists():
+                table = np.load(folder / "neighbours.npy", allow_pickle=False)
+                table = np.where(table < 0, -1, table + first)
+            vectors = teacher_vectors(folder / "teacher", count)
+            kept_apart.append(first + np.flatnonzero(queries.lengths > 0)[-HELD_OUT:])
+            sides.append((queries, documents, *vectors, code, table))
             first += count
-        q, d, teacher_q, teacher_d, code = zip(*sides, strict=True)
+        q, d, teacher_q, teacher_d, code, tables = zip(*sides, strict=True)
         return cls(
             Packed.concatenate(q),
             Packed.concatenate(d),
@@ -67,7 +72,7 @@ class Pairs:
             np.concatenate(teacher_d),
             np.concatenate(code),
             np.concatenate(kept_apart),
-            None,
+            np.concatenate(tables),
         )
 
 
@@ -118,15 +123,12 @@ class Batches:
 
     def _grouped(self, random: np.random.Generator, drawn: np.ndarray) -> list[int]:
         """The drawn pairs, a share of them replaced by neighbours of others."""
-        table = self.pairs.neighbours
-        if table is None:
-            return drawn.tolist()
         seeds = int(NEIGHBOURS_SHARE * len(drawn)) // GROUP
-        rows = drawn[: len(drawn) - seeds * (GROUP - 1)].tolist()
-        for seed in rows[:seeds]:
-            near = random.permutation(table[seed])[: GROUP - 1]
-            rows += near[(near >= 0) & self._usable[near]].tolist()
-        return rows
+        groups = []
+        for seed in drawn[:seeds]:
+            near = random.permutation(self.pairs.neighbours[seed])[: GROUP - 1]
+            groups += near[(near >= 0) & self._usable[near]].tolist()
+        return [*drawn[: len(drawn) - len(groups)].tolist(), *groups]
 
     def _batch(self, rows: np.ndarray, limit: int) -> Batch:
         documents = shortened(self.pairs.documents.select(rows), limit)
@@ -205,12 +207,16 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
     return queries, documents, code
 
 
-def teacher_vectors(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of queries and documents, (pairs, 384) float16, as far as teach.py has come."""
-    sides = [
-        [np.load(path, allow_pickle=False) for path in sorted(folder.glob(f"{side}-*.npy"))]
-        for side in ("queries", "documents")
-    ]
-    shards = min(len(side) for side in sides)
-    queries, documents = (np.concatenate(side[:shards]) for side in sides)
-    return queries, documents
+def teacher_vectors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of queries and documents, (count, 384) float16, as far as teach.py has come;
+    zeros from there on, and where it never was."""
+    sides = []
+    for side in ("queries", "documents"):
+        vectors = np.zeros((count, TEACHER_DIMENSION), np.float16)
+        filled = 0
+        for path in sorted(folder.glob(f"{side}-*.npy")):
+            part = np.load(path, allow_pickle=False)
+            vectors[filled : filled + len(part)] = part
+            filled += len(part)
+        sides.append(vectors)
+    return sides[0], sides[1]

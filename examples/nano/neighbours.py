@@ -1,23 +1,23 @@
 """Find, for each pair, the pairs whose documents its query is nearest to in the teacher's space.
 
-    python examples/nano/neighbours.py --data DIR [DIR ...]
+    python examples/nano/neighbours.py --data DIR
 
-Writes DIR/neighbours.npy beside the first collection: (pairs of all collections, 8) int32, nearest
-first, the pair itself left out. train.py puts a pair and some of its neighbours into one batch
-(topic-aware sampling, Hofstätter et al. 2021), where each is a hard negative of the others; which
-of them are no negatives at all is left to the teacher's scores.
+Writes DIR/neighbours.npy: (pairs, 8) int32, nearest first, the pair itself left out. train.py puts
+a pair and some of its neighbours into one batch (topic-aware sampling, Hofstätter et al. 2021),
+where each is a hard negative of the others; which of them are no negatives at all is left to the
+teacher's scores.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 from pathlib import Path
 
 import faiss
 import numpy as np
-from batches import teacher_vectors
+from batches import NEIGHBOURS, teacher_vectors
 
-COUNT = 8
 CELLS, PROBED, SAMPLE = 1024, 12, 60_000
 
 
@@ -49,14 +49,12 @@ def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, nargs="+", help="as for train.py")
+    parser.add_argument("--data", type=Path, required=True, help="what gather.py, teach.py wrote")
     args = parser.parse_args()
-    queries, documents = (
-        np.concatenate(side)
-        for side in zip(*(teacher_vectors(folder / "teacher") for folder in args.data), strict=True)
-    )
-    table = nearest(queries, documents, COUNT)
-    np.save(args.data[0] / "neighbours.npy", table)
+    with gzip.open(args.data / "pairs.jsonl.gz", "rb") as lines:
+        count = sum(1 for _ in lines)
+    table = nearest(*teacher_vectors(args.data / "teacher", count), NEIGHBOURS)
+    np.save(args.data / "neighbours.npy", table)
     print(f"{len(table)} pairs, {(table >= 0).mean():.1%} of the places filled")
 
 

@@ -104,12 +104,19 @@ def punctuation_mask(tokenizer_file: Path) -> np.ndarray:
     return mask
 
 
-def ranking_loss(scores: Tensor, teacher: Tensor | None) -> Tensor:
-    """Cross-entropy against half the true document, half the teacher's distribution; against the
-    true document alone where there is no teacher."""
+def ranking_loss(
+    scores: Tensor, teacher: Tensor | None = None, taught: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of (B, B) scores against half the true document, half the teacher's
+    distribution over the documents that it was asked about; against the true document alone for
+    queries of other pairs, and where there is no teacher.
+
+    teacher: (B, B) cosines. taught: (B,) bool, the pairs that the teacher was asked about.
+    """
     target = torch.eye(len(scores))
-    if teacher is not None:
-        target = (target + F.softmax(teacher / TEMPERATURE, dim=1)) / 2
+    if teacher is not None and taught is not None and taught.any():
+        soft = F.softmax((teacher / TEMPERATURE).masked_fill(~taught, -torch.inf), dim=1)
+        target = torch.where(taught[:, None], (target + soft) / 2, target)
     return -(target * F.log_softmax(scores / TEMPERATURE, dim=1)).sum(1).mean()
 
 

@@ -30,7 +30,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -80,16 +80,17 @@ def losses_of(
     offsets = torch.from_numpy(batch.queries.offsets)
     late = late_scores(token_q, offsets, token_d, places_of(batch.documents, skipped))
     if batch.distilled is None:
-        return {"haystack": ranking_loss(late, None)}
+        return {"haystack": ranking_loss(late)}
     goal_q = torch.from_numpy(pairs.teacher_queries[rows].astype(np.float32))
     goal_d = torch.from_numpy(pairs.teacher_documents[rows].astype(np.float32))
     goal = F.normalize(torch.cat((goal_q, goal_d)) @ basis, dim=1)
-    seen = torch.from_numpy(np.append(np.ones(len(rows), bool), batch.distilled))
+    taught = goal_d.any(1)
+    seen = torch.cat((taught, taught & torch.from_numpy(batch.distilled)))
     teacher_scores = goal_q @ goal_d.T
     return {
         "distil": 1 - (dense * goal).sum(1)[seen].mean(),
-        "dense": ranking_loss(dense_q @ dense_d.T, teacher_scores),
-        "late": ranking_loss(late, teacher_scores),
+        "dense": ranking_loss(dense_q @ dense_d.T, teacher_scores, taught),
+        "late": ranking_loss(late, teacher_scores, taught),
     }
 
 
@@ -236,9 +237,6 @@ def main() -> None:
 
     tokenizer = args.data[0] / "tokenizer"
     pairs = Pairs.read(args.data, tokenizer / "tokenizer.json")
-    table = args.data[0] / "neighbours.npy"
-    if table.exists():
-        pairs = replace(pairs, neighbours=np.load(table, allow_pickle=False))
     basis = leading_directions(pairs.teacher_documents)
     skipped = punctuation_mask(tokenizer / "tokenizer.json")
 
