@@ -2,11 +2,15 @@
 
     python examples/nano/gather.py --packages examples/nano/packages.txt \\
         --exclude shared/data --out DIR
+    python examples/nano/gather.py --packages examples/nano/packages-science.txt \\
+        --exclude shared/data --known DIR/pairs.jsonl.gz --out DIR/science \\
+        --cap function=60 comment=10 section=8000 prose=8000
 
-Writes DIR/pairs.jsonl.gz, rows of {"query": str or null, "document", "kind", "package"} in a seeded
-shuffle; DIR/licences.tsv; and DIR/gather.json, which counts what was kept and what was removed.
-Nothing from a package is executed. Whatever resembles a text of the BEIR folders under --exclude
-is removed, so that they still measure something.
+The second leaves out what resembles a document of the first. Writes OUT/pairs.jsonl.gz, rows of
+{"query": str or null, "document", "kind", "package"} in a seeded shuffle; OUT/licences.tsv; and
+OUT/gather.json, which counts what was kept and what was removed. Nothing from a package is
+executed. Whatever resembles a text of the BEIR folders under --exclude is removed, so that they
+still measure something.
 """
 
 from __future__ import annotations
@@ -104,7 +108,9 @@ def without_docstring(code: str) -> str:
     return "\n".join(lines[: node.body[0].lineno - 1] + lines[node.body[0].end_lineno :])
 
 
-def gather_package(package: str, archive: Path, exclude: Path, seed: int) -> Gathered:
+def gather_package(
+    package: str, archive: Path, exclude: Path, caps: dict[str, int], seed: int
+) -> Gathered:
     """Extract the pairs of one distribution that resemble no test text, within the caps."""
     gathered = Gathered(package)
     files = list(read_sdist(archive))
@@ -119,14 +125,21 @@ def gather_package(package: str, archive: Path, exclude: Path, seed: int) -> Gat
         if SKIPPED_PATH.search(path) or GENERATED.search(text[:1000]):
             continue
         found += file_pairs(path, text, Random(f"{seed} {path}"))
-    Random(f"{seed} {package}").shuffle(found)
+    return select(gathered, found, exclude, caps, seed)
+
+
+def select(
+    gathered: Gathered, found: list[Pair], exclude: Path, caps: dict[str, int], seed: int
+) -> Gathered:
+    """Add to a package the pairs that resemble no test text, within the caps."""
+    Random(f"{seed} {gathered.package}").shuffle(found)
     tests, kept, seen = TestTexts.read(exclude), Counter(), set()
     for pair in found:
         words = normalised(pair.document)
         if words in seen or words == normalised(pair.query or ""):
             continue
         seen.add(words)
-        if kept[pair.kind] == CAPS[pair.kind]:
+        if kept[pair.kind] == caps[pair.kind]:
             gathered.over_cap += 1
             continue
         signatures = [signature(pair.document)]
@@ -171,10 +184,17 @@ def download(packages: list[str], folder: Path) -> dict[str, Path]:
     return {package: path for package, path in archives.items() if path}
 
 
-def deduplicated(results: list[Gathered], removed: Counter) -> list[dict[str, str | None]]:
-    """The rows of all packages, less near-duplicate documents and queries too often repeated."""
+def deduplicated(
+    results: list[Gathered], known: list[Path], removed: Counter
+) -> list[dict[str, str | None]]:
+    """The rows of all packages, less near-duplicate documents, among them or of `known` pairs, and
+    queries too often repeated."""
     rows: list[dict[str, str | None]] = []
     twins, queries = NearDuplicates(NEAR_TWIN, rows=4), Counter()
+    for path in known:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                twins.add(signature(json.loads(line)["document"]))
     for result in results:
         for pair, mark in zip(result.pairs, result.signatures, strict=True):
             asked = normalised(pair.query or "")
@@ -190,39 +210,21 @@ def deduplicated(results: list[Gathered], removed: Counter) -> list[dict[str, st
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--packages", type=Path, required=True, help="lines of name==version")
-    parser.add_argument("--exclude", type=Path, required=True, help="holds BEIR folders")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=250_000, help="most rows to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2)
-    args = parser.parse_args()
-
-    archives = download(requirements(args.packages), args.out / "sdists")
-    TestTexts.read(args.exclude)  # says now if there is nothing to exclude
-    with ProcessPoolExecutor(args.processes) as pool:
-        jobs = [
-            pool.submit(gather_package, package, archive, args.exclude, args.seed)
-            for package, archive in archives.items()
-        ]
-        results = []
-        for job in jobs:
-            results.append(result := job.result())
-            print(f"{result.package}: {result.refused or f'{len(result.pairs)} pairs'}", flush=True)
-
+def write_collection(
+    results: list[Gathered], known: list[Path], out: Path, most: int, seed: int
+) -> None:
+    """Write the pairs, the licences and the report."""
     removed = Counter()
     removed["near test data"] = sum(r.near_test for r in results)
     removed["over cap"] = sum(r.over_cap for r in results)
-    rows = deduplicated(results, removed)
-    Random(args.seed).shuffle(rows)
-    removed["over --rows"] = max(0, len(rows) - args.rows)
-    rows = rows[: args.rows]
+    rows = deduplicated(results, known, removed)
+    Random(seed).shuffle(rows)
+    removed["over --rows"] = max(0, len(rows) - most)
+    rows = rows[:most]
 
-    with gzip.open(args.out / "pairs.jsonl.gz", "wt", encoding="utf-8") as file:
+    with gzip.open(out / "pairs.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (args.out / "licences.tsv").write_text(
+    (out / "licences.tsv").write_text(
         "".join(f"{r.package}\t{r.licence}\n" for r in results if not r.refused), encoding="utf-8"
     )
     report = {
@@ -233,8 +235,36 @@ def main() -> None:
         "removed": removed,
         "refused": {r.package: r.refused for r in results if r.refused},
     }
-    (args.out / "gather.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (out / "gather.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({key: report[key] for key in ("rows", "by kind", "removed")}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--packages", type=Path, required=True, help="lines of name==version")
+    parser.add_argument("--exclude", type=Path, required=True, help="holds BEIR folders")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--known", type=Path, nargs="*", default=[], help="pairs had already")
+    parser.add_argument("--cap", nargs="*", default=[], help="rows of a kind a package: kind=N")
+    parser.add_argument("--rows", type=int, default=250_000, help="most rows to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+
+    caps = CAPS | {kind: int(rows) for kind, rows in (cap.split("=") for cap in args.cap)}
+    archives = download(requirements(args.packages), args.out / "sdists")
+    TestTexts.read(args.exclude)  # says now if there is nothing to exclude
+    with ProcessPoolExecutor(args.processes) as pool:
+        jobs = [
+            pool.submit(gather_package, package, archive, args.exclude, caps, args.seed)
+            for package, archive in archives.items()
+        ]
+        results = []
+        for job in jobs:
+            results.append(result := job.result())
+            print(f"{result.package}: {result.refused or f'{len(result.pairs)} pairs'}", flush=True)
+
+    write_collection(results, args.known, args.out, args.rows, args.seed)
 
 
 if __name__ == "__main__":

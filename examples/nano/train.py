@@ -1,361 +1,273 @@
-"""Train `nano` from scratch on a CPU: a small ModernBERT with a dense and a late-interaction head.
+"""Train `nano` on a CPU: a small ModernBERT with a dense and a late-interaction head.
 
-    python examples/nano/train.py --data DIR --out DIR/run --steps 2000
+    python examples/nano/train.py --data DIR [DIR ...] --out DIR/run --steps 2000
+    python examples/nano/train.py --data DIR [DIR ...] --out DIR/run2 --minutes 60 \\
+        --start DIR/run/state.safetensors
 
-DIR holds what gather.py, tokenizer.py and teach.py made. One forward pass a text serves both heads:
-queries start with [Q] and documents with [D] either way. The loss adds up
+Each data folder holds what gather.py and teach.py made; the first one also the tokenizer. One
+forward pass a text serves both heads: queries start with [Q] and documents with [D] either way.
+The loss adds up
 
 - distillation of the teacher's vectors: 1 - cosine between the dense head and all-MiniLM-L6-v2's
   vector, projected on its 256 leading directions;
 - ranking, for each head: cross-entropy of the query's scores over the documents of the batch
   against an even mixture of the true document and the teacher's own softmax over them, which takes
-  the place of filtering false negatives.
+  the place of filtering false negatives. Haystacks have only the true document and the late head.
 
-Token embeddings start as the teacher's vectors of the tokens (as in model2vec), so that training
-begins from a bag of words that already ranks. Interrupt at any time: the same command resumes.
+From scratch, token embeddings start as the teacher's vectors of the tokens (as in model2vec), so
+that training begins from a bag of words that already ranks; --start begins with the weights of an
+earlier round. Interrupt at any time: the same command resumes, also with more data.
+
+Workers share the weights in memory and update them without waiting for each other (Recht et al.
+2011, Hogwild): on a machine that others use too, one thread in each of two processes gets further
+than two threads that meet after every operation.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
+import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
+import torch.multiprocessing as mp
 import torch.nn.functional as F
+from batches import Batch, Batches, Pairs, shortened
+from student import (
+    Nano,
+    export,
+    held_out_mrr,
+    late_scores,
+    leading_directions,
+    nano_config,
+    places_of,
+    punctuation_mask,
+    ranking_loss,
+    token_embeddings,
+)
 from torch import Tensor, nn
 
-from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
+from mbert_retrieval.backbone import initialise
 from mbert_retrieval.packed import Packed
 
-HIDDEN, TOKEN_DIMENSION = 256, 64
-QUERY_TOKENS, DOCUMENT_TOKENS = 32, 96
-TEMPERATURE = 0.05
-HELD_OUT = 1000  # pairs at the end of the file, never trained on
+EVALUATED_TOKENS = 128  # of held-out documents
+WEIGHTS = {"distil": 4.0, "dense": 1.0, "late": 1.0, "haystack": 0.5}
 
 
-class Nano(nn.Module):
-    """The backbone and the projection of its late-interaction head."""
-
-    def __init__(self, config: ModernBertConfig) -> None:
-        super().__init__()
-        self.backbone = ModernBert(config)
-        self.projection = nn.Linear(HIDDEN, TOKEN_DIMENSION, bias=False)
-
-    def forward(self, batch: Packed) -> tuple[Tensor, Tensor]:
-        """Dense vectors (B, 256) and token vectors (N, 64), all of unit norm."""
-        cu_seqlens = torch.from_numpy(batch.offsets)
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = self.backbone(torch.from_numpy(batch.values), cu_seqlens)
-        hidden = hidden.float()
-        pooled = torch.segment_reduce(hidden, "mean", lengths=cu_seqlens.diff(), unsafe=True)
-        return F.normalize(pooled, dim=1), F.normalize(self.projection(hidden), dim=1)
-
-
-def nano_config() -> ModernBertConfig:
-    return ModernBertConfig(
-        vocab_size=16384,
-        hidden_size=HIDDEN,
-        intermediate_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        pad_token_id=0,
-        cls_token_id=2,
-        sep_token_id=3,
-    )
-
-
-def tokenise(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed]:
-    """All queries and documents as ids, with their prefix: [CLS] [Q] text [SEP].
-
-    A pair without a query has an empty one. The result is kept beside the pairs.
-    """
-    from tokenizers import Tokenizer
-
-    kept = pairs.with_name("ids.npz")
-    if kept.exists():
-        stored = np.load(kept, allow_pickle=False)
-        return (
-            Packed(stored["queries"].astype(np.int64), stored["query_offsets"]),
-            Packed(stored["documents"].astype(np.int64), stored["document_offsets"]),
-        )
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    sides: list[Packed] = []
-    for side, prefix, limit in (
-        ("query", "[Q] ", QUERY_TOKENS),
-        ("document", "[D] ", DOCUMENT_TOKENS),
-    ):
-        tokenizer.enable_truncation(limit)
-        with gzip.open(pairs, "rt", encoding="utf-8") as lines:
-            texts = [json.loads(line)[side] for line in lines]
-        ids = [e.ids for e in tokenizer.encode_batch_fast([prefix + (t or "") for t in texts])]
-        ids = [row if text else [] for row, text in zip(ids, texts, strict=True)]
-        sides.append(Packed.from_sequences(ids, dtype=np.int64))
-    queries, documents = sides
-    np.savez(
-        kept,
-        queries=queries.values.astype(np.int16),
-        query_offsets=queries.offsets,
-        documents=documents.values.astype(np.int16),
-        document_offsets=documents.offsets,
-    )
-    return queries, documents
-
-
-def late_scores(
-    queries: Tensor, query_offsets: Tensor, documents: Tensor, places: Tensor
-) -> Tensor:
-    """Mean over the query's tokens of their best match in each document (MaxSim / length).
-
-    queries: (Nq, 64). documents: (Nd, 64). places: (B, L) rows of `documents` that belong to each
-    document, padded with -1. Which token matches best is found without a gradient, and only those
-    products are formed again with one. Returns (queries, B).
-    """
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        similarity = queries @ documents[places.clamp(min=0).flatten()].T
-        similarity = similarity.view(len(queries), *places.shape).masked_fill(places < 0, -2.0)
-        best = places.gather(1, similarity.argmax(2).T).T  # (Nq, B) rows of `documents`
-    matched = documents.index_select(0, best.flatten()).view(*best.shape, -1)
-    products = torch.einsum("qd,qbd->qb", queries, matched)
-    return torch.segment_reduce(products, "mean", lengths=query_offsets.diff(), unsafe=True)
-
-
-def places_of(documents: Packed, skipped: np.ndarray) -> Tensor:
-    """(B, L) rows of the packed tokens that MaxSim may match, padded with -1."""
-    rows = [
-        torch.from_numpy(np.flatnonzero(~skipped[ids]) + start)
-        for ids, start in zip(documents, documents.offsets[:-1], strict=True)
-    ]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-
-
-def ranking_loss(scores: Tensor, teacher: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Cross-entropy against half the true document, half the teacher's distribution."""
-    target = 0.5 * F.softmax(teacher / TEMPERATURE, dim=1)
-    target.diagonal().add_(0.5)
-    return -(target * F.log_softmax(scores / temperature, dim=1)).sum(1).mean()
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
+def learning_rate(progress: float, peak: float) -> float:
     """Trapezoid: 4 % warm-up, flat, and a 1 - sqrt decay over the last 30 %."""
-    warm, decay = 0.04 * steps, 0.7 * steps
-    if step < warm:
-        return peak * (step + 1) / warm
-    if step < decay:
+    if progress < 0.04:
+        return peak * max(progress, 0.001) / 0.04
+    if progress < 0.7:
         return peak
-    return peak * (1 - ((step - decay) / (steps - decay)) ** 0.5)
+    return peak * (1 - (min((progress - 0.7) / 0.3, 1)) ** 0.5)
 
 
-def teacher_vectors(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of queries and documents, (pairs, 384) float16, as far as teach.py has come."""
-    sides = [
-        [np.load(path, allow_pickle=False) for path in sorted(folder.glob(f"{side}-*.npy"))]
-        for side in ("queries", "documents")
-    ]
-    shards = min(len(side) for side in sides)
-    queries, documents = (np.concatenate(side[:shards]) for side in sides)
-    return queries, documents
+def losses_of(
+    model: Nano, batch: Batch, pairs: Pairs, basis: Tensor, skipped: np.ndarray
+) -> dict[str, Tensor]:
+    """The terms of the loss, by their names in WEIGHTS."""
+    rows = batch.rows
+    dense, tokens = model(Packed.concatenate([batch.queries, batch.documents]))
+    dense_q, dense_d = dense.split([len(rows), len(rows)])
+    token_q, token_d = tokens.split([len(batch.queries.values), len(batch.documents.values)])
+    offsets = torch.from_numpy(batch.queries.offsets)
+    late = late_scores(token_q, offsets, token_d, places_of(batch.documents, skipped))
+    if batch.distilled is None:
+        return {"haystack": ranking_loss(late)}
+    goal_q = torch.from_numpy(pairs.teacher_queries[rows].astype(np.float32))
+    goal_d = torch.from_numpy(pairs.teacher_documents[rows].astype(np.float32))
+    goal = F.normalize(torch.cat((goal_q, goal_d)) @ basis, dim=1)
+    taught = goal_d.any(1)
+    seen = torch.cat((taught, taught & torch.from_numpy(batch.distilled)))
+    teacher_scores = goal_q @ goal_d.T
+    return {
+        "distil": 1 - (dense * goal).sum(1)[seen].mean(),
+        "dense": ranking_loss(dense_q @ dense_d.T, teacher_scores, taught),
+        "late": ranking_loss(late, teacher_scores, taught),
+    }
 
 
-def leading_directions(vectors: np.ndarray, sample: int = 20_000) -> np.ndarray:
-    """(384, 256) orthonormal basis of the teacher's space that keeps most of its inner products."""
-    rows = vectors[:sample].astype(np.float32)
-    _, directions = np.linalg.eigh(rows.T @ rows)
-    return np.ascontiguousarray(directions[:, ::-1][:, :HIDDEN])
-
-
-def punctuation_mask(tokenizer_file: Path) -> np.ndarray:
-    """(vocabulary,) bool: the tokens that ColBERT's skiplist drops from documents."""
-    import string
-
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    mask = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
-    mask[[tokenizer.token_to_id(mark) for mark in string.punctuation]] = True
-    return mask
-
-
-def batch_rows(paired: np.ndarray, step: int, size: int, seed: int) -> np.ndarray:
-    """The rows of one step: a permutation of its own for each epoch, so any step can be resumed."""
-    steps = len(paired) // size
-    order = np.random.default_rng([seed, step // steps]).permutation(paired)
-    return order[step % steps * size :][:size]
-
-
-def token_embeddings(teacher: Path, basis: np.ndarray, generator: torch.Generator) -> Tensor:
-    """(vocabulary, 256) start of the token embeddings: the teacher's vectors of the tokens."""
-    vectors = np.load(teacher / "tokens.npy", allow_pickle=False).astype(np.float32) @ basis
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6)
-    start = torch.from_numpy(vectors)
-    bare = ~start.any(1)  # single bytes, which stand for no text
-    bare[:7] = True  # the special tokens
-    drawn = torch.randn(len(start), HIDDEN, generator=generator) / HIDDEN**0.5
-    return torch.where(bare[:, None], drawn, start)
-
-
-def save_state(path: Path, model: Nano, optimiser: torch.optim.Optimizer, step: int) -> None:
+def save_state(
+    path: Path, model: Nano, optimiser: torch.optim.Optimizer, progress: dict[str, float]
+) -> None:
     """Weights and optimiser state as one safetensors file, replaced atomically."""
     from safetensors.torch import save_file
 
     tensors = {f"model.{name}": t.contiguous() for name, t in model.state_dict().items()}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": t.contiguous() for name, t in state.items()}
-    save_file(tensors, path.with_suffix(".new"), metadata={"step": str(step)})
+    metadata = {name: str(value) for name, value in progress.items()}
+    save_file(tensors, path.with_suffix(".new"), metadata=metadata)
     os.replace(path.with_suffix(".new"), path)
 
 
-def load_state(path: Path, model: Nano, optimiser: torch.optim.Optimizer) -> int:
-    """Take up the state that `save_state` wrote; returns the steps done."""
+def load_state(
+    path: Path, model: Nano, optimiser: torch.optim.Optimizer | None
+) -> dict[str, float]:
+    """Take up what `save_state` wrote, the weights alone without an optimiser; returns the
+    progress."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as stored:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        step = int(stored.metadata()["step"])
+        progress = {name: float(value) for name, value in stored.metadata().items()}
     model.load_state_dict(
         {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     )
-    state = optimiser.state_dict()
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict(state)
-    return step
+    if optimiser is not None:
+        state = optimiser.state_dict()
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, key = name.split(".")
+                state["state"].setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict(state)
+    return progress
 
 
-@torch.no_grad()
-def held_out_mrr(model: Nano, queries: Packed, documents: Packed, skipped: np.ndarray) -> dict:
-    """Mean reciprocal rank of the true document among the held-out ones, for each head."""
-    model.eval()
-    offsets = torch.from_numpy(queries.offsets)
-    dense_q, token_q = model(queries)
-    dense_d, token_d = [], []
-    for start in range(0, len(documents), 100):
-        dense, tokens = model(documents.select(np.arange(start, min(start + 100, len(documents)))))
-        dense_d.append(dense)
-        token_d.append(tokens)
-    late = late_scores(token_q, offsets, torch.cat(token_d), places_of(documents, skipped))
-    model.train()
-    scores = {"dense": dense_q @ torch.cat(dense_d).T, "late": late}
-    return {
-        head: float((1 / (s > s.diagonal()[:, None]).sum(1).add(1)).mean())
-        for head, s in scores.items()
-    }
+def evaluate(model: Nano, pairs: Pairs, skipped: np.ndarray) -> dict[str, dict[str, float]]:
+    """Mean reciprocal rank of the held-out pairs of code and of text, each among its own kind."""
+    found = {}
+    for kind, rows in (
+        ("code", pairs.held_out[pairs.code[pairs.held_out]]),
+        ("text", pairs.held_out[~pairs.code[pairs.held_out]]),
+    ):
+        documents = shortened(pairs.documents.select(rows), EVALUATED_TOKENS)
+        ranks = held_out_mrr(model, pairs.queries.select(rows), documents, skipped)
+        found[kind] = {head: round(float(r.mean()), 4) for head, r in ranks.items()}
+    return found
 
 
-def export(model: Nano, tokenizer_folder: Path, skipped: np.ndarray, out: Path) -> None:
-    """Write the folder that the package ships: a portable late-interaction checkpoint in float16,
-    with the dense head of the same backbone in its `dense` subfolder."""
-    from mbert_retrieval.encoders.dense_layer import Dense
-    from mbert_retrieval.encoders.encoder import Encoder, Side
-    from mbert_retrieval.encoders.heads import DenseHead, LateHead
-    from mbert_retrieval.encoders.portable import write_dense_head, write_encoder
-    from mbert_retrieval.encoders.tokens import TextTokenizer
+@dataclass
+class Run:
+    """What the workers share. counts: float64 in shared memory: steps begun, seconds of training,
+    whether to stop."""
 
-    layer = Dense(HIDDEN, TOKEN_DIMENSION, bias=False)
-    layer.linear.weight = model.projection.weight
-    late = LateHead((layer,), tuple(np.flatnonzero(skipped).tolist()))
-    tokenizer = TextTokenizer.load(tokenizer_folder)
-    query, document = Side("[Q]", 64), Side("[D]", 512)
-    write_encoder(Encoder(model.backbone, tokenizer, late, query, document), out, torch.float16)
-    dense = Encoder(model.backbone, tokenizer, DenseHead(HIDDEN), query, document)
-    write_dense_head(dense, out / "dense")
+    args: argparse.Namespace
+    model: Nano
+    pairs: Pairs
+    basis: Tensor
+    skipped: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.counts = torch.zeros(3, dtype=torch.float64).share_memory_()
+        self.lock = mp.Lock()
+        self.state = self.args.out / "state.safetensors"
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.args.peak,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            fused=True,
+        )
+
+    def progress(self) -> dict[str, float]:
+        step, seconds, _ = self.counts.tolist()
+        return {"step": step, "seconds": seconds}
+
+    def share_done(self) -> float:
+        step, seconds, stop = self.counts.tolist()
+        if stop:
+            return 1.0
+        return step / self.args.steps if self.args.steps else seconds / (60 * self.args.minutes)
+
+    def work(self, optimiser: torch.optim.Optimizer, log: TextIO | None = None) -> None:
+        """Train until all is done; the worker with the log also keeps the time and saves."""
+        batches = Batches(self.pairs, self.args.seed)
+        means: dict[str, list[float]] = {}
+        evaluated = reported = saved = self.counts[0].item(), time.monotonic()
+        while (done := self.share_done()) < 1:
+            began = time.monotonic()
+            with self.lock:
+                step = int(self.counts[0])
+                self.counts[0] += 1
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(done, self.args.peak)
+            losses = losses_of(self.model, batches(step), self.pairs, self.basis, self.skipped)
+            optimiser.zero_grad(set_to_none=True)
+            sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimiser.step()
+            if log is None:
+                continue
+            self.counts[1] += time.monotonic() - began
+            for name, value in losses.items():
+                means.setdefault(name, []).append(value.item())
+            now = step, time.monotonic()
+            if step - reported[0] >= 20:
+                minutes = self.counts[1].item() / 60
+                entry = {"step": step, "minutes": round(minutes, 2), "progress": round(done, 4)}
+                entry |= {name: round(float(np.mean(v)), 4) for name, v in means.items()}
+                means, reported = {}, now
+                if step - evaluated[0] >= 300:
+                    entry["mrr"] = evaluate(self.model, self.pairs, self.skipped)
+                    evaluated = now
+                print(json.dumps(entry), flush=True)
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+            if now[1] - saved[1] > 180:
+                save_state(self.state, self.model, optimiser, self.progress())
+                saved = now
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--data", type=Path, required=True, help="pairs.jsonl.gz, tokenizer, teacher"
-    )
+    parser.add_argument("--data", type=Path, required=True, nargs="+", help="pairs, teacher")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint, log and model folder")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=128, help="pairs a step")
+    parser.add_argument("--start", type=Path, help="the state of an earlier round")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--steps", type=int)
+    length.add_argument("--minutes", type=float, help="of training, all runs of --out together")
     parser.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # before anything runs, so that forking is safe
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
 
-    queries, documents = tokenise(
-        args.data / "pairs.jsonl.gz", args.data / "tokenizer" / "tokenizer.json"
-    )
-    teacher_q, teacher_d = teacher_vectors(args.data / "teacher")
-    paired = np.flatnonzero(queries.lengths[: len(teacher_d)] > 0)
-    held_out, paired = paired[-HELD_OUT:], paired[:-HELD_OUT]
-    basis = leading_directions(teacher_d)
-    skipped = punctuation_mask(args.data / "tokenizer" / "tokenizer.json")
+    tokenizer = args.data[0] / "tokenizer"
+    pairs = Pairs.read(args.data, tokenizer / "tokenizer.json")
+    basis = leading_directions(pairs.teacher_documents)
+    skipped = punctuation_mask(tokenizer / "tokenizer.json")
 
     config = nano_config()
     model = Nano(config)
     initialise(model, config, generator)
-    with torch.no_grad():
-        model.backbone.embeddings.tok_embeddings.weight.copy_(
-            token_embeddings(args.data / "teacher", basis, generator)
-        )
     model.train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=args.peak, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    state = args.out / "state.safetensors"
-    first = load_state(state, model, optimiser) if state.exists() else 0
-    projection = torch.from_numpy(basis)
-    log = (args.out / "log.jsonl").open("a", encoding="utf-8")
-    began = time.monotonic()
-
-    for step in range(first, args.steps):
-        rows = batch_rows(paired, step, args.batch, args.seed)
-        batch_q, batch_d = queries.select(rows), documents.select(rows)
-        goal_q, goal_d = (
-            torch.from_numpy(t[rows].astype(np.float32)) for t in (teacher_q, teacher_d)
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.peak)
-
-        dense, tokens = model(Packed.concatenate([batch_q, batch_d]))
-        dense_q, dense_d = dense.split([len(rows), len(rows)])
-        token_q, token_d = tokens.split([len(batch_q.values), len(batch_d.values)])
-        goal = F.normalize(torch.cat((goal_q, goal_d)) @ projection, dim=1)
-        teacher_scores = goal_q @ goal_d.T
-        losses = {
-            "distil": 1 - (dense * goal).sum(1).mean(),
-            "dense": ranking_loss(dense_q @ dense_d.T, teacher_scores),
-            "late": ranking_loss(
-                late_scores(
-                    token_q,
-                    torch.from_numpy(batch_q.offsets),
-                    token_d,
-                    places_of(batch_d, skipped),
-                ),
-                teacher_scores,
-            ),
-        }
-        loss = 4 * losses["distil"] + losses["dense"] + losses["late"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-
-        done = step + 1
-        if done % 20 == 0:
-            pace = (time.monotonic() - began) / (done - first)
-            entry = {"step": done, "seconds_a_step": round(pace, 2)}
-            entry |= {name: round(value.item(), 4) for name, value in losses.items()}
-            if done % 200 == 0:
-                entry["mrr"] = held_out_mrr(
-                    model, queries.select(held_out), documents.select(held_out), skipped
-                )
-                save_state(state, model, optimiser, done)
-            print(json.dumps(entry), flush=True)
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
-    save_state(state, model, optimiser, args.steps)
-    export(model, args.data / "tokenizer", skipped, args.out / "model")
+    model.share_memory()
+    run = Run(args, model, pairs, torch.from_numpy(basis), skipped)
+    optimiser = run.optimiser()
+    if run.state.exists():
+        progress = load_state(run.state, model, optimiser)
+        run.counts[:] = torch.tensor([progress["step"], progress["seconds"], 0.0])
+    elif args.start:
+        load_state(args.start, model, None)
+    else:
+        with torch.no_grad():
+            model.backbone.embeddings.tok_embeddings.weight.copy_(
+                token_embeddings(args.data[0] / "teacher", basis, generator)
+            )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: run.counts[2].fill_(1))
+    workers = [mp.Process(target=run.work, args=(optimiser,)) for _ in range(args.workers - 1)]
+    for worker in workers:
+        worker.start()
+    run.work(optimiser, log=(args.out / "log.jsonl").open("a", encoding="utf-8"))
+    for worker in workers:
+        worker.join()
+    save_state(run.state, model, optimiser, run.progress())
+    print(json.dumps({**run.progress(), "mrr": evaluate(model, pairs, skipped)}), flush=True)
+    export(model, tokenizer, skipped, args.out / "model")
 
 
 if __name__ == "__main__":
