@@ -463,8 +463,9 @@ def combine(legs: Mapping[str, Ranking], k: int, only: str | None = None) -> Ran
     """The k best of the rankings of an index's parts. only: what this part alone adds."""
     if len(legs) == 1:
         return next(iter(legs.values()))[:k]
-    each = (1 - LEXICAL_WEIGHT) / sum(name != "lexical" for name in legs)
-    shares = {name: LEXICAL_WEIGHT if name == "lexical" else each for name in legs}
+    lexical = LEXICAL_WEIGHT if "lexical" in legs else 0.0
+    each = (1 - lexical) / sum(name != "lexical" for name in legs)
+    shares = {name: lexical if name == "lexical" else each for name in legs}
     weights = [share if only in (None, name) else 0.0 for name, share in shares.items()]
     return fuse(list(legs.values()), k, weights)
 
