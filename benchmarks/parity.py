@@ -98,7 +98,7 @@ def encoder_rows(folder: Path) -> list[tuple[str, str, float]]:
         )
     )
     theirs.save(str(folder / "dense-native"))
-    ours = load_encoder(folder / "dense-native").encode_documents(TEXTS).values
+    ours = load_encoder(folder / "dense-native", dtype=torch.float32).encode_documents(TEXTS).values
     rows.append(
         (
             "dense embeddings, ours loads theirs",
@@ -120,7 +120,7 @@ def encoder_rows(folder: Path) -> list[tuple[str, str, float]]:
     theirs.save(str(folder / "late-native"))
     for label, encoder in (
         ("theirs loads ours", late),
-        ("ours loads theirs", load_encoder(folder / "late-native")),
+        ("ours loads theirs", load_encoder(folder / "late-native", dtype=torch.float32)),
     ):
         worst = 0.0
         for ours, expected in (

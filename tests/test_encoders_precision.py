@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mbert_retrieval import InputError, load_encoder
 from mbert_retrieval.encoders import precision
@@ -40,6 +41,28 @@ def test_bfloat16_vectors_are_nearly_those_of_float32(texts, head):
     assert np.array_equal(ours.offsets, exact.offsets)
     cosines = (ours.values * exact.values).sum(1)
     assert cosines.mean() > 0.999
+
+
+@pytest.mark.parametrize("head", ["dense", "late"])
+def test_what_is_saved_is_what_was_loaded_whatever_it_computes_in(tmp_path, head):
+    half = load_encoder("nano", head, dtype=torch.bfloat16, document_length=300)
+    half.save(tmp_path / "saved")
+    exact = load_encoder("nano", head, dtype=torch.float32, document_length=300)
+    exact.save(tmp_path / "expected")
+    saved, expected = (load_file(tmp_path / n / "model.safetensors") for n in ("saved", "expected"))
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[name], expected[name]) for name in expected)
+    sides = [load_encoder(tmp_path / name).document for name in ("saved", "expected")]
+    assert sides[0] == sides[1]
+
+
+def test_what_was_changed_is_saved_as_it_is_now(tmp_path):
+    half = load_encoder("nano", "dense", dtype=torch.bfloat16)
+    with torch.no_grad():
+        half.backbone.final_norm.weight.mul_(2)
+    half.save(tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")["final_norm.weight"]
+    assert torch.equal(saved, half.backbone.final_norm.weight.float())
 
 
 def test_threads_share_batches_and_change_nothing(texts):

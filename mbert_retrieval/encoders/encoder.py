@@ -68,7 +68,7 @@ class Encoder(TextEncoder):
         It is the same whatever the device and the precision that the folder was loaded with.
         """
         description = describe(self.head.layout, self.backbone.config, self)
-        if self._stored is not None and self._stored[1] == self._state():
+        if self._stored is not None and self._is_as_stored():
             try:
                 return stored_fingerprint(description, self._stored[0])
             except UnknownDtype:
@@ -82,10 +82,10 @@ class Encoder(TextEncoder):
             self._stored = layout, state
 
     def save(self, folder: str | Path) -> None:
-        """Write the portable folder that sentence-transformers and PyLate load."""
+        """Write the portable folder that sentence-transformers and PyLate load, in float32."""
         from .portable import write_encoder
 
-        write_encoder(self, Path(folder))
+        write_encoder(self._in_float32(), Path(folder))
 
     def export_onnx(self, folder: str | Path, dtype: str = "float32") -> None:
         """Write a folder that ONNX Runtime runs: `load_encoder` takes it, and so does
@@ -99,7 +99,21 @@ class Encoder(TextEncoder):
         """
         from .onnx_export import export_onnx
 
-        export_onnx(self, Path(folder), dtype)
+        export_onnx(self._in_float32(), Path(folder), dtype)
+
+    def _in_float32(self) -> Encoder:
+        """With the weights that its folder has, where it computes in less than these and they were
+        not changed since; else itself."""
+        computes_in = self.backbone.embeddings.tok_embeddings.weight.dtype
+        if computes_in == torch.float32 or not self._is_as_stored():
+            return self
+        assert self._stored is not None
+        exact = build_encoder(self._stored[0], torch.float32, "cpu")
+        exact.query, exact.document = self.query, self.document
+        return exact
+
+    def _is_as_stored(self) -> bool:
+        return self._stored is not None and self._stored[1] == self._state()
 
     def _state(self) -> list[tuple[int, int]]:
         """Where each tensor is and how often it was written: differs once a weight has changed.
