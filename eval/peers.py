@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
@@ -69,7 +70,7 @@ def open_peer(name: str) -> DensePeer | LatePeer:
     return LatePeer(folder, name) if _is_late(folder) else DensePeer(folder, name)
 
 
-class Peer:
+class Peer(ABC):
     """A sentence-transformers model as an encoder of ours.
 
     Its own prompts, pooling, expansion and lengths apply; vectors are made unit length.
@@ -100,9 +101,9 @@ class Peer:
             return own
         return hashlib.sha256("\n".join([own, *self._lengths]).encode()).hexdigest()
 
+    @abstractmethod
     def set_lengths(self, query: int | None = None, document: int | None = None) -> None:
         """Read so many tokens; to be called before the fingerprint is read."""
-        raise NotImplementedError
 
     def encode_queries(self, texts: list[str]) -> Packed:
         """Unit-norm float32 vectors, one sequence a text."""
@@ -126,8 +127,9 @@ class Peer:
             "show_progress_bar": False,
         }
 
+    @abstractmethod
     def _packed(self, vectors: Any) -> Packed:
-        raise NotImplementedError
+        """What the library gave, as packed vectors."""
 
 
 class DensePeer(Peer):

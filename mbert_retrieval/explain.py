@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .alignment import Alignment, alignments_of
+from .index import LEG_DEPTH, Index, Ranking, combine
 from .indexes.engine import NO_TUNING
 from .records import Passage
 from .words import telling_words, word_pattern
 
 if TYPE_CHECKING:
-    from .index import Index, Ranking
     from .indexes.filtering import Filter
 
 Mark = tuple[int, int, float]
@@ -50,7 +50,7 @@ class TokenMatch:
     text: str
     start: int | None
     end: int | None
-    part: str | None
+    part: Literal["text", "title"] | None
     line: int | None
     score: float
 
@@ -157,8 +157,6 @@ def _leg_shares(
     ids: Sequence[str],
     tuning: Mapping[str, int],
 ) -> dict[str, list[LegShare]]:
-    from .index import combine
-
     shares: dict[str, list[LegShare]] = {id: [] for id in ids}
     for leg, ranking in rankings.items():
         places = {id: (rank, score) for rank, (id, score) in enumerate(ranking, start=1)}
@@ -179,8 +177,6 @@ def _add_definitions(
     shares: Mapping[str, list[LegShare]],
 ) -> None:
     """What a definition gets for the name that was asked for."""
-    from .index import LEG_DEPTH, combine
-
     before = combine(rankings, max(k, LEG_DEPTH))
     fused = dict(before)
     for id, score in index.definitions_first(question, before):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..explain import LegShare, TokenMatch, WordMatch
 from ..records import Passage
 from .limits import LARGEST_K, LONGEST_FILTER, LONGEST_QUERY, MOST_PASSAGES
 
@@ -79,38 +80,6 @@ class Document(BaseModel):
     passages: list[StoredPassage]
 
 
-class LegShare(BaseModel):
-    """What a part of the index said: its rank (null: not among its best), its own score, and what
-    it adds to the hit's."""
-
-    leg: str
-    rank: int | None
-    score: float | None
-    share: float
-
-
-class TokenMatch(BaseModel):
-    """A token of the query, and the one of the passage that it matched best."""
-
-    query: str
-    query_start: int | None
-    query_end: int | None
-    text: str
-    start: int | None
-    end: int | None
-    part: Literal["text", "title"] | None
-    line: int | None
-    score: float
-
-
-class WordMatch(BaseModel):
-    """A word of the query, its part of the BM25 score, and where the text has it."""
-
-    word: str
-    score: float
-    spans: list[tuple[int, int]]
-
-
 class Matches(BaseModel):
     """marks: (start, end, heat from 0 to 1) of the pieces of the text that answer."""
 
@@ -155,12 +124,14 @@ class Explained(BaseModel):
 
 
 class Changed(BaseModel):
-    """How many passages; commit: from which on it can be found."""
+    """How many passages; reused: whose vectors were there already; commit: from which on they can
+    be found."""
 
     added: int
     updated: int
     unchanged: int
     deleted: int
+    reused: int
     commit: int
 
 
