@@ -192,7 +192,7 @@ class IndexFolder:
         """The passages of `ids`, in that order. Raises NotThere when one is not."""
         for id in ids:
             check_text(id, "the id")
-        select = "SELECT id, path, start_line, end_line, metadata, title, text"
+        select = "SELECT id, path, start_line, end_line, metadata, title, text FROM passages"
         snapshot = self._current
         with store_errors(self.path):
             rows = in_batches(snapshot.connection, select, "id", list(dict.fromkeys(ids)))

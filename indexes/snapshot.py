@@ -74,7 +74,9 @@ class Snapshot:
 
     def ids(self, keys: np.ndarray) -> list[str]:
         """The ids of live passages, in the order of (N,) keys."""
-        found = dict(in_batches(self.connection, "SELECT key, id", "key", keys.tolist()))
+        found = dict(
+            in_batches(self.connection, "SELECT key, id FROM passages", "key", keys.tolist())
+        )
         try:
             return [found[key] for key in keys.tolist()]
         except KeyError as error:
@@ -121,8 +123,8 @@ def live_mask(connection: sqlite3.Connection, segment: Segment) -> np.ndarray:
 def in_batches(
     connection: sqlite3.Connection, select: str, column: str, values: list
 ) -> Iterator[tuple]:
-    """Rows of `passages` whose `column` is among `values`, however many, in no order."""
+    """Rows whose `column` is among `values`, however many, in no order. select: SELECT and FROM."""
     for first in range(0, len(values), 500):
         batch = values[first : first + 500]
         marks = ", ".join("?" * len(batch))
-        yield from connection.execute(f"{select} FROM passages WHERE {column} IN ({marks})", batch)
+        yield from connection.execute(f"{select} WHERE {column} IN ({marks})", batch)

@@ -52,6 +52,11 @@ def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str
     return Packed(values, vectors.offsets)
 
 
+def content_sha256(passage: Passage) -> str:
+    """Of what is encoded."""
+    return hashlib.sha256(passage.content.encode("utf-8", "replace")).hexdigest()
+
+
 def passage_row(passage: Passage) -> Row:
     """The columns of table `passages` after `key`."""
     name = f"passage {passage.id!r}"
@@ -71,9 +76,9 @@ def passage_row(passage: Passage) -> Row:
         raise InputError(f"metadata of {name} is not JSON: {error}") from None
     check_text(metadata, f"metadata of {name}")
     columns = (passage.id, passage.path, passage.start_line, passage.end_line, metadata)
-    content_sha256 = hashlib.sha256(passage.content.encode()).hexdigest()
-    checksum = row_checksum(*columns, content_sha256, passage.title, passage.text)
-    return (*columns, content_sha256, checksum, passage.title, passage.text)
+    content = content_sha256(passage)
+    checksum = row_checksum(*columns, content, passage.title, passage.text)
+    return (*columns, content, checksum, passage.title, passage.text)
 
 
 def content_of(row: Row) -> str:

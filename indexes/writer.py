@@ -114,7 +114,7 @@ class Writer:
             return list(passages)
         rows = [passage_row(passage) for passage in passages]
         with self._changing() as connection:
-            select = "SELECT id, key, content_sha256"
+            select = "SELECT id, key, content_sha256 FROM passages"
             held = {
                 id: (key, content)
                 for id, key, content in in_batches(connection, select, "id", [r[0] for r in rows])
@@ -137,12 +137,9 @@ class Writer:
         """sha256 of a content -> keys of deleted passages whose vectors are of it."""
         free: dict[str, list[int]] = defaultdict(list)
         wanted = list(dict.fromkeys(contents))
-        for first in range(0, len(wanted), 500):
-            batch = wanted[first : first + 500]
-            marks = ", ".join("?" * len(batch))
-            select = f"SELECT content_sha256, key FROM tombstones WHERE content_sha256 IN ({marks})"
-            for content, key in self._connection.execute(select, batch):
-                free[content].append(key)
+        select = "SELECT content_sha256, key FROM tombstones"
+        for content, key in in_batches(self._connection, select, "content_sha256", wanted):
+            free[content].append(key)
         return free
 
     def passages_of(self, path: str) -> list[tuple[Passage, str]]:
@@ -287,7 +284,7 @@ class Writer:
 
     def _stored(self, ids: list[str]) -> dict[str, int]:
         """id -> key of those of `ids` that are there."""
-        return dict(in_batches(self._connection, "SELECT id, key", "id", ids))
+        return dict(in_batches(self._connection, "SELECT id, key FROM passages", "id", ids))
 
     def _insert(
         self, keys: Sequence[int], passages: Sequence[Passage], rows: Sequence[Row]
@@ -304,7 +301,8 @@ class Writer:
     def _remove(self, keys: list[int]) -> None:
         connection = self._connection
         if self._manifest.lexical:
-            rows = in_batches(connection, "SELECT key, id, text, title, path", "key", keys)
+            select = "SELECT key, id, text, title, path FROM passages"
+            rows = in_batches(connection, select, "key", keys)
             lexical.remove(connection, ((key, Passage(*rest).words) for key, *rest in rows))
         one = [(key,) for key in keys]
         if self._manifest.legs:

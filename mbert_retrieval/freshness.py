@@ -12,18 +12,20 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 from .errors import InputError
-from .index import COMMIT_SECONDS, Changes, Index, Progress
+from .index import Index, Progress
 from .indexes import FileState, Writer
+from .indexes.validation import content_sha256
+from .origins import is_cut_alike, remembered, selection, settings_of
 from .records import Passage
-from .sources.files import SourceFile, Tree, collection_passages, file_passages, read_file
+from .sources import source_root
+from .sources.files import SourceFile, Tree, collection_passages, file_passages, look, read_file
+from .storing import Changes, different, reuse, store
 
-CUTTING = 1  # how files become passages; another number makes every index read its files again
 SETTLED_NS = 1_000_000_000  # a file younger than this may change again within its timestamp
 UNKNOWN = -1  # an mtime that no file has
 
@@ -67,11 +69,6 @@ def differences(tree: Tree, states: dict[str, FileState]) -> Differences:
     return found
 
 
-def is_cut_alike(settings: dict[str, Any]) -> bool:
-    """Whether an index that keeps these settings cut its files as this program does."""
-    return settings.get("cutting") == CUTTING
-
-
 def is_unsettled(state: FileState | None) -> bool:
     """Whether a file was read so soon after it was written that it has to be hashed once more."""
     return state is not None and state.mtime_ns == UNKNOWN
@@ -94,7 +91,7 @@ def follow(
     removing: "nothing"; "gone", the passages of files that were read before and are no longer
         there; or "all", whatever does not come from the sources.
     again: read also what looks unchanged, because it is to be cut in another way.
-    progress: called with the number of files done so far.
+    progress: called often, with the number of files done so far.
     Raises InputError for a broken collection, when another process writes, and as `Index.sync`.
     """
     with index.folder.writer() as writer:
@@ -107,6 +104,23 @@ def follow(
             found.gone = [path for path in states if path not in tree.files]
         following = _Following(index, writer, tree, states, again, progress)
         return following.run(found, removing)
+
+
+def follow_remembered(index: Index, progress: Progress | None = None) -> Changes:
+    """Bring an index up to date with the sources that it remembers. progress: as in `follow`.
+
+    Raises InputError when it remembers none, and as `follow`.
+    """
+    place, settings = index.folder.path, index.folder.settings
+    sources, root = remembered(settings, place)
+    if not sources:
+        raise InputError("the index does not know its sources: build it with mbert-index")
+    again = not is_cut_alike(settings)
+    tree = look(sources, root or source_root(sources), selection(settings))
+    changes = follow(index, tree, "all", again, progress)
+    if again:
+        index.remember(settings_of(tree, place))
+    return changes
 
 
 @dataclass
@@ -148,20 +162,8 @@ class _Following:
             self.writer.set_file_state(state)
         collections = found.collections or (removing == "all" and not self.tree.collections)
         wanted = chain(self._of_files(found.changed), self._of_collections(found.collections))
-        try:
-            committed = time.monotonic()
-            for part, vectors in self.index.encoded(wanted):
-                self.writer.add(part, vectors)
-                self.changes.count(part, self.known)
-                self._finish_files(len(part))
-                if time.monotonic() - committed >= COMMIT_SECONDS:
-                    self.writer.commit()
-                    committed = time.monotonic()
-            self._finish_files(0)
-        except KeyboardInterrupt:
-            with suppress(InputError):  # the interrupt came amid a change, which is dropped
-                self.writer.commit()
-            raise
+        parts = self.index.encoded(wanted)
+        store(self.writer, parts, self.changes, self.known, self._report, self._finish_files)
         if removing != "nothing":
             for path in found.gone:
                 self._forget_passages(path)
@@ -183,10 +185,10 @@ class _Following:
                 self._advance()
                 continue
             stored = {p.id: (p, content) for p, content in self.writer.passages_of(path)}
-            different = [p for p in passages if p.id not in stored or stored[p.id][0] != p]
+            fresh = [p for p in passages if p.id not in stored or stored[p.id][0] != p]
             ids = {passage.id for passage in passages}
-            self.known |= stored.keys()
-            yield from self._sent([different], _Pending(state, stored.keys() - ids))
+            self.known.update(stored)
+            yield from self._sent([fresh], _Pending(state, stored.keys() - ids))
 
     def _read(self, path: str, file: SourceFile) -> tuple[list[Passage] | None, FileState]:
         """A file's passages, None when its content is what was read before; and its state."""
@@ -211,21 +213,17 @@ class _Following:
         for path, file in self.tree.collections.items() if wanted else ():
             state = FileState(path, file.size, file.mtime_ns, "")
             stored = set(self.index.folder.content_hashes())
-            self.known |= stored
+            self.known.update(stored)
             records = collection_passages(file, self.tree.selection)
-            different = self.index.different(records, stored, self.seen)
-            yield from self._sent(different, _Pending(state, set()))
+            batches = different(self.index.folder, records, stored, self.seen)
+            yield from self._sent(batches, _Pending(state, set()))
 
     def _sent(self, batches: Iterable[list[Passage]], pending: _Pending) -> Iterator[Passage]:
         """Those that have no vectors in the index yet; the others are stored at once."""
         self.pending.append(pending)
         for batch in filter(None, batches):
             moved = self._free(pending, batch)
-            fresh = self.writer.reuse(batch)
-            encode = {passage.id for passage in fresh}
-            kept = [passage for passage in batch if passage.id not in encode]
-            self.changes.count(kept, self.known, moved)
-            self.changes.reused += len(kept)
+            fresh = reuse(self.writer, batch, self.changes, self.known, moved)
             pending.waiting += len(fresh)
             yield from fresh
         pending.complete = True
@@ -271,10 +269,8 @@ class _Following:
 
     def _advance(self) -> None:
         self.done += 1
+        self._report()
+
+    def _report(self) -> None:
         if self.progress:
             self.progress(self.done)
-
-
-def content_sha256(passage: Passage) -> str:
-    """As the store keeps it."""
-    return hashlib.sha256(passage.content.encode("utf-8", "replace")).hexdigest()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -23,36 +20,15 @@ from .indexes.manifest import Leg
 from .legs import AnyEncoders, Kinds, encoders_of, full_name, legs_of, listed, shown
 from .packed import Packed
 from .records import Hit, Passage
+from .storing import BATCH, Changes, different, reuse, store
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
 LEXICAL_WEIGHT = 0.3  # of BM25 in fusion; the vectors share the rest. By benchmarks/ranking.py
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
-COMMIT_SECONDS = 20.0  # what an interruption may lose
-BATCH = 1024  # passages compared with what is stored at once
 FEW = 12  # passages that are encoded sooner than torch is loaded
 
 Ranking = list[tuple[str, float]]
 Progress = Callable[[int], None]
-
-
-@dataclass
-class Changes:
-    """How many passages a change to an index concerned. reused: of the added and updated ones,
-    those whose vectors it had already."""
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    reused: int = 0
-
-    def count(self, passages: Iterable[Passage], known: Container[str], moved: int = 0) -> None:
-        """Passages as added, or as updated when their id is known; moved: how many of the others
-        were there under another id."""
-        ids = [passage.id for passage in passages]
-        updated = min(sum(id in known for id in ids) + moved, len(ids))
-        self.updated += updated
-        self.added += len(ids) - updated
 
 
 class Index:
@@ -389,29 +365,16 @@ class Index:
 
             def fresh() -> Iterator[Passage]:
                 looked_at = 0
-                for batch in self.different(passages, stored, seen):
+                for batch in different(self.folder, passages, stored, seen):
                     changes.unchanged += len(seen) - looked_at - len(batch)
                     looked_at = len(seen)
-                    others = writer.reuse(batch)
-                    changes.reused += len(batch) - len(others)
-                    encode = {passage.id for passage in others}
-                    changes.count([p for p in batch if p.id not in encode], stored)
-                    yield from others
+                    yield from reuse(writer, batch, changes, stored)
 
-            committed = time.monotonic()
-            try:
-                for part, vectors in self.encoded(fresh()):
-                    writer.add(part, vectors)
-                    changes.count(part, stored)
-                    if time.monotonic() - committed >= COMMIT_SECONDS:
-                        writer.commit()
-                        committed = time.monotonic()
-                    if progress:
-                        progress(changes.added + changes.updated + changes.unchanged)
-            except KeyboardInterrupt:
-                with suppress(InputError):  # the interrupt came amid a change, which is dropped
-                    writer.commit()
-                raise
+            def report() -> None:
+                if progress:
+                    progress(changes.added + changes.updated + changes.unchanged)
+
+            store(writer, self.encoded(fresh()), changes, stored, report)
             if delete_others and (others := stored - seen):
                 writer.delete(sorted(others))
                 changes.deleted = len(others)
@@ -419,21 +382,6 @@ class Index:
         if progress:
             progress(len(seen))
         return changes
-
-    def different(
-        self, passages: Iterable[Passage], stored: set[str], seen: set[str]
-    ) -> Iterator[list[Passage]]:
-        """Those that are not stored just as they are, in batches. stored: the ids that are; seen:
-        gets all ids. Raises InputError for an id that comes twice."""
-        iterator = iter(passages)
-        while batch := list(islice(iterator, BATCH)):
-            for passage in batch:
-                if passage.id in seen:
-                    raise InputError(f"two passages have the id {passage.id!r}")
-                seen.add(passage.id)
-            known = [passage.id for passage in batch if passage.id in stored]
-            old = {passage.id: passage for passage in self.folder.passages(known)}
-            yield [p for p in batch if old.get(p.id) != _as_stored(p)]
 
     def encoded(
         self, passages: Iterator[Passage]
@@ -483,11 +431,3 @@ def document_of(passage: Passage | Hit) -> str:
 def _chained(head: list[Passage], rest: Iterator[Passage]) -> Iterator[Passage]:
     yield from head
     yield from rest
-
-
-def _as_stored(passage: Passage) -> Passage:
-    """With metadata as JSON gives it back. What is no JSON equals nothing, and `add` refuses it."""
-    try:
-        return replace(passage, metadata=json.loads(json.dumps(passage.metadata)))
-    except (TypeError, ValueError):
-        return passage

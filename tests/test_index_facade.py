@@ -385,9 +385,10 @@ def test_an_interrupt_keeps_what_is_done(tmp_path):
 KILLED = """
     import sys, time
     sys.path.insert(0, {tests!r})
-    from test_index_facade import HashEncoder, Index, index_module, make_passages
+    from mbert_retrieval import storing
+    from test_index_facade import HashEncoder, Index, make_passages
 
-    index_module.COMMIT_SECONDS = 0.0
+    storing.COMMIT_SECONDS = 0.0
 
     class Slow(HashEncoder):
         def _documents(self, texts):

@@ -21,7 +21,8 @@ ALLOWED = {
     "sources": set(),
     "indexes": set(),
     "eval": {"encoders", "backbone", "indexes", "sources", "index"},
-    "cli": {"eval", "sources", "encoders", "indexes", "index"},
+    "serve": {"encoders", "indexes", "sources", "index"},
+    "cli": {"eval", "serve", "sources", "encoders", "indexes", "index"},
 }
 
 

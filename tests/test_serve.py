@@ -189,6 +189,20 @@ def test_update_reads_the_sources_again(tmp_path):
         assert [hit["path"] for hit in asked(client, "zebra")] == ["a.txt"]
 
 
+def test_update_keeps_to_what_the_index_takes_of_its_sources(tmp_path):
+    from test_cli_index import run
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"the lion {name} sleeps\n")
+    done = run("index", "build", tmp_path, "--encoder", "none", "--exclude", "b.txt")
+    assert done.returncode == 0, done.stderr
+    with TestClient(make_app(Service(tmp_path / ".mbert")), base_url=HERE) as client:
+        assert client.post("/api/update").json()["added"] == 0
+        assert [hit["path"] for hit in asked(client, "lion")] == ["a.txt"]
+    info = run("index", "update", "--index", tmp_path / ".mbert", "--json")
+    assert json.loads(info.stdout)["unchanged"] == 1
+
+
 def test_who_else_writes_is_named_and_reading_goes_on(tmp_path):
     index = made_index(tmp_path / "i")
     with TestClient(make_app(Service(index)), base_url=HERE) as client:

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import InputError
-from . import places
+from ..origins import is_cut_alike, remembered, selection
 from .console import INTERRUPTED, message, progress_bar
 
 if TYPE_CHECKING:
     from ..freshness import Removing
-    from ..index import Changes, Index
+    from ..index import Index
     from ..sources import Selection
     from ..sources.files import Tree
+    from ..storing import Changes
 
 MANY = 200  # files; so many changed are not read before a query is answered
 
 
-def survey(sources: list[Path], root: Path | None, selection: Selection, again: bool) -> Tree:
+def survey(sources: list[Path], root: Path | None, chosen: Selection, again: bool) -> Tree:
     """What the sources hold. Raises InputError for anything in them that would break a change half
     way, and when there is nothing to index. again: everything will be read."""
     from ..sources import source_root
@@ -31,7 +32,7 @@ def survey(sources: list[Path], root: Path | None, selection: Selection, again: 
     sources = list(dict.fromkeys(source.resolve() for source in sources))
     own_root = source_root(sources)
     with interruptible("nothing was changed"):
-        tree = look(sources, root or own_root, selection)
+        tree = look(sources, root or own_root, chosen)
         _check_named(tree)
         if again:
             _check_text(tree)
@@ -113,15 +114,15 @@ def before_query(index: Index, place: Path) -> None:
     """Follow the files of the index's sources before a query is answered. What stands in the way
     (another process writes, a source is gone, too many files changed) is said, and the query is
     answered from what the index holds."""
-    from ..freshness import differences, is_cut_alike, is_unsettled
+    from ..freshness import differences, is_unsettled
     from ..sources.files import look
 
     settings = index.folder.settings
-    sources, root = places.remembered(settings, place)
+    sources, root = remembered(settings, place)
     if not sources or root is None:
         return
     try:
-        tree = look(sources, root, places.selection(settings))
+        tree = look(sources, root, selection(settings))
         states = index.folder.file_states()
         found = differences(tree, states)
         if not is_cut_alike(settings):
@@ -143,7 +144,7 @@ def before_query(index: Index, place: Path) -> None:
 
 def skipped_files(index: Index, place: Path) -> list[dict[str, str]]:
     """Where each file that gave no passages is, and why."""
-    _, root = places.remembered(index.folder.settings, place)
+    _, root = remembered(index.folder.settings, place)
     return [
         {"path": str(root / state.path if root else state.path), "reason": state.skipped}
         for state in index.folder.file_states().values()
@@ -159,11 +160,3 @@ def interruptible(state: str | Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         message(f"interrupted: {state if isinstance(state, str) else state()}")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def settings_of(tree: Tree, place: Path) -> dict[str, Any]:
-    """What an index remembers of its sources."""
-    from ..freshness import CUTTING
-
-    chosen = {"selection": tree.selection.to_json(), "cutting": CUTTING}
-    return places.recorded(tree.sources, tree.root, place) | chosen

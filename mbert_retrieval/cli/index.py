@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from ..origins import is_cut_alike, recorded, remembered, selection, settings_of
 from ..sources.selection import EVERYTHING, Selection
 from . import places
 from .asked import DEFAULT_ENCODER, NO_ENCODER, Asked
 from .console import BAD_INPUT, message, new_app, print_json, run, visible
-from .following import bring, check_collections, settings_of, skipped_files, survey
+from .following import bring, check_collections, skipped_files, survey
 from .seeding import seed
 
 if TYPE_CHECKING:
-    from ..index import Changes, Index
+    from ..index import Index
+    from ..storing import Changes
 
 app = new_app("Make an index of code, text or a collection, and look after it.")
 
@@ -138,7 +140,6 @@ def build(
     Run again it brings the index up to date: what is unchanged is not read anew, what has gone from
     the sources goes from the index. After an interruption it goes on where it stopped.
     """
-    from ..freshness import is_cut_alike
     from ..index import is_there
     from ..indexes.device import on_device
 
@@ -152,10 +153,10 @@ def build(
     if is_there(place):
         target = asked.existing(place)
         settings = target.folder.settings
-        chosen = _chosen(places.selection(settings), include, exclude, max_bytes, whole)
-        again = not is_cut_alike(settings) or chosen != places.selection(settings)
+        chosen = _chosen(selection(settings), include, exclude, max_bytes, whole)
+        again = not is_cut_alike(settings) or chosen != selection(settings)
         tree = survey(sources, None, chosen, again)
-        again = again or places.remembered(settings, place)[1] != tree.root
+        again = again or remembered(settings, place)[1] != tree.root
         if index is None:
             places.check_same_sources(settings, place, tree.sources)
         check_collections(tree, target, again)
@@ -193,12 +194,12 @@ def add(
     target = _open(index)
     place = target.folder.path
     settings = target.folder.settings
-    before, root = places.remembered(settings, place)
-    tree = survey(sources, root, places.selection(settings), True)
+    before, root = remembered(settings, place)
+    tree = survey(sources, root, selection(settings), True)
     check_collections(tree, target, False)
     if before:
         together = list(dict.fromkeys([*before, *tree.sources]))
-        target.remember(settings | places.recorded(together, tree.root, place))
+        target.remember(settings | recorded(together, tree.root, place))
     changes = bring(target, tree, "nothing", False)
     _report(target, changes, started, json, verbose)
 
@@ -206,18 +207,17 @@ def add(
 @app.command()
 def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = False) -> None:
     """Bring the index up to date with its sources: only files that changed are read."""
-    from ..freshness import is_cut_alike
 
     started = time.perf_counter()
     target = _open(index)
     place, settings = target.folder.path, target.folder.settings
-    sources, root = places.remembered(settings, place)
+    sources, root = remembered(settings, place)
     if not sources:
         raise InputError(
             f"the index {target.folder.path} remembers no sources: use mbert-index build or add"
         )
     again = not is_cut_alike(settings)
-    tree = survey(sources, root, places.selection(settings), again)
+    tree = survey(sources, root, selection(settings), again)
     check_collections(tree, target, again)
     changes = bring(target, tree, "all", again)
     if again:
@@ -260,7 +260,7 @@ def info(
     if json:
         print_json(facts)
         return
-    sources, _ = places.remembered(facts["settings"], target.folder.path)
+    sources, _ = remembered(facts["settings"], target.folder.path)
     lines = {"index": facts["path"], "passages": f"{facts['passages']:,}"}
     lines["segments"] = f"{facts['segments']:,}, {facts['tombstones']:,} deleted passages in them"
     for name, leg in facts["legs"].items():

@@ -1,16 +1,13 @@
-"""Where the index is, and where its sources are."""
+"""Where the index is."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    from ..sources import Selection
+from ..origins import remembered
 
 DEFAULT = ".mbert"
 
@@ -48,29 +45,6 @@ def index_from_here(named: Path | None) -> Path:
     )
 
 
-def recorded(sources: Sequence[Path], root: Path, index: Path) -> dict[str, Any]:
-    """What the index remembers of its sources: full paths, or where the index stands inside their
-    root paths relative to the index, so that both may be moved together."""
-    index = index.resolve()
-    inside = index.is_relative_to(root)
-
-    def written(path: Path) -> str:
-        return os.path.relpath(path, index) if inside else str(path)
-
-    return {"root": written(root), "sources": [written(source) for source in sources]}
-
-
-def remembered(settings: dict[str, Any], index: Path) -> tuple[list[Path], Path | None]:
-    """The sources and root that `recorded` wrote, as full paths; ([], None) when it did not."""
-    base = index.resolve()
-
-    def read(path: str) -> Path:
-        return Path(os.path.normpath(base / path))
-
-    sources = [read(source) for source in settings.get("sources", [])]
-    return sources, read(settings["root"]) if "root" in settings else None
-
-
 def check_same_sources(settings: dict[str, Any], index: Path, sources: Sequence[Path]) -> None:
     """Raises InputError when the one index of a repository is of other sources: building it of
     these would drop them."""
@@ -80,10 +54,3 @@ def check_same_sources(settings: dict[str, Any], index: Path, sources: Sequence[
         raise InputError(
             f"the index {index} is of {names}: use mbert-index add, or name another with --index"
         )
-
-
-def selection(settings: dict[str, Any]) -> Selection:
-    """Which files the index takes of its sources."""
-    from ..sources import Selection
-
-    return Selection.from_json(settings.get("selection", {}))

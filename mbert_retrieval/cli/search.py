@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..origins import remembered
 from . import places, serving
 from .console import NOTHING_FOUND, new_app, run
 from .following import before_query
@@ -101,7 +102,7 @@ def query(
     chosen = narrowed(where, pattern, language or (), path or ())
     hits = target.search(question, k, mode, chosen, tuning, group=group)
     if hits:
-        _, root = places.remembered(target.folder.settings, target.folder.path)
+        _, root = remembered(target.folder.settings, target.folder.path)
         print_hits(target, question, hits, form, root, k, mode, chosen, tuning)
     else:
         raise typer.Exit(NOTHING_FOUND)

@@ -11,8 +11,10 @@ from typing import Any
 
 from ..errors import InputError, NotThere
 from ..explain import explain, marks_of
-from ..index import MODES, Changes, Index, Progress, Ranking
+from ..freshness import follow_remembered
+from ..index import MODES, Index, Ranking
 from ..records import Passage
+from ..storing import Changes
 from .batching import Batcher
 from .facets import facets
 from .limits import LARGEST_K, LONGEST_QUERY, MOST_EXPLAINED, Limits, Overloaded
@@ -166,7 +168,7 @@ class Service:
     async def update(self) -> JSON:
         """Bring the index up to date with its sources. Raises InputError."""
         self._check_writable()
-        return self._changed(await self._writes.change(from_sources))
+        return self._changed(await self._writes.change(follow_remembered))
 
     def _changed(self, changes: Changes) -> JSON:
         counts = asdict(changes)
@@ -193,19 +195,6 @@ class Service:
 def check_query(query: str) -> None:
     if not query.strip():
         raise InputError("the query is empty: say what to look for")
-
-
-def from_sources(index: Index, progress: Progress) -> Changes:
-    """What `mbert-index update` does."""
-    from ..cli import places
-    from ..sources import read_source
-
-    sources, root = places.remembered(index.folder.settings, index.folder.path)
-    if not sources:
-        raise InputError("the index does not know its sources: build it with mbert-index")
-    return index.sync(
-        (passage for source in sources for passage in read_source(source, [], root)), progress
-    )
 
 
 def _shown(passage: Passage) -> JSON:

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..index import Changes, Index, Progress
+from ..index import Index, Progress
 from ..records import Passage
+from ..storing import Changes
 from .limits import Overloaded
 
 MOST_WAITING = 32
