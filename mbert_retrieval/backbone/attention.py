@@ -1,8 +1,8 @@
 """Attention over packed sequences: every kernel behind `attend`.
 
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
-kernel. On the CPU, what needs no gradient goes to a loop of our own (`cpu_attention.cpp`).
-Everything else (training on the CPU, float32 on CUDA, tokens that nobody may attend to) runs
+kernel. On the CPU, float32 and bfloat16 go to a loop of our own (`cpu_attention.cpp`), with its
+gradient. Everything else (dropout, float32 on CUDA, tokens that nobody may attend to) runs
 through SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
 equal lengths. For a local layer it cuts sequences into blocks of queries beside the keys they can
 see, so that time and memory grow with N x window and no N x N mask is ever built.
@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -171,7 +172,6 @@ def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> b
         and dtype in (torch.float32, torch.bfloat16)
         and head_dim % 16 == 0
         and head_dim <= 256
-        and not torch.is_grad_enabled()
     )
 
 
@@ -179,19 +179,52 @@ def attend_on_cpu(qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int 
     """Rotary embedding and attention of a packed batch, computed in float32.
 
     qkv: (N, 3, heads, head_dim) float32 or bfloat16, not yet rotated. cos_sin: (2, N, 1,
-    head_dim / 2), see `rotary`. window as in `attend`. Returns (N, heads, head_dim).
+    head_dim / 2), see `rotary`. window as in `attend`. Returns (N, heads, head_dim), with a
+    gradient by `qkv` that keeps nothing but `qkv` itself (it forms the scores again, as Dao et al.
+    2022 do).
     """
-    from .cpu_attention import attend as attend_loop
+    out: Tensor = _CpuAttention.apply(qkv, cos_sin, cu_seqlens, window)
+    return out
 
+
+class _CpuAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx, qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int | None
+    ) -> Tensor:
+        from .cpu_attention import attend as attend_loop
+
+        ctx.save_for_backward(qkv, cos_sin, cu_seqlens)
+        ctx.window = window
+        bits = as_array(qkv)
+        return from_array(attend_loop(bits, *_loop_arguments(cos_sin, cu_seqlens, window)))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        from .cpu_attention import attend_backward
+
+        qkv, cos_sin, cu_seqlens = ctx.saved_tensors
+        arguments = _loop_arguments(cos_sin, cu_seqlens, ctx.window)
+        found = attend_backward(as_array(slopes), as_array(qkv), *arguments)
+        return from_array(found), None, None, None
+
+
+def _loop_arguments(cos_sin: Tensor, cu_seqlens: Tensor, window: int | None) -> tuple:
     cosine, sine = cos_sin.float().squeeze(2).numpy()
-    offsets, span = cu_seqlens.long().numpy(), -1 if window is None else window
-    threads = torch.get_num_threads()
-    qkv = qkv.contiguous()
-    if qkv.dtype == torch.float32:
-        return torch.from_numpy(attend_loop(qkv.numpy(), cosine, sine, offsets, span, threads))
-    bits = qkv.view(torch.uint16).numpy()
-    out = attend_loop(bits, cosine, sine, offsets, span, threads)
-    return torch.from_numpy(out).view(torch.bfloat16)
+    span = -1 if window is None else window
+    return cosine, sine, cu_seqlens.long().numpy(), span, torch.get_num_threads()
+
+
+def as_array(x: Tensor) -> np.ndarray:
+    """What the compiled loops take: float32, or the bits of bfloat16 as uint16."""
+    x = x.detach().contiguous()
+    return x.numpy() if x.dtype == torch.float32 else x.view(torch.uint16).numpy()
+
+
+def from_array(x: np.ndarray) -> Tensor:
+    found = torch.from_numpy(x)
+    return found if found.dtype == torch.float32 else found.view(torch.bfloat16)
 
 
 @cache

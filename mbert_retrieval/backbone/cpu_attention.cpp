@@ -1,5 +1,6 @@
-// Softmax attention of a packed batch on the processor: rotation, scores, softmax and weighted sum
-// of one sequence and head at a time, whose keys and values stay in the cache.
+// Softmax attention of a packed batch on the processor, and its gradient: rotation, scores, softmax
+// and weighted sum of one sequence and head at a time, whose keys and values stay in the cache. The
+// backward pass keeps nothing of the forward one: it forms the scores of a few queries again.
 //
 // Plain C++ that the compiler vectorises for the processor it finds at run time. Arithmetic is in
 // float32 whatever the type of the input.
@@ -77,6 +78,13 @@ struct Room {
   std::vector<float> keys;     // (tiles, D, TILE) rotated
   std::vector<float> values;   // (L, D)
   std::vector<float> scores;   // (QUERIES, tiles * TILE)
+  // of the backward pass alone
+  std::vector<float> key_rows;      // (L, D) rotated
+  std::vector<float> value_tiles;   // (tiles, D, TILE)
+  std::vector<float> outputs;       // (QUERIES, D) the gradient of the output
+  std::vector<float> score_slopes;  // (QUERIES, tiles * TILE) the gradient of the scores
+  std::vector<float> key_slopes;    // (L, D)
+  std::vector<float> value_slopes;  // (L, D)
 };
 
 template <typename Number>
@@ -85,13 +93,35 @@ struct Batch {
   const float* cosine;    // (N, D / 2)
   const float* sine;
   const int64_t* offsets; // (B + 1)
-  Number* out;            // (N, heads, D)
+  Number* out;            // (N, heads, D); the gradient of qkv, (N, 3, heads, D), backwards
+  const Number* slopes;   // (N, heads, D) the gradient of the output, backwards
   int64_t heads, dimension, window;
 
+  int64_t place(int64_t token, int which, int64_t head) const {
+    return ((token * 3 + which) * heads + head) * dimension;
+  }
   const Number* at(int64_t token, int which, int64_t head) const {
-    return qkv + ((token * 3 + which) * heads + head) * dimension;
+    return qkv + place(token, which, head);
   }
 };
+
+// The queries first..last - 1, and the keys from..to - 1 that any of them sees.
+struct Block {
+  int64_t first, last, from, to;
+
+  Block(int64_t at, int64_t length, int64_t reach)
+      : first(at),
+        last(std::min(at + QUERIES, length)),
+        from(std::max<int64_t>(0, first - reach)),
+        to(std::min(length, last + reach)) {}
+  int64_t first_tile() const { return from / TILE; }
+  int64_t last_tile() const { return (to + TILE - 1) / TILE; }
+};
+
+INLINED void write_column(const float* row, int64_t j, int64_t dimension, float* tiles) {
+  float* column = tiles + j / TILE * dimension * TILE + j % TILE;
+  for (int64_t d = 0; d < dimension; ++d) column[d * TILE] = row[d];
+}
 
 // scores[i][tile] of ROWS queries against all keys of the tiles first..last - 1
 template <int ROWS>
@@ -155,52 +185,199 @@ INLINED void weighted_sums(const float* scores, int64_t stride, const float* val
   }
 }
 
+// Rotated keys in tiles, and in rows where the backward pass wants them.
+template <typename Number>
+INLINED void lay_keys(const Batch<Number>& batch, int64_t start, int64_t length, int64_t head,
+                      std::vector<float>& tiles, float* rows) {
+  const int64_t dimension = batch.dimension, half = dimension / 2;
+  tiles.assign((length + TILE - 1) / TILE * dimension * TILE, 0.0f);
+  float own[256];
+  for (int64_t j = 0; j < length; ++j) {
+    const int64_t token = start + j;
+    float* row = rows ? rows + j * dimension : own;
+    rotate_row(batch.at(token, 1, head), batch.cosine + token * half, batch.sine + token * half, half,
+               1.0f, row);
+    write_column(row, j, dimension, tiles.data());
+  }
+}
+
+// The block's softmax before its division: exponentials in room.scores, what divides them in shares.
+template <typename Number>
+INLINED void score_block(const Batch<Number>& batch, const Block& block, int64_t start,
+                         int64_t length, int64_t head, int64_t reach, int64_t stride, Room& room,
+                         float* shares) {
+  const int64_t dimension = batch.dimension, half = dimension / 2;
+  const float scale = 1 / std::sqrt(static_cast<float>(dimension));
+  for (int64_t i = block.first; i < block.last; ++i)
+    rotate_row(batch.at(start + i, 0, head), batch.cosine + (start + i) * half,
+               batch.sine + (start + i) * half, half, scale,
+               room.queries.data() + (i - block.first) * dimension);
+  for (int i = 0; i < QUERIES && block.first + i < block.last; i += 8)
+    score_tiles<8>(room.queries.data() + i * dimension, room.keys.data(), dimension,
+                   block.first_tile(), block.last_tile(), stride, room.scores.data() + i * stride);
+  for (int64_t i = block.first; i < block.last; ++i)
+    shares[i - block.first] =
+        softmax_row(room.scores.data() + (i - block.first) * stride, block.first_tile() * TILE,
+                    block.last_tile() * TILE, std::max<int64_t>(0, i - reach),
+                    std::min(length, i + reach + 1));
+}
+
 template <typename Number>
 INLINED void attend_head(const Batch<Number>& batch, int64_t sequence, int64_t head, Room& room) {
   const int64_t start = batch.offsets[sequence], length = batch.offsets[sequence + 1] - start;
-  const int64_t dimension = batch.dimension, half = dimension / 2;
-  const int64_t tiles = (length + TILE - 1) / TILE, stride = tiles * TILE;
-  const float scale = 1 / std::sqrt(static_cast<float>(dimension));
+  const int64_t dimension = batch.dimension;
+  const int64_t stride = (length + TILE - 1) / TILE * TILE;
   room.queries.assign(QUERIES * dimension, 0.0f);
-  room.keys.assign(tiles * dimension * TILE, 0.0f);
   room.values.resize(length * dimension);
   room.scores.resize(QUERIES * stride);
-  float row[256], sums[QUERIES * 256];
+  lay_keys(batch, start, length, head, room.keys, nullptr);
   for (int64_t j = 0; j < length; ++j) {
-    const int64_t token = start + j;
-    rotate_row(batch.at(token, 1, head), batch.cosine + token * half, batch.sine + token * half, half,
-               1.0f, row);
-    float* key = room.keys.data() + j / TILE * dimension * TILE + j % TILE;
-    for (int64_t d = 0; d < dimension; ++d) key[d * TILE] = row[d];
-    const Number* value = batch.at(token, 2, head);
+    const Number* value = batch.at(start + j, 2, head);
     for (int64_t d = 0; d < dimension; ++d) room.values[j * dimension + d] = to_float(value[d]);
   }
   const int64_t reach = batch.window < 0 ? length : batch.window;
+  float sums[QUERIES * 256], shares[QUERIES];
   for (int64_t first = 0; first < length; first += QUERIES) {
-    const int64_t last = std::min(first + QUERIES, length);
-    const int64_t from = std::max<int64_t>(0, first - reach), to = std::min(length, last + reach);
-    const int64_t first_tile = from / TILE, last_tile = (to + TILE - 1) / TILE;
-    for (int64_t i = first; i < last; ++i)
-      rotate_row(batch.at(start + i, 0, head), batch.cosine + (start + i) * half,
-                 batch.sine + (start + i) * half, half, scale,
-                 room.queries.data() + (i - first) * dimension);
-    for (int i = 0; i < QUERIES && first + i < last; i += 8)
-      score_tiles<8>(room.queries.data() + i * dimension, room.keys.data(), dimension, first_tile,
-                     last_tile, stride, room.scores.data() + i * stride);
-    float shares[QUERIES];
-    for (int64_t i = first; i < last; ++i)
-      shares[i - first] =
-          softmax_row(room.scores.data() + (i - first) * stride, first_tile * TILE,
-                      last_tile * TILE, std::max<int64_t>(0, i - reach),
-                      std::min(length, i + reach + 1));
-    for (int i = 0; i < QUERIES && first + i < last; i += 8)
-      weighted_sums<8>(room.scores.data() + i * stride, stride, room.values.data(), from, to,
-                       dimension, sums + i * dimension);
-    for (int64_t i = first; i < last; ++i) {
+    const Block block(first, length, reach);
+    score_block(batch, block, start, length, head, reach, stride, room, shares);
+    for (int i = 0; i < QUERIES && first + i < block.last; i += 8)
+      weighted_sums<8>(room.scores.data() + i * stride, stride, room.values.data(), block.from,
+                       block.to, dimension, sums + i * dimension);
+    for (int64_t i = first; i < block.last; ++i) {
       Number* out = batch.out + ((start + i) * batch.heads + head) * dimension;
       for (int64_t d = 0; d < dimension; ++d)
         from_float(sums[(i - first) * dimension + d] * shares[i - first], out + d);
     }
+  }
+}
+
+// sums[j] += sum over QUERIES rows i of weights[i][j] * rows[i], for the keys from..to - 1
+INLINED void scatter_sums(const float* weights, int64_t stride, const float* rows, int64_t from,
+                          int64_t to, int64_t dimension, float* sums) {
+  constexpr int KEYS = 4, WIDTH = 4;  // registers of a step: KEYS * WIDTH sums, WIDTH of a row
+  for (int64_t d = 0; d < dimension; d += WIDTH * LANES) {
+    const int width = static_cast<int>(std::min<int64_t>(WIDTH, (dimension - d) / LANES));
+    for (int64_t j = from; j < to; j += KEYS) {
+      const int keys = static_cast<int>(std::min<int64_t>(KEYS, to - j));
+      if (width == WIDTH && keys == KEYS) {
+        Floats sum[KEYS][WIDTH];
+        for (int a = 0; a < KEYS; ++a)
+          for (int b = 0; b < WIDTH; ++b)
+            sum[a][b] = *reinterpret_cast<Floats*>(sums + (j + a) * dimension + d + b * LANES);
+        for (int i = 0; i < QUERIES; ++i)
+          for (int b = 0; b < WIDTH; ++b) {
+            const Floats row =
+                *reinterpret_cast<const Floats*>(rows + i * dimension + d + b * LANES);
+            for (int a = 0; a < KEYS; ++a) sum[a][b] += row * weights[i * stride + j + a];
+          }
+        for (int a = 0; a < KEYS; ++a)
+          for (int b = 0; b < WIDTH; ++b)
+            *reinterpret_cast<Floats*>(sums + (j + a) * dimension + d + b * LANES) = sum[a][b];
+        continue;
+      }
+      for (int a = 0; a < keys; ++a)
+        for (int b = 0; b < width; ++b) {
+          Floats& sum = *reinterpret_cast<Floats*>(sums + (j + a) * dimension + d + b * LANES);
+          for (int i = 0; i < QUERIES; ++i)
+            sum += *reinterpret_cast<const Floats*>(rows + i * dimension + d + b * LANES) *
+                   weights[i * stride + j + a];
+        }
+    }
+  }
+}
+
+// The row's probabilities (of exponentials and their share), and in place of the slopes of the
+// probabilities those of the scores: p * (slope - sum of p * slope).
+INLINED void softmax_slopes(float* scores, float* slopes, float share, int64_t first, int64_t last) {
+  Floats total{};
+  for (int64_t j = first; j < last; j += LANES) {
+    Floats& p = *reinterpret_cast<Floats*>(scores + j);
+    p *= share;
+    total += p * *reinterpret_cast<Floats*>(slopes + j);
+  }
+  float sum = 0;
+  for (int lane = 0; lane < LANES; ++lane) sum += total[lane];
+  for (int64_t j = first; j < last; j += LANES) {
+    Floats& slope = *reinterpret_cast<Floats*>(slopes + j);
+    slope = *reinterpret_cast<Floats*>(scores + j) * (slope - sum);
+  }
+}
+
+// Rotate a slope back and write it.
+template <typename Number>
+INLINED void unrotate_row(const float* x, const float* cosine, const float* sine, int64_t half,
+                          float scale, Number* out) {
+  for (int64_t d = 0; d < half; ++d) {
+    from_float(scale * (x[d] * cosine[d] + x[half + d] * sine[d]), out + d);
+    from_float(scale * (x[half + d] * cosine[d] - x[d] * sine[d]), out + half + d);
+  }
+}
+
+template <typename Number>
+INLINED void slope_head(const Batch<Number>& batch, int64_t sequence, int64_t head, Room& room) {
+  const int64_t start = batch.offsets[sequence], length = batch.offsets[sequence + 1] - start;
+  const int64_t dimension = batch.dimension, half = dimension / 2;
+  const int64_t stride = (length + TILE - 1) / TILE * TILE;
+  const float scale = 1 / std::sqrt(static_cast<float>(dimension));
+  room.scores.resize(QUERIES * stride);
+  room.score_slopes.resize(QUERIES * stride);
+  room.key_rows.resize(length * dimension);
+  room.key_slopes.assign(length * dimension, 0.0f);
+  room.value_slopes.assign(length * dimension, 0.0f);
+  lay_keys(batch, start, length, head, room.keys, room.key_rows.data());
+  room.value_tiles.assign(stride * dimension, 0.0f);
+  float row[256];
+  for (int64_t j = 0; j < length; ++j) {
+    const Number* value = batch.at(start + j, 2, head);
+    for (int64_t d = 0; d < dimension; ++d) row[d] = to_float(value[d]);
+    write_column(row, j, dimension, room.value_tiles.data());
+  }
+  const int64_t reach = batch.window < 0 ? length : batch.window;
+  float sums[QUERIES * 256], shares[QUERIES];
+  for (int64_t first = 0; first < length; first += QUERIES) {
+    const Block block(first, length, reach);
+    const int64_t begin = block.first_tile() * TILE, end = block.last_tile() * TILE;
+    room.queries.assign(QUERIES * dimension, 0.0f);  // rows past the sequence add nothing
+    room.outputs.assign(QUERIES * dimension, 0.0f);
+    score_block(batch, block, start, length, head, reach, stride, room, shares);
+    for (int64_t i = first; i < block.last; ++i) {
+      const Number* slope = batch.slopes + ((start + i) * batch.heads + head) * dimension;
+      for (int64_t d = 0; d < dimension; ++d)
+        room.outputs[(i - first) * dimension + d] = to_float(slope[d]);
+    }
+    for (int i = 0; i < QUERIES; i += 8)
+      score_tiles<8>(room.outputs.data() + i * dimension, room.value_tiles.data(), dimension,
+                     block.first_tile(), block.last_tile(), stride,
+                     room.score_slopes.data() + i * stride);
+    for (int64_t i = 0; i < QUERIES; ++i) {
+      float* scores = room.scores.data() + i * stride;
+      float* slopes = room.score_slopes.data() + i * stride;
+      if (first + i < block.last) {
+        softmax_slopes(scores, slopes, shares[i], begin, end);
+      } else {
+        std::fill(scores + begin, scores + end, 0.0f);
+        std::fill(slopes + begin, slopes + end, 0.0f);
+      }
+    }
+    for (int i = 0; i < QUERIES; i += 8)
+      weighted_sums<8>(room.score_slopes.data() + i * stride, stride, room.key_rows.data(),
+                       block.from, block.to, dimension, sums + i * dimension);
+    scatter_sums(room.score_slopes.data(), stride, room.queries.data(), block.from, block.to,
+                 dimension, room.key_slopes.data());
+    scatter_sums(room.scores.data(), stride, room.outputs.data(), block.from, block.to, dimension,
+                 room.value_slopes.data());
+    for (int64_t i = first; i < block.last; ++i)
+      unrotate_row(sums + (i - first) * dimension, batch.cosine + (start + i) * half,
+                   batch.sine + (start + i) * half, half, scale,
+                   batch.out + batch.place(start + i, 0, head));
+  }
+  for (int64_t j = 0; j < length; ++j) {
+    const int64_t token = start + j;
+    unrotate_row(room.key_slopes.data() + j * dimension, batch.cosine + token * half,
+                 batch.sine + token * half, half, 1.0f, batch.out + batch.place(token, 1, head));
+    Number* out = batch.out + batch.place(token, 2, head);
+    for (int64_t d = 0; d < dimension; ++d)
+      from_float(room.value_slopes[j * dimension + d], out + d);
   }
 }
 
@@ -211,6 +388,15 @@ VECTORISED void attend_floats(const Batch<float>& batch, int64_t sequence, int64
 VECTORISED void attend_halves(const Batch<BFloat16>& batch, int64_t sequence, int64_t head,
                               Room& room) {
   attend_head(batch, sequence, head, room);
+}
+
+VECTORISED void slope_floats(const Batch<float>& batch, int64_t sequence, int64_t head, Room& room) {
+  slope_head(batch, sequence, head, room);
+}
+
+VECTORISED void slope_halves(const Batch<BFloat16>& batch, int64_t sequence, int64_t head,
+                             Room& room) {
+  slope_head(batch, sequence, head, room);
 }
 
 template <typename Number, typename Attend>
@@ -229,21 +415,31 @@ void attend_all(const Batch<Number>& batch, int64_t sequences, int threads, Atte
 }
 
 template <typename Stored>
-Array<Stored> attend(Array<Stored> qkv, Array<float> cosine, Array<float> sine,
-                     Array<int64_t> offsets, int64_t window, int threads) {
-  using Number = std::conditional_t<std::is_same_v<Stored, float>, float, BFloat16>;
-  const int64_t tokens = qkv.shape(0), heads = qkv.shape(2), dimension = qkv.shape(3);
+using NumberOf = std::conditional_t<std::is_same_v<Stored, float>, float, BFloat16>;
+
+template <typename Stored>
+Batch<NumberOf<Stored>> batch_of(const Array<Stored>& qkv, const Array<float>& cosine,
+                                 const Array<float>& sine, const Array<int64_t>& offsets,
+                                 int64_t window, Array<Stored>& result) {
+  const int64_t dimension = qkv.shape(3);
   if (dimension % LANES != 0 || dimension > 256)
     throw std::invalid_argument("the head's dimension must be a multiple of 16, and at most 256");
-  Array<Stored> result({tokens, heads, dimension});
-  const Batch<Number> batch{reinterpret_cast<const Number*>(qkv.data()),
-                            cosine.data(),
-                            sine.data(),
-                            offsets.data(),
-                            reinterpret_cast<Number*>(result.mutable_data()),
-                            heads,
-                            dimension,
-                            window};
+  return {reinterpret_cast<const NumberOf<Stored>*>(qkv.data()),
+          cosine.data(),
+          sine.data(),
+          offsets.data(),
+          reinterpret_cast<NumberOf<Stored>*>(result.mutable_data()),
+          nullptr,
+          qkv.shape(2),
+          dimension,
+          window};
+}
+
+template <typename Stored>
+Array<Stored> attend(Array<Stored> qkv, Array<float> cosine, Array<float> sine,
+                     Array<int64_t> offsets, int64_t window, int threads) {
+  Array<Stored> result({qkv.shape(0), qkv.shape(2), qkv.shape(3)});
+  const auto batch = batch_of(qkv, cosine, sine, offsets, window, result);
   const int64_t sequences = offsets.shape(0) - 1;
   py::gil_scoped_release release;
   if constexpr (std::is_same_v<Stored, float>)
@@ -253,15 +449,33 @@ Array<Stored> attend(Array<Stored> qkv, Array<float> cosine, Array<float> sine,
   return result;
 }
 
+template <typename Stored>
+Array<Stored> attend_backward(Array<Stored> slopes, Array<Stored> qkv, Array<float> cosine,
+                              Array<float> sine, Array<int64_t> offsets, int64_t window,
+                              int threads) {
+  Array<Stored> result({qkv.shape(0), qkv.shape(1), qkv.shape(2), qkv.shape(3)});
+  auto batch = batch_of(qkv, cosine, sine, offsets, window, result);
+  batch.slopes = reinterpret_cast<const NumberOf<Stored>*>(slopes.data());
+  const int64_t sequences = offsets.shape(0) - 1;
+  py::gil_scoped_release release;
+  if constexpr (std::is_same_v<Stored, float>)
+    attend_all(batch, sequences, threads, slope_floats);
+  else
+    attend_all(batch, sequences, threads, slope_halves);
+  return result;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(cpu_attention, module) {
   module.doc() = "Attention of a packed batch on the processor; see cpu_attention.pyi.";
   const auto strict = [](const char* name) { return py::arg(name).noconvert(); };
-  const auto define = [&](auto function) {
-    module.def("attend", function, strict("qkv"), strict("cosine"), strict("sine"),
+  const auto define = [&](auto forward, auto backward) {
+    module.def("attend", forward, strict("qkv"), strict("cosine"), strict("sine"),
                strict("offsets"), py::arg("window"), py::arg("threads"));
+    module.def("attend_backward", backward, strict("slopes"), strict("qkv"), strict("cosine"),
+               strict("sine"), strict("offsets"), py::arg("window"), py::arg("threads"));
   };
-  define(&attend<float>);
-  define(&attend<uint16_t>);
+  define(&attend<float>, &attend_backward<float>);
+  define(&attend<uint16_t>, &attend_backward<uint16_t>);
 }

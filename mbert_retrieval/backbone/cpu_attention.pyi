@@ -16,3 +16,13 @@ def attend(
     threads: int,
 ) -> Numbers:  # (N, heads, D)
     ...
+def attend_backward(
+    slopes: Numbers,  # (N, heads, D), the gradient of the output
+    qkv: Numbers,
+    cosine: NDArray[np.float32],
+    sine: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    window: int,
+    threads: int,
+) -> Numbers:  # (N, 3, heads, D), the gradient of qkv
+    ...
