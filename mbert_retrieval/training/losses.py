@@ -53,9 +53,11 @@ def _late(model: Any, options: LossOptions) -> nn.Module:
     from sentence_transformers.multi_vector_encoder import losses
     from sentence_transformers.multi_vector_encoder.scoring import XTRKDScores, XTRScores
 
+    from .maxsim import PackedScores
+
     scale = 1 / (options.temperature or 1.0)
     if options.name in ("contrastive", "cached"):
-        scores = None if options.xtr is None else XTRScores(options.xtr)
+        scores = PackedScores() if options.xtr is None else XTRScores(options.xtr)
         if options.name == "contrastive":
             return losses.MultiVectorMultipleNegativesRankingLoss(
                 model, scale=scale, similarity_fct=scores, gather_across_devices=options.gather
