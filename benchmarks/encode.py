@@ -1,4 +1,5 @@
-"""How fast texts are encoded on the CPU and queries answered, beside sentence-transformers.
+"""How fast texts are encoded on the CPU, encoders trained and queries answered, beside
+sentence-transformers and transformers.
 
     python benchmarks/encode.py --work DIR
 
@@ -29,6 +30,7 @@ from mbert_retrieval import Index, Passage, load_encoder
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BATCHES = (1, 8, 32)
 TEXTS, LONG, REPEATS = 32, 8192, 3
+PAIRS = 8  # of a training step
 MATRICES = 22 * (4 * 768 * 768 + 3 * 768 * 1152)  # numbers in the base size's layers
 
 
@@ -185,6 +187,73 @@ def nano(work: Path) -> list[str]:
             f"{gain:.1f} times the peer's best.", ""]  # fmt: skip
 
 
+def training(work: Path) -> list[str]:
+    """A contrastive step, forward and backward, packed and as transformers pads it."""
+    import torch.nn.functional as F
+    from transformers import ModernBertModel
+
+    from mbert_retrieval.backbone import ModernBert, load_network
+
+    folder = base_size(work / "base")
+    encoder = load_encoder(folder, dtype="float32", document_length=512)
+    ids, _ = encoder.token_ids(texts_of(2 * PAIRS), encoder.document)
+    ours = load_network(ModernBert, folder).train()
+    theirs = ModernBertModel.from_pretrained(folder, attn_implementation="sdpa").train()
+    values, offsets = torch.from_numpy(ids.values), torch.from_numpy(ids.offsets)
+    sequences = [torch.from_numpy(row) for row in ids]
+    padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
+    real = torch.arange(padded.shape[1]) < offsets.diff()[:, None]
+
+    def packed_means() -> torch.Tensor:
+        hidden = ours(values, offsets).float()
+        return torch.segment_reduce(hidden, "mean", lengths=offsets.diff(), unsafe=True)
+
+    def padded_means() -> torch.Tensor:
+        hidden = theirs(input_ids=padded, attention_mask=real.long()).last_hidden_state.float()
+        return (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+
+    losses: dict[str, float] = {}
+    ways: dict[str, Callable[[], object]] = {}
+    for name, network, means in (
+        ("mbert_retrieval", ours, packed_means),
+        ("transformers", theirs, padded_means),
+    ):
+        for dtype in (torch.float32, torch.bfloat16):
+
+            def step(network=network, means=means, dtype=dtype, label=f"{name}, {str(dtype)[6:]}"):
+                network.zero_grad()
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    vectors = means()
+                queries, documents = F.normalize(vectors, dim=1).view(PAIRS, 2, -1).unbind(1)
+                loss = F.cross_entropy(queries @ documents.T / 0.05, torch.arange(PAIRS))
+                loss.backward()
+                losses[label] = loss.item()
+
+            ways[f"{name}, {str(dtype)[6:]}"] = step
+    for run in ways.values():
+        run()
+    seconds = medians(ways)
+    tokens = len(ids.values)
+    gain = {
+        kind: seconds[f"transformers, {kind}"] / seconds[f"mbert_retrieval, {kind}"]
+        for kind in ("float32", "bfloat16")
+    }
+    difference = abs(losses["mbert_retrieval, float32"] - losses["transformers, float32"])
+    return [
+        f"A contrastive training step of the same size (forward and backward, {PAIRS} pairs of "
+        f"texts of {ids.lengths.min()} to {ids.lengths.max()} tokens, {tokens:,} in all; "
+        "transformers pads them and runs SDPA):",
+        "",
+        "| step | real tokens |",
+        "|---|---|",
+        *(f"| {label} | {tokens / took:,.0f} tokens a second |" for label, took in seconds.items()),
+        "",
+        f"{gain['float32']:.1f} times transformers in float32, {gain['bfloat16']:.1f} times in "
+        f"bfloat16 (autocast); the losses in float32 differ by {difference:.0e}.",
+        "",
+    ]
+
+
 def answers(work: Path) -> list[str]:
     """A query over 50,000 passages, as a process and in one that runs."""
     place = work / "answers.index"
@@ -218,7 +287,13 @@ def answers(work: Path) -> list[str]:
     ]
 
 
-PARTS = {"throughput": throughput, "long": long_document, "nano": nano, "answers": answers}
+PARTS = {
+    "throughput": throughput,
+    "long": long_document,
+    "training": training,
+    "nano": nano,
+    "answers": answers,
+}
 
 
 def main() -> None:
