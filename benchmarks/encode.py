@@ -195,7 +195,7 @@ def training(work: Path) -> list[str]:
     from mbert_retrieval.backbone import ModernBert, load_network
 
     folder = base_size(work / "base")
-    encoder = load_encoder(folder, dtype="float32", document_length=512)
+    encoder = load_encoder(folder, dtype=torch.float32, document_length=512)
     ids, _ = encoder.token_ids(texts_of(2 * PAIRS), encoder.document)
     ours = load_network(ModernBert, folder).train()
     theirs = ModernBertModel.from_pretrained(folder, attn_implementation="sdpa").train()

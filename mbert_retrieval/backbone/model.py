@@ -83,7 +83,9 @@ class Batch:
 class Embeddings(nn.Module):
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.tok_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        # not drawn by torch, which on the meta device imports its compiler for that: a second
+        weight = torch.empty(config.vocab_size, config.hidden_size)
+        self.tok_embeddings = nn.Embedding(*weight.shape, _weight=weight)
         self.norm = layer_norm(config)
         self.drop = nn.Dropout(config.embedding_dropout)
 
