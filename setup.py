@@ -5,6 +5,8 @@ from glob import glob
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
+BACKBONE = "mbert_retrieval/backbone"
+
 setup(
     ext_modules=[
         Pybind11Extension(
@@ -14,13 +16,16 @@ setup(
             cxx_std=20,
             extra_compile_args=["-O3"],
         ),
-        Pybind11Extension(
-            "mbert_retrieval.backbone.cpu_attention",
-            ["mbert_retrieval/backbone/cpu_attention.cpp"],
-            include_dirs=["indexes/plaid/cpp"],
-            depends=["indexes/plaid/cpp/vectors.h"],
-            cxx_std=20,
-            extra_compile_args=["-O3"],
+        *(
+            Pybind11Extension(
+                f"mbert_retrieval.backbone.{name}",
+                [f"{BACKBONE}/{name}.cpp"],
+                include_dirs=["indexes/plaid/cpp"],
+                depends=["indexes/plaid/cpp/vectors.h"],
+                cxx_std=20,
+                extra_compile_args=["-O3"],
+            )
+            for name in ("cpu_attention", "cpu_products")
         ),
     ]
 )

@@ -1,4 +1,4 @@
-"""bfloat16, batches in threads, and how they are chosen."""
+"""bfloat16 and int8, batches in threads, and how they are chosen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from mbert_retrieval import InputError, load_encoder
+from mbert_retrieval.backbone.int8 import Int8Linear, has_int8_products
 from mbert_retrieval.encoders import precision
 
 WORDS = [
@@ -34,18 +35,44 @@ def texts():
     return [" ".join(rng.choice(WORDS, rng.integers(1, 400))) for _ in range(60)]
 
 
+needs_vnni = pytest.mark.skipif(not has_int8_products(), reason="no products of bytes here")
+PRECISIONS = ["bfloat16", pytest.param("int8", marks=needs_vnni)]
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("head", ["dense", "late"])
-def test_bfloat16_vectors_are_nearly_those_of_float32(texts, head):
-    exact = load_encoder("nano", head, dtype=torch.float32).encode_documents(texts)
-    ours = load_encoder("nano", head, dtype=torch.bfloat16).encode_documents(texts)
+def test_vectors_are_nearly_those_of_float32(texts, head, dtype):
+    exact = load_encoder("nano", head, dtype="float32").encode_documents(texts)
+    ours = load_encoder("nano", head, dtype=dtype).encode_documents(texts)
     assert np.array_equal(ours.offsets, exact.offsets)
     cosines = (ours.values * exact.values).sum(1)
     assert cosines.mean() > 0.999
 
 
+@needs_vnni
+def test_int8_is_chosen_for_nano_and_changes_with_its_weights(texts, monkeypatch):
+    monkeypatch.delenv("MBERT_DTYPE")
+    ours = load_encoder("nano", "dense")
+    linears = [m for m in ours.backbone.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(linears) == 24
+    assert all(isinstance(m, Int8Linear) for m in linears)
+    ours.encode_documents(texts[:5])
+    with torch.no_grad():
+        for linear in linears:
+            linear.weight.mul_(1.5)
+    exact = load_encoder("nano", "dense", dtype=torch.float32)
+    with torch.no_grad():
+        for linear in exact.backbone.modules():
+            if isinstance(linear, torch.nn.Linear):
+                linear.weight.mul_(1.5)
+    found, expected = (e.encode_documents(texts[:5]).values for e in (ours, exact))
+    assert (found * expected).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("head", ["dense", "late"])
-def test_what_is_saved_is_what_was_loaded_whatever_it_computes_in(tmp_path, head):
-    half = load_encoder("nano", head, dtype=torch.bfloat16, document_length=300)
+def test_what_is_saved_is_what_was_loaded_whatever_it_computes_in(tmp_path, head, dtype):
+    half = load_encoder("nano", head, dtype=dtype, document_length=300)
     half.save(tmp_path / "saved")
     exact = load_encoder("nano", head, dtype=torch.float32, document_length=300)
     exact.save(tmp_path / "expected")
@@ -98,9 +125,17 @@ def test_the_environment_names_the_precision(monkeypatch):
         load_encoder("nano")
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(2.5, torch.bfloat16), (1.1, torch.float32)])
+def test_int8_needs_a_processor_that_has_it(monkeypatch):
+    monkeypatch.setattr(precision, "has_int8_products", lambda: False)
+    with pytest.raises(InputError, match="needs a processor with AVX-512 VNNI"):
+        load_encoder("nano", dtype="int8")
+    monkeypatch.delenv("MBERT_DTYPE")
+    assert precision.chosen_precision("cpu", True) in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(2.5, "bfloat16"), (1.1, "float32")])
 def test_the_faster_one_is_taken(monkeypatch, gain, expected):
     monkeypatch.delenv("MBERT_DTYPE")
     monkeypatch.setattr(precision, "_gain_of_bfloat16", lambda: gain)
-    assert precision.chosen_dtype("cpu") == expected
-    assert precision.chosen_dtype("cuda:0") == torch.bfloat16
+    assert precision.chosen_precision("cpu", False) == expected
+    assert precision.chosen_precision("cuda:0", True) == "bfloat16"

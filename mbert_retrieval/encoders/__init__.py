@@ -29,7 +29,7 @@ def load_encoder(
     query_length: int | None = None,
     document_length: int | None = None,
     device: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
 ) -> Encoder | OnnxEncoder:
     """Load an encoder: "nano" (shipped in the package), a folder, or a model of the hub.
 
@@ -42,8 +42,11 @@ def load_encoder(
     pool_factor: keep 1 / pool_factor of a document's vectors, late interaction only.
     query_length, document_length: tokens read of each, instead of the checkpoint's own.
     device: CUDA where there is a GPU, else the CPU.
-    dtype: what the network computes in; by default bfloat16 where that is faster, else float32, or
-        what the environment variable MBERT_DTYPE names. The heads, and the vectors, are float32.
+    dtype: what the network computes in, a torch dtype or "float32", "bfloat16" or "int8" (products
+        of matrices in int8, the rest in bfloat16; for encoding on the CPU). By default what the
+        environment variable MBERT_DTYPE names, else the fastest that was measured to rank as well:
+        on the CPU int8 for nano, bfloat16 for others, float32 where the processor has no better.
+        The heads, and the vectors, are float32.
     Raises InputError when there is no such encoder or its files are broken.
     """
     layout = _layout(name, head, truncate, pool_factor)
@@ -58,10 +61,11 @@ def load_encoder(
     import torch
 
     from .encoder import build_encoder
-    from .precision import chosen_dtype
+    from .precision import chosen_precision, precision_of
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = build_encoder(layout, dtype or chosen_dtype(device), device)
+    precision = precision_of(dtype, device) if dtype else chosen_precision(device, name in SHIPPED)
+    encoder = build_encoder(layout, precision, device)
     encoder.name = str(name)
     encoder.set_lengths(query_length, document_length)
     return encoder

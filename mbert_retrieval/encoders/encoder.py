@@ -13,6 +13,7 @@ import torch
 from ..backbone import ModernBert
 from ..backbone.arrays import UnknownDtype
 from ..backbone.checkpoint import backbone_tensors, fill, read_tensors
+from ..backbone.int8 import quantise
 from ..packed import Packed
 from .base import TOKEN_BUDGET, TextEncoder
 from .dense_layer import Dense
@@ -108,7 +109,7 @@ class Encoder(TextEncoder):
         if computes_in == torch.float32 or not self._is_as_stored():
             return self
         assert self._stored is not None
-        exact = build_encoder(self._stored[0], torch.float32, "cpu")
+        exact = build_encoder(self._stored[0], "float32", "cpu")
         exact.query, exact.document = self.query, self.document
         return exact
 
@@ -165,8 +166,8 @@ class Encoder(TextEncoder):
         return Packed(vectors.float().cpu().numpy(), offsets.cpu().numpy().astype(np.int64))
 
 
-def build_encoder(layout: Layout, dtype: torch.dtype, device: str) -> Encoder:
-    """The encoder of a folder, its weights loaded.
+def build_encoder(layout: Layout, precision: str, device: str) -> Encoder:
+    """The encoder of a folder, its weights loaded. precision: see `precision.NAMES`.
 
     Raises InputError for missing, unknown or wrong-shaped tensors.
     """
@@ -188,8 +189,12 @@ def build_encoder(layout: Layout, dtype: torch.dtype, device: str) -> Encoder:
         head = DenseHead.build(layout.head, tuple(layers))
     else:
         head = LateHead(tuple(layers), layout.head.skiplist)
+    dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
+    backbone.to(device, dtype)
+    if precision == "int8":
+        quantise(backbone)
     encoder = Encoder(
-        backbone.to(device, dtype),
+        backbone,
         layout.tokenizer,
         head.to(device),
         layout.query,

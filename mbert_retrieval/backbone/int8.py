@@ -1,0 +1,70 @@
+"""Matrix products in int8 on the CPU: weights by row, activations by token (Xiao et al. 2023's
+dynamic W8A8, without smoothing)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .attention import as_array, from_array
+from .model import GeGLU
+
+
+def has_int8_products() -> bool:
+    """Whether this processor multiplies bytes (AVX-512 VNNI): twice as fast as bfloat16 there."""
+    from .cpu_products import AVAILABLE
+
+    return AVAILABLE
+
+
+def quantise(network: nn.Module) -> None:
+    """Let the network's matrix products run in int8 where no gradient is asked for.
+
+    Its parameters stay what they were, beside packed copies of them in bytes.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Linear and not (child.in_features % 16 or child.out_features % 16):
+                setattr(module, name, Int8Linear(child))
+    for module in network.modules():
+        if type(module) is GeGLU and isinstance(module.Wo, Int8Linear):
+            module.__class__ = Int8GeGLU
+
+
+class Int8Linear(nn.Linear):
+    """A Linear with the same parameters, float32 or bfloat16 in and out."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self._packed: tuple[np.ndarray, ...] | None = None
+        self._version = -1
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = torch.is_grad_enabled() or x.device.type != "cpu"
+        return super().forward(x) if exact else self.product(x)
+
+    def product(self, x: Tensor, gated: bool = False) -> Tensor:
+        """In int8. gated: of gelu(first half) * second half of x."""
+        from .cpu_products import pack, product
+
+        version = -1 if self.weight.is_inference() else self.weight._version
+        if self._packed is None or self._version != version:
+            self._packed = pack(self.weight.detach().float().numpy())
+            self._version = version
+        rows = as_array(x.reshape(-1, x.shape[-1]))
+        out = from_array(product(rows, *self._packed, gated, torch.get_num_threads()))
+        out = out.view(*x.shape[:-1], self.out_features)
+        return out if self.bias is None else out + self.bias
+
+
+class Int8GeGLU(GeGLU):
+    """Gates while it quantises, so that what lies between its products is never written."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.device.type != "cpu" or (self.training and self.drop.p):
+            return super().forward(x)
+        assert isinstance(self.Wo, Int8Linear)
+        return self.Wo.product(self.Wi(x), gated=True)
