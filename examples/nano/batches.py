@@ -90,8 +90,9 @@ class Batch:
 class Batches:
     """The batch of each step, drawn from the seed and the step alone."""
 
-    def __init__(self, pairs: Pairs, seed: int) -> None:
+    def __init__(self, pairs: Pairs, seed: int, haystacks: bool = True) -> None:
         self.pairs, self.seed = pairs, seed
+        self._haystack_share = HAYSTACK_SHARE if haystacks else 0.0
         usable = pairs.queries.lengths > 0
         usable[pairs.held_out] = False
         self._usable = usable
@@ -105,9 +106,9 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         random = np.random.default_rng([self.seed, step])
         shape = random.random()
-        if shape < HAYSTACK_SHARE:
+        if shape < self._haystack_share:
             return self._haystacks(random)
-        if shape < HAYSTACK_SHARE + LONG_SHARE:
+        if shape < self._haystack_share + LONG_SHARE:
             return self._batch(self._rows(random, LONG_PAIRS, "long"), DOCUMENT_TOKENS)
         return self._batch(self._rows(random, SHORT_PAIRS, "any"), SHORT_TOKENS)
 

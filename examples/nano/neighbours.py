@@ -1,24 +1,31 @@
-"""Find, for each pair, the pairs whose documents its query is nearest to in the teacher's space.
+"""Find, for each pair, the pairs whose documents its query is nearest to.
 
     python examples/nano/neighbours.py --data DIR
+    python examples/nano/neighbours.py --data DIR --encoder nano
 
-Writes DIR/neighbours.npy: (pairs, 8) int32, nearest first, the pair itself left out. train.py puts
-a pair and some of its neighbours into one batch (topic-aware sampling, Hofstätter et al. 2021),
-where each is a hard negative of the others; which of them are no negatives at all is left to the
-teacher's scores.
+Nearest in the teacher's space, or by the dense head of an earlier round: what that takes for the
+answer. Writes DIR/neighbours.npy: (pairs, 8) int32, nearest first, the pair itself left out.
+train.py puts a pair and some of its neighbours into one batch (topic-aware sampling, Hofstätter et
+al. 2021), where each is a hard negative of the others; which of them are no negatives at all is
+left to the teacher's scores.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import json
 from pathlib import Path
 
 import faiss
 import numpy as np
-from batches import NEIGHBOURS, teacher_vectors
+from batches import NEIGHBOURS, TEACHER_TOKENS, teacher_vectors
+from tqdm import tqdm
+
+from mbert_retrieval import load_encoder
 
 CELLS, PROBED, SAMPLE = 1024, 12, 60_000
+PART = 8192  # pairs encoded or searched at once
 
 
 def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarray:
@@ -34,12 +41,12 @@ def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarra
     index.train(documents[np.sort(sample)].astype(np.float32))
     index.nprobe = PROBED
     table = np.empty((len(queries), count), np.int32)
-    for start in range(0, len(documents), 8192):
-        index.add(documents[start : start + 8192].astype(np.float32))
-    for start in range(0, len(queries), 8192):
-        asked = queries[start : start + 8192].astype(np.float32)
+    for start in range(0, len(documents), PART):
+        index.add(documents[start : start + PART].astype(np.float32))
+    for start in range(0, len(queries), PART):
+        asked = queries[start : start + PART].astype(np.float32)
         bare = ~asked.any(axis=1)
-        asked[bare] = documents[start : start + 8192][bare]
+        asked[bare] = documents[start : start + PART][bare]
         _, found = index.search(asked, count + 1)
         own = found == np.arange(start, start + len(found))[:, None]
         own[:, -1] |= ~own.any(axis=1)  # drop the last where the own is not among them
@@ -47,13 +54,35 @@ def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarra
     return table
 
 
+def encoded(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of queries and documents by a dense encoder, (pairs, D) float16; zeros without a
+    query."""
+    encoder = load_encoder(name, "dense", document_length=TEACHER_TOKENS)
+    queries, documents = np.zeros((2, len(rows), encoder.dimension), np.float16)
+    for start in tqdm(range(0, len(rows), PART)):
+        part = rows[start : start + PART]
+        documents[start : start + PART] = encoder.encode_documents(
+            [row["document"] for row in part]
+        ).values
+        asked = [i for i, row in enumerate(part) if row["query"]]
+        queries[start + np.array(asked, int)] = encoder.encode_queries(
+            [part[i]["query"] for i in asked]
+        ).values
+    return queries, documents
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="what gather.py, teach.py wrote")
+    parser.add_argument("--encoder", help="an earlier round, in place of the teacher")
     args = parser.parse_args()
-    with gzip.open(args.data / "pairs.jsonl.gz", "rb") as lines:
-        count = sum(1 for _ in lines)
-    table = nearest(*teacher_vectors(args.data / "teacher", count), NEIGHBOURS)
+    with gzip.open(args.data / "pairs.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    if args.encoder:
+        vectors = encoded(rows, args.encoder)
+    else:
+        vectors = teacher_vectors(args.data / "teacher", len(rows))
+    table = nearest(*vectors, NEIGHBOURS)
     np.save(args.data / "neighbours.npy", table)
     print(f"{len(table)} pairs, {(table >= 0).mean():.1%} of the places filled")
 

@@ -1,7 +1,7 @@
 """Average the weights of runs that began from one state, where that helps on held-out pairs.
 
-    python examples/nano/soup.py --data DIR [DIR ...] --states A.safetensors B.safetensors \\
-        --out DIR/model
+    python examples/nano/soup.py --data DIR [DIR ...] --out DIR/model \\
+        --states A.safetensors B.safetensors MODEL_FOLDER
 
 A greedy soup (Wortsman et al. 2022): the best state first, then each next one joins the mean if the
 mean reciprocal rank of the held-out pairs (over both heads, code and text) does not fall. Prints
@@ -17,14 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from batches import Pairs
-from safetensors.torch import load_file
-from student import Nano, export, nano_config, punctuation_mask
+from student import Nano, export, nano_config, punctuation_mask, weights_of
 from torch import Tensor
 from train import evaluate
-
-
-def weights(state: Path) -> dict[str, Tensor]:
-    return {n[6:]: t for n, t in load_file(state).items() if n.startswith("model.")}
 
 
 def mean(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -49,7 +44,7 @@ def main() -> None:
         print(json.dumps({"states": name, "mean": round(total, 4), **found}), flush=True)
         return total
 
-    candidates = {str(path): weights(path) for path in args.states}
+    candidates = {str(path): weights_of(path) for path in args.states}
     scores = {name: score(state, name) for name, state in candidates.items()}
     order = sorted(scores, key=scores.__getitem__, reverse=True)
     chosen, best = order[:1], scores[order[0]]

@@ -141,6 +141,21 @@ def held_out_mrr(
     }
 
 
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """Of a state that train.py wrote, or of a model folder, under the names of `Nano`."""
+    if path.is_dir():
+        from mbert_retrieval import load_encoder
+
+        encoder = load_encoder(path, "late", device="cpu", dtype=torch.float32)
+        found = {f"backbone.{n}": t for n, t in encoder.backbone.state_dict().items()}
+        return found | {"projection.weight": encoder.head.projections[0].linear.weight.detach()}
+    from safetensors.torch import load_file
+
+    return {
+        n.removeprefix("model."): t for n, t in load_file(path).items() if n.startswith("model.")
+    }
+
+
 def export(model: Nano, tokenizer_folder: Path, skipped: np.ndarray, out: Path) -> None:
     """Write the folder that the package ships: a portable late-interaction checkpoint in float16,
     with the dense head of the same backbone in its `dense` subfolder."""

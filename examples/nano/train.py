@@ -2,7 +2,7 @@
 
     python examples/nano/train.py --data DIR [DIR ...] --out DIR/run --steps 2000
     python examples/nano/train.py --data DIR [DIR ...] --out DIR/run2 --minutes 60 \\
-        --start DIR/run/state.safetensors
+        --start ../../mbert_retrieval/encoders/nano
 
 Each data folder holds what gather.py and teach.py made; the first one also the tokenizer. One
 forward pass a text serves both heads: queries start with [Q] and documents with [D] either way.
@@ -30,6 +30,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -50,6 +51,7 @@ from student import (
     punctuation_mask,
     ranking_loss,
     token_embeddings,
+    weights_of,
 )
 from torch import Tensor, nn
 
@@ -58,6 +60,7 @@ from mbert_retrieval.packed import Packed
 
 EVALUATED_TOKENS = 128  # of held-out documents
 WEIGHTS = {"distil": 4.0, "dense": 1.0, "late": 1.0, "haystack": 0.5}
+INGREDIENTS = ("teacher-vectors", "teacher-scores", "teacher-tokens", "neighbours", "haystacks")
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -70,9 +73,14 @@ def learning_rate(progress: float, peak: float) -> float:
 
 
 def losses_of(
-    model: Nano, batch: Batch, pairs: Pairs, basis: Tensor, skipped: np.ndarray
+    model: Nano,
+    batch: Batch,
+    pairs: Pairs,
+    basis: Tensor,
+    skipped: np.ndarray,
+    without: Sequence[str] = (),
 ) -> dict[str, Tensor]:
-    """The terms of the loss, by their names in WEIGHTS."""
+    """The terms of the loss, by their names in WEIGHTS. without: INGREDIENTS left out."""
     rows = batch.rows
     dense, tokens = model(Packed.concatenate([batch.queries, batch.documents]))
     dense_q, dense_d = dense.split([len(rows), len(rows)])
@@ -86,12 +94,14 @@ def losses_of(
     goal = F.normalize(torch.cat((goal_q, goal_d)) @ basis, dim=1)
     taught = goal_d.any(1)
     seen = torch.cat((taught, taught & torch.from_numpy(batch.distilled)))
-    teacher_scores = goal_q @ goal_d.T
-    return {
-        "distil": 1 - (dense * goal).sum(1)[seen].mean(),
+    teacher_scores = None if "teacher-scores" in without else goal_q @ goal_d.T
+    losses = {
         "dense": ranking_loss(dense_q @ dense_d.T, teacher_scores, taught),
         "late": ranking_loss(late, teacher_scores, taught),
     }
+    if "teacher-vectors" not in without:
+        losses["distil"] = 1 - (dense * goal).sum(1)[seen].mean()
+    return losses
 
 
 def save_state(
@@ -108,26 +118,20 @@ def save_state(
     os.replace(path.with_suffix(".new"), path)
 
 
-def load_state(
-    path: Path, model: Nano, optimiser: torch.optim.Optimizer | None
-) -> dict[str, float]:
-    """Take up what `save_state` wrote, the weights alone without an optimiser; returns the
-    progress."""
+def load_state(path: Path, model: Nano, optimiser: torch.optim.Optimizer) -> dict[str, float]:
+    """Take up what `save_state` wrote; returns the progress."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as stored:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         progress = {name: float(value) for name, value in stored.metadata().items()}
-    model.load_state_dict(
-        {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    )
-    if optimiser is not None:
-        state = optimiser.state_dict()
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, key = name.split(".")
-                state["state"].setdefault(int(index), {})[key] = tensor
-        optimiser.load_state_dict(state)
+    model.load_state_dict(weights_of(path))
+    state = optimiser.state_dict()
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".")
+            state["state"].setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict(state)
     return progress
 
 
@@ -181,7 +185,8 @@ class Run:
 
     def work(self, optimiser: torch.optim.Optimizer, log: TextIO | None = None) -> None:
         """Train until all is done; the worker with the log also keeps the time and saves."""
-        batches = Batches(self.pairs, self.args.seed)
+        without = self.args.without
+        batches = Batches(self.pairs, self.args.seed, haystacks="haystacks" not in without)
         means: dict[str, list[float]] = {}
         evaluated = reported = saved = self.counts[0].item(), time.monotonic()
         while (done := self.share_done()) < 1:
@@ -191,7 +196,9 @@ class Run:
                 self.counts[0] += 1
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(done, self.args.peak)
-            losses = losses_of(self.model, batches(step), self.pairs, self.basis, self.skipped)
+            losses = losses_of(
+                self.model, batches(step), self.pairs, self.basis, self.skipped, without
+            )
             optimiser.zero_grad(set_to_none=True)
             sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -222,13 +229,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, nargs="+", help="pairs, teacher")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint, log and model folder")
-    parser.add_argument("--start", type=Path, help="the state of an earlier round")
+    parser.add_argument("--start", type=Path, help="the state or the model of an earlier round")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int)
     length.add_argument("--minutes", type=float, help="of training, all runs of --out together")
     parser.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument(
+        "--without", nargs="+", default=[], choices=INGREDIENTS, help="leave these out, to compare"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)  # before anything runs, so that forking is safe
     args.out.mkdir(parents=True, exist_ok=True)
@@ -237,6 +247,8 @@ def main() -> None:
 
     tokenizer = args.data[0] / "tokenizer"
     pairs = Pairs.read(args.data, tokenizer / "tokenizer.json")
+    if "neighbours" in args.without:
+        pairs.neighbours.fill(-1)
     basis = leading_directions(pairs.teacher_documents)
     skipped = punctuation_mask(tokenizer / "tokenizer.json")
 
@@ -251,8 +263,8 @@ def main() -> None:
         progress = load_state(run.state, model, optimiser)
         run.counts[:] = torch.tensor([progress["step"], progress["seconds"], 0.0])
     elif args.start:
-        load_state(args.start, model, None)
-    else:
+        model.load_state_dict(weights_of(args.start))
+    elif "teacher-tokens" not in args.without:
         with torch.no_grad():
             model.backbone.embeddings.tok_embeddings.weight.copy_(
                 token_embeddings(args.data[0] / "teacher", basis, generator)
