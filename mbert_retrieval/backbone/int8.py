@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .attention import as_array, from_array
@@ -32,6 +33,10 @@ def quantise(network: nn.Module) -> None:
             module.__class__ = Int8GeGLU
 
 
+# bytes, scales and offsets, see cpu_products.pyi
+PackedWeights = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
+
+
 class Int8Linear(nn.Linear):
     """A Linear with the same parameters, float32 or bfloat16 in and out."""
 
@@ -39,7 +44,7 @@ class Int8Linear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self._packed: tuple[np.ndarray, ...] | None = None
+        self._packed: PackedWeights | None = None
         self._version = -1
 
     def forward(self, x: Tensor) -> Tensor:

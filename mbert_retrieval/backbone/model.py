@@ -84,8 +84,8 @@ class Embeddings(nn.Module):
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
         # not drawn by torch, which on the meta device imports its compiler for that: a second
-        weight = torch.empty(config.vocab_size, config.hidden_size)
-        self.tok_embeddings = nn.Embedding(*weight.shape, _weight=weight)
+        shape = config.vocab_size, config.hidden_size
+        self.tok_embeddings = nn.Embedding(shape[0], shape[1], _weight=torch.empty(shape))
         self.norm = layer_norm(config)
         self.drop = nn.Dropout(config.embedding_dropout)
 
