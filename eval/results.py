@@ -37,8 +37,8 @@ class Result:
 
     system: how the table names it.
     dataset: name, split, documents, queries, judgements, checksums (file name to sha256), source.
-    encoder: name, fingerprint, kind, dimension, and the lengths that it reads where it has them;
-        None for BM25 alone and for a foreign run file.
+    encoder: name, fingerprint, kind, dimension, and the lengths that it reads and the precision
+        that it computes in where it has them; None for BM25 alone and for a foreign run file.
     index: kind, seconds to build, reused (documents that were there already, not built again),
         bytes of the folder, vectors, bytes_per_vector, settings; None for a foreign run file.
     search: what was asked (mode, k, drop_own_id) and seconds for all queries in batches, their

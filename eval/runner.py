@@ -40,7 +40,8 @@ SIDES = ("query", "document")
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """What a record says of an encoder. Lengths: tokens read, None where the encoder tells none."""
+    """What a record says of an encoder. Lengths: tokens read; precision: what its network computed
+    in (documents that were reused may have another). None where the encoder tells none."""
 
     name: str
     fingerprint: str
@@ -48,12 +49,14 @@ class EncoderFacts:
     dimension: int | None
     query_length: int | None = None
     document_length: int | None = None
+    precision: str | None = None
 
     @classmethod
     def of(cls, encoder: Any) -> EncoderFacts:
         """Of an encoder, or of the identity that an index keeps of one."""
         lengths = (getattr(getattr(encoder, side, None), "limit", None) for side in SIDES)
-        return cls(encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension, *lengths)
+        facts = encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension
+        return cls(*facts, *lengths, precision=getattr(encoder, "precision", None))
 
     @classmethod
     def joined(cls, several: Sequence[EncoderFacts]) -> EncoderFacts | None:

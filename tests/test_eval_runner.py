@@ -50,7 +50,7 @@ def system_of(dataset, rankings, encoder=None, kind=None):
     return System(dataset, index, encoder, kind, seconds=1.5, reused=0)
 
 
-ENCODER = EncoderFacts("/models/nano", "f0", "late", 32, 32, 300)
+ENCODER = EncoderFacts("/models/nano", "f0", "late", 32, 32, 300, "int8")
 QRELS = {"a": {"a": 1, "b": 1}, "b": {"c": 2}, "c": {"a": 1}}
 RANKINGS = {
     "a": [("a", 3.0), ("d", 2.0), ("e", 1.0), ("b", 0.5)],
@@ -74,6 +74,7 @@ def test_result_says_what_made_it(tmp_path):
         "dimension": 32,
         "query_length": 32,
         "document_length": 300,
+        "precision": "int8",
     }
     assert result.index == {"kind": "flat", "seconds": 1.5, "reused": 0}
     assert result.search["mode"] == "hybrid"

@@ -13,7 +13,7 @@ import torch
 from ..backbone import ModernBert
 from ..backbone.arrays import UnknownDtype
 from ..backbone.checkpoint import backbone_tensors, fill, read_tensors
-from ..backbone.int8 import quantise
+from ..backbone.int8 import Int8Linear, quantise
 from ..packed import Packed
 from .base import TOKEN_BUDGET, TextEncoder
 from .dense_layer import Dense
@@ -61,6 +61,13 @@ class Encoder(TextEncoder):
     @property
     def device(self) -> torch.device:
         return self.backbone.embeddings.tok_embeddings.weight.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in, one of `precision.NAMES`."""
+        if any(isinstance(module, Int8Linear) for module in self.backbone.modules()):
+            return "int8"
+        return str(self.backbone.embeddings.tok_embeddings.weight.dtype).removeprefix("torch.")
 
     @cached_property
     def fingerprint(self) -> str:
