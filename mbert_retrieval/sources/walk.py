@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from .ignore import IgnoreRules
@@ -25,16 +26,19 @@ def walk(
     by its own rules alone, as git does.
     """
     beginning = len(os.path.join(root, ""))
-    waiting = [(os.fspath(root), IgnoreRules.above(root))]
+    top = os.fspath(root)
+    waiting = [(top, IgnoreRules.above(root))]
     while waiting:
         folder, rules_above = waiting.pop()
         try:
             with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
+                entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
             skipped.append(Skipped(display_path(folder), error.strerror or "unreadable"))
             continue
         names = {entry.name for entry in entries}
+        if names.issuperset(INDEX_FILES) and folder != top and is_index(folder):
+            continue
         if ".git" in names:
             rules_above = IgnoreRules.above(Path(folder))
         rules = rules_above.within(folder, names)
@@ -52,7 +56,7 @@ def walk(
                 skipped.append(Skipped(display_path(entry.path), "symbolic link"))
             elif not is_folder:
                 yield entry
-            elif entry.name not in VERSION_CONTROL and not is_index(entry.path):
+            elif entry.name not in VERSION_CONTROL:
                 below.append((entry.path, rules))
         waiting += reversed(below)
 
