@@ -76,6 +76,8 @@ def test_an_agent_changes_the_index(index):
     async def conversation(client):
         zebra = {"id": "z", "text": "a zebra", "metadata": {"year": 1999}}
         assert (await call(client, "add", passages=[zebra]))["added"] == 1
+        narrowed = await call(client, "search", query="read", path=["net"], language=["python"])
+        assert {hit["path"] for hit in narrowed["hits"]} == {"net/retry.py", "net/http.py"}
         found = await call(client, "search", query="zebra", mode="lexical", where="year = 1999")
         assert [hit["id"] for hit in found["hits"]] == ["z"]
         assert (await call(client, "delete", ids=["z"]))["deleted"] == 1

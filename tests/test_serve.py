@@ -88,6 +88,21 @@ def test_filters_marks_and_reasons(client, index):
         ]
 
 
+def test_a_search_is_narrowed_as_by_the_command(client):
+    def paths(**narrowing):
+        return {hit["path"] for hit in asked(client, "read the file", **narrowing)}
+
+    assert paths(language=["Python", "go"]) == set(TEXTS)
+    assert paths(language=["go"]) == set()
+    assert paths(path=["net"]) == {"net/retry.py", "net/http.py"}
+    assert paths(path=["files.py", "*tp.py"]) == {"io/files.py", "net/http.py"}
+    assert paths(path=["io"], where="path LIKE '%log%'", language=["python"]) == {"io/log.py"}
+    body = {"query": "read the file", "id": "io/log.py:1-3", "path": ["io"]}
+    legs = client.post("/api/explain", json=body).json()["matches"]["legs"]
+    assert {leg["rank"] for leg in legs} <= {1, 2, None}
+    assert legs[0]["rank"] is not None
+
+
 def test_explain_has_the_whole_table(client):
     body = {"query": "read the file", "id": "io/log.py:1-3"}
     matches = client.post("/api/explain", json=body).json()["matches"]
@@ -133,6 +148,9 @@ def test_info_says_what_is_there(client):
         ({"query": "x", "where": "language ="}, 400, "filter"),
         ({"query": "x", "where": "nothing = 1"}, 400, "no passage has a field 'nothing'"),
         ({"query": "x", "k": 101, "marks": True}, 400, "k may be 100"),
+        ({"query": "x", "language": "python"}, 422, "body.language"),
+        ({"query": "x", "path": [""]}, 422, "body.path"),
+        ({"query": "x", "path": ["a"] * 101}, 422, "body.path"),
         ({"query": "\ud800"}, 422, "query"),
         ({"query": "x", "where": "id = '\ud800'"}, 422, "where"),
         ([], 422, "body"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -89,6 +92,48 @@ def test_an_interrupt_stops_it_too_and_a_second_one_at_once(index):
         assert fetch(f"{url}/health")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+def test_connections_that_do_not_ask_are_closed_and_the_others_kept(index):
+    """A second is given; the answer that takes longer is not cut off."""
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from mbert_retrieval.serve.limits import Limits\n"
+        "from mbert_retrieval.serve.run import serve\n"
+        "from mbert_retrieval.serve.service import Service\n"
+        "service = Service(Path(sys.argv[1]), Limits(idle=1))\n"
+        "passage = service.passage\n"
+        "async def slow(id):\n"
+        "    import asyncio\n"
+        "    await asyncio.sleep(2.5)\n"
+        "    return await passage(id)\n"
+        "service.passage = slow\n"
+        "serve(service, '127.0.0.1', 0, None, lambda url: print(url, flush=True))\n"
+    )
+    command = [sys.executable, "-c", program, str(index)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            host, port = process.stdout.readline().strip().rpartition("/")[2].split(":")
+
+            def connected(first: bytes) -> socket.socket:
+                connection = socket.create_connection((host, int(port)), timeout=20)
+                connection.sendall(first)
+                return connection
+
+            began = time.monotonic()
+            request = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            slow = connected(request.format("/api/passage?id=io/log.py:1-3").encode())
+            kept = connected(request.format("/health").encode())
+            assert b"200 OK" in kept.recv(4096)
+            for silent in (connected(b""), connected(b"GET /health HTTP/1.1\r\nHost: l"), kept):
+                while silent.recv(4096):
+                    pass
+            assert 0.9 < time.monotonic() - began < 2.4
+            assert b"200 OK" in slow.recv(4096)
+            assert time.monotonic() - began > 2.4
+        finally:
+            process.kill()
 
 
 def test_other_machines_need_a_token(index, tmp_path):

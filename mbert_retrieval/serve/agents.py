@@ -14,8 +14,8 @@ from pydantic import Field
 
 from .. import __version__
 from ..errors import InputError
-from .limits import LARGEST_K, LONGEST_FILTER, LONGEST_QUERY, MOST_PASSAGES, Overloaded
-from .models import Mode, NewPassage
+from .limits import LARGEST_K, LONGEST_QUERY, MOST_PASSAGES, Overloaded
+from .models import Languages, Mode, NewPassage, Paths, Where
 from .service import Asked, Service
 
 P = ParamSpec("P")
@@ -31,13 +31,6 @@ Query = Annotated[
     str, Field(min_length=1, max_length=LONGEST_QUERY, description="What to look for.")
 ]
 Count = Annotated[int, Field(ge=1, le=LARGEST_K, description="How many hits at most.")]
-Where = Annotated[
-    str | None,
-    Field(
-        max_length=LONGEST_FILTER,
-        description="Only such passages, as: language = 'python' AND path LIKE 'src/%'",
-    ),
-]
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
 
@@ -80,10 +73,14 @@ def _add_reads(server: MCPServer, service: Service) -> None:
         k: Count = 10,
         mode: Mode = "hybrid",
         where: Where = None,
+        language: Languages = (),
+        path: Paths = (),
         explain: Annotated[bool, Field(description="Say why each was found.")] = False,
     ) -> JSON:
         """The passages that answer a question best, best first."""
-        return await service.search(query, Asked(k, mode, where, explain=explain))
+        return await service.search(
+            query, Asked(k, mode, where, tuple(language), tuple(path), explain=explain)
+        )
 
     @server.tool(annotations=READS)
     @_told
@@ -100,10 +97,17 @@ def _add_reads(server: MCPServer, service: Service) -> None:
     @server.tool(annotations=READS)
     @_told
     async def explain(
-        query: Query, id: str, k: Count = 10, mode: Mode = "hybrid", where: Where = None
+        query: Query,
+        id: str,
+        k: Count = 10,
+        mode: Mode = "hybrid",
+        where: Where = None,
+        language: Languages = (),
+        path: Paths = (),
     ) -> JSON:
         """Why a passage has its score: each part of the index, each token, each word."""
-        explained = await service.explain(query, id, Asked(k, mode, where))
+        asked = Asked(k, mode, where, tuple(language), tuple(path))
+        explained = await service.explain(query, id, asked)
         del explained["matches"]["table"]  # thousands of numbers
         return explained
 

@@ -20,7 +20,7 @@ from ..indexes.lock import Locked
 from . import models
 from .guard import Guard
 from .limits import Overloaded
-from .service import Asked, Service
+from .service import Service
 
 STATIC = Path(__file__).parent / "static"
 RETRY = {"Retry-After": "1"}
@@ -79,14 +79,12 @@ def _add_reads(app: FastAPI, service: Service) -> None:
     @app.post("/api/search", response_model=models.Hits, responses=_BAD)
     async def search(request: models.Search) -> Response:
         """The passages that answer best, best first."""
-        asked = Asked(request.k, request.mode, request.where, request.marks, request.explain)
-        return JSONResponse(await service.search(request.query, asked))
+        return JSONResponse(await service.search(request.query, request.asked))
 
     @app.post("/api/explain", response_model=models.Explained, responses=_BAD | _ABSENT)
     async def explain(request: models.Explain) -> Response:
         """Why a passage has its score: each part of the index, each token, each word."""
-        asked = Asked(request.k, request.mode, request.where)
-        return JSONResponse(await service.explain(request.query, request.id, asked))
+        return JSONResponse(await service.explain(request.query, request.id, request.asked))
 
     @app.get("/api/passage", response_model=models.StoredPassage, responses=_BAD | _ABSENT)
     async def passage(id: Id) -> Response:

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..explain import LegShare, TokenMatch, WordMatch
 from ..records import Passage
-from .limits import LARGEST_K, LONGEST_FILTER, LONGEST_QUERY, MOST_PASSAGES
+from .limits import (
+    LARGEST_K,
+    LONGEST_FILTER,
+    LONGEST_NAME,
+    LONGEST_QUERY,
+    MOST_NAMES,
+    MOST_PASSAGES,
+)
+from .service import Asked
 
 Mode = Literal["hybrid", "vector", "late", "dense", "lexical"]
 LARGEST_LINE = 2**31
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Where = Annotated[
+    str | None,
+    Field(
+        max_length=LONGEST_FILTER,
+        description="Only such passages.",
+        examples=["language = 'python' AND path LIKE 'src/%'"],
+    ),
+]
+Languages = Annotated[
+    list[Name], Field(max_length=MOST_NAMES, description="Only passages in one of these languages.")
+]
+Paths = Annotated[
+    list[Name],
+    Field(
+        max_length=MOST_NAMES,
+        description="Only files or folders of one of these names or patterns.",
+        examples=[["src", "*_test.py"]],
+    ),
+]
 
 
 class Strict(BaseModel):
@@ -20,26 +49,32 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class Search(Strict):
+class Query(Strict):
     query: str = Field(min_length=1, max_length=LONGEST_QUERY, description="In words or code.")
     k: int = Field(10, ge=1, le=LARGEST_K, description="How many hits at most.")
     mode: Mode = Field("hybrid", description="Which parts of the index answer.")
-    where: str | None = Field(
-        None,
-        max_length=LONGEST_FILTER,
-        description="Only such passages.",
-        examples=["language = 'python' AND path LIKE 'src/%'"],
-    )
+    where: Where = None
+    language: Languages = []
+    path: Paths = []
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.k, self.mode, self.where, tuple(self.language), tuple(self.path))
+
+
+class Search(Query):
     marks: bool = Field(False, description="Say which pieces of each text answer.")
     explain: bool = Field(False, description="Say why each was found.")
 
+    @property
+    def asked(self) -> Asked:
+        return replace(super().asked, marks=self.marks, explain=self.explain)
 
-class Explain(Strict):
-    query: str = Field(min_length=1, max_length=LONGEST_QUERY)
+
+class Explain(Query):
+    """A search, and one of its passages."""
+
     id: str = Field(description="Of the passage; it need not be among the hits.")
-    k: int = Field(10, ge=1, le=LARGEST_K, description="As in the search to be explained.")
-    mode: Mode = "hybrid"
-    where: str | None = Field(None, max_length=LONGEST_FILTER)
 
 
 class NewPassage(Strict):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import InputError
 from .app import make_app
@@ -61,12 +62,39 @@ def serve(
         access_log=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=service.limits.idle,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        http=_Connection,
         lifespan="on",
         ws="none",
     )
     shown = f"[{host}]" if ":" in host else host
     _Server(config, lambda: said(f"http://{shown}:{listener.getsockname()[1]}")).run([listener])
+
+
+class _Connection(H11Protocol):
+    """Closed when it has asked nothing, or not to the end, for `timeout_keep_alive` seconds.
+    (uvicorn alone counts from the first answer on, and only until a byte comes.)"""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._closing = self._close_later()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._closing.cancel()
+        self._closing = self._close_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing.cancel()
+        super().connection_lost(exc)
+
+    def _close_later(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(self.timeout_keep_alive, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

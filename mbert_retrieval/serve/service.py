@@ -13,6 +13,7 @@ from ..errors import InputError, NotThere
 from ..explain import explain, marks_of
 from ..freshness import follow_remembered
 from ..index import MODES, Index, Ranking
+from ..indexes.filtering import Filter, narrowed
 from ..records import Passage
 from ..storing import Changes
 from .batching import Batcher
@@ -30,14 +31,22 @@ WARM_UP = "warm up"
 class Asked:
     """How to search, and what to say of each hit beside it.
 
-    marks: the pieces of its text that answer; explain: all that `explain.Explanation` has.
+    where, languages, paths: as `indexes.filtering.narrowed` takes them. marks: the pieces of its
+    text that answer; explain: all that `explain.Explanation` has.
     """
 
     k: int = 10
     mode: str = "hybrid"
     where: str | None = None
+    languages: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
     marks: bool = False
     explain: bool = False
+
+    @property
+    def filter(self) -> Filter | None:
+        """Raises InputError."""
+        return narrowed(self.where, None, self.languages, self.paths)
 
 
 class Service:
@@ -108,7 +117,7 @@ class Service:
 
     def _answer(self, asked: Asked, queries: list[str]) -> list[JSON]:
         view = self._live.view  # one commit for all that follows
-        rankings = view.search_many(queries, asked.k, asked.mode, asked.where)
+        rankings = view.search_many(queries, asked.k, asked.mode, asked.filter)
         return [
             {"hits": self._hits(view, query, ranking, asked), "commit": view.folder.generation}
             for query, ranking in zip(queries, rankings, strict=True)
@@ -118,7 +127,7 @@ class Service:
         hits = [hit.to_json() for hit in view.hits(ranking)]
         ids = [id for id, _ in ranking]
         if asked.explain:
-            reasons = explain(view, query, ids, asked.k, asked.mode, asked.where)
+            reasons = explain(view, query, ids, asked.k, asked.mode, asked.filter)
             for hit, reason in zip(hits, reasons, strict=True):
                 hit["matches"] = reason.to_json()
         elif asked.marks:
@@ -136,7 +145,7 @@ class Service:
         def reason() -> JSON:
             view = self._live.view
             passage = view.folder.passages([id])[0]
-            (found,) = explain(view, query, [id], asked.k, asked.mode, asked.where)
+            (found,) = explain(view, query, [id], asked.k, asked.mode, asked.filter)
             return {"passage": _shown(passage), "matches": found.to_json(table=True)}
 
         return await self._in_time(asyncio.to_thread(reason))
