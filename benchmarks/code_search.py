@@ -4,12 +4,14 @@
 
 asks the questions of the Python tree of `code_data`; a system ranks files, by its best passage or
 by how many of the question's words a file has (`rg -c`). Also times: to index, to notice that
-nothing changed, to follow one changed file, and to answer. Writes the table to README.md.
+nothing changed, to follow one changed file, and to answer. What a system scored is kept in the
+cache, an encoder's under its fingerprint, and not measured again. Writes the table to README.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -18,25 +20,41 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from code_data import Question, python_tree
+from code_data import Tree, python_tree
 from readme import write_table
 
 from mbert_retrieval import Index, load_encoder
-from mbert_retrieval.eval.peers import SentenceTransformerEncoder
+from mbert_retrieval.eval.peers import open_peer
 from mbert_retrieval.freshness import follow
 from mbert_retrieval.indexes.lexical import STOP_WORDS
 from mbert_retrieval.sources.files import look
 
 ROOT = Path(__file__).resolve().parents[1]
+DEPTH = 10
+HEAD = (
+    "| system | docstrings RR@10 | comments RR@10 | index, s | nothing changed, s "
+    "| one file changed, s | query, ms (median) |",
+    "|---|---|---|---|---|---|---|",
+)
 Search = Callable[[str], Sequence[str]]  # a question -> paths, best first
 
 
-def ripgrep(root: Path) -> Search:
+def ripgrep_program(cache: Path) -> str:
+    """The one that is installed, or the one of Debian's package, unpacked in `cache`."""
+    unpacked = cache / "ripgrep"
+    if shutil.which("rg") is None and not unpacked.exists():
+        subprocess.run(["apt-get", "download", "-qq", "ripgrep"], cwd=cache, check=True)
+        (package,) = cache.glob("ripgrep*.deb")
+        subprocess.run(["dpkg-deb", "-x", str(package), str(unpacked)], check=True)
+    return shutil.which("rg") or str(unpacked / "usr" / "bin" / "rg")
+
+
+def ripgrep(root: Path, program: str) -> Search:
     def search(question: str) -> list[str]:
         words = {word for word in re.findall(r"\w+", question.lower()) if word not in STOP_WORDS}
         counts: dict[str, tuple[int, int]] = {}
         for word in words:
-            command = ["rg", "-c", "-i", "-w", "-F", "--", word, "."]
+            command = [program, "-c", "-i", "-w", "-F", "--", word, "."]
             done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
             for line in done.stdout.splitlines():
                 path, _, count = line.rpartition(":")
@@ -49,12 +67,9 @@ def ripgrep(root: Path) -> Search:
 
 
 def indexed(index: Index, mode: str) -> Search:
-    return lambda question: [hit.path or "" for hit in index.search(question, 10, mode, group=True)]
-
-
-def reciprocal_rank(search: Search, question: Question) -> float:
-    paths = list(search(question.text))[:10]
-    return 1 / (1 + paths.index(question.path)) if question.path in paths else 0.0
+    return lambda question: [
+        hit.path or "" for hit in index.search(question, DEPTH, mode, group=True)
+    ]
 
 
 def main() -> None:
@@ -63,39 +78,47 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
     arguments = parser.parse_args()
     tree = python_tree(arguments.cache)
-    minilm = SentenceTransformerEncoder(_minilm())
-    made = {
+    minilm, late = open_peer(str(_minilm())), load_encoder(arguments.encoder, "late")
+    made: dict[str, tuple[list | None, str]] = {
         "ripgrep -c": (None, "lexical"),
         "BM25": ([], "lexical"),
         "all-MiniLM-L6-v2 + FAISS": ([minilm], "dense"),
-        f"{arguments.encoder} late + BM25": ([load_encoder(arguments.encoder, "late")], "hybrid"),
+        f"{arguments.encoder} late + BM25": ([late], "hybrid"),
     }
-    rows = [
-        "| system | docstrings RR@10 | comments RR@10 | index, s | nothing changed, s "
-        "| one file changed, s | query, ms (median) |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    results = arguments.cache / "code-search.json"
+    found: dict[str, list[str]] = json.loads(results.read_text()) if results.exists() else {}
+    rows = []
     for name, (encoders, mode) in made.items():
-        times = ["", "", ""]
-        search = ripgrep(tree.root)
-        if encoders is not None:
-            index, times = _timed_index(tree.root, arguments.cache / "timed.index", encoders)
-            search = indexed(index, mode)
-        quality, spent = [], []
-        for questions in tree.questions.values():
-            ranks = []
-            for question in questions:
-                started = time.perf_counter()
-                ranks.append(reciprocal_rank(search, question))
-                spent.append(time.perf_counter() - started)
-            quality.append(f"{np.mean(ranks):.3f}")
-        cells = [name, *quality, *times, f"{1000 * float(np.median(spent)):.1f}"]
-        rows.append("| " + " | ".join(cells) + " |")
+        key = " ".join([name, *(encoder.fingerprint for encoder in encoders or [])])
+        if key not in found:
+            found[key] = _measured(tree, encoders, mode, arguments.cache)
+            results.write_text(json.dumps(found))
+        rows.append("| " + " | ".join([name, *found[key]]) + " |")
         print(rows[-1], flush=True)
     files = len(list(tree.root.rglob("*.py")))
-    counts = ", ".join(f"{len(found)} {kind}s" for kind, found in tree.questions.items())
+    counts = ", ".join(f"{len(asked)} {kind}s" for kind, asked in tree.questions.items())
     head = f"`python benchmarks/code_search.py`: {files} files, {counts}; files are ranked.\n\n"
-    write_table("code-search", head + "\n".join(rows))
+    write_table("code-search", head + "\n".join([*HEAD, *rows]))
+
+
+def _measured(tree: Tree, encoders: list | None, mode: str, cache: Path) -> list[str]:
+    """The cells of a system's row. encoders: None for ripgrep."""
+    times = ["", "", ""]
+    if encoders is None:
+        search = ripgrep(tree.root, ripgrep_program(cache))
+    else:
+        index, times = _timed_index(tree.root, cache / "timed.index", encoders)
+        search = indexed(index, mode)
+    quality, spent = [], []
+    for questions in tree.questions.values():
+        ranks = []
+        for question in questions:
+            started = time.perf_counter()
+            paths = list(search(question.text))[:DEPTH]
+            spent.append(time.perf_counter() - started)
+            ranks.append(1 / (1 + paths.index(question.path)) if question.path in paths else 0.0)
+        quality.append(f"{np.mean(ranks):.3f}")
+    return [*quality, *times, f"{1000 * float(np.median(spent)):.1f}"]
 
 
 def _timed_index(root: Path, place: Path, encoders: list) -> tuple[Index, list[str]]:

@@ -3,9 +3,9 @@
     python benchmarks/ranking.py
 
 asks CoSQA, Cranfield and pinned source trees (see `code_data`): what functions do, by their
-docstrings and comments, and where names are defined. The legs' rankings are kept in the cache, so
-that rules are compared without encoding again. A rule is worth having when it gains on the mean and
-loses on none. Writes the table to README.md.
+docstrings and comments, and where names are defined. The legs' rankings are kept in the cache,
+under the encoder's fingerprint, so that rules are compared without encoding again. A rule is worth
+having when it gains on the mean and loses on none. Writes the table to README.md.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from code_text import answers
 from readme import write_table
 
 from mbert_retrieval import Index, Passage, load_encoder
+from mbert_retrieval.encoding import AnyEncoder
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.identifiers import definitions_first, names_in
 from mbert_retrieval.index import LEXICAL_WEIGHT
@@ -34,6 +36,7 @@ DEPTH = 100
 NAMES = 150  # questions for a name, of each tree
 LEGS = ("late", "dense", "lexical")
 Ranking = list[tuple[str, float]]
+Heads = Sequence[AnyEncoder]
 
 
 @dataclass
@@ -59,16 +62,10 @@ def ndcg(ranking: Ranking, relevant: dict[str, int], k: int = 10) -> float:
     return sum(gains) / sum(grade / np.log2(rank + 1) for rank, grade in enumerate(ideal, 1))
 
 
-def opened(path: Path, passages: Iterable[Passage], encoder: str) -> Index:
-    """The index at `path`, of these passages, with both heads."""
-    heads = [load_encoder(encoder, "late"), load_encoder(encoder, "dense")]
-    return Index.build(path, passages, heads, kind="flat")
-
-
-def beir(folder: Path, split: str, encoder: str, cache: Path) -> Collection:
+def beir(folder: Path, split: str, heads: Heads, work: Path) -> Collection:
     dataset = read_beir(folder, split)
     texts = list(dataset.queries.values())
-    index = opened(cache / f"{dataset.name}.index", dataset.passages(), encoder)
+    index = Index.build(work / f"{dataset.name}.index", dataset.passages(), heads, kind="flat")
     rankings = {leg: index.search_many(texts, DEPTH, leg) for leg in LEGS}
     questions = [
         Question(
@@ -81,9 +78,9 @@ def beir(folder: Path, split: str, encoder: str, cache: Path) -> Collection:
     return Collection(questions, {})
 
 
-def source_tree(tree: Tree, encoder: str, cache: Path) -> dict[str, Collection]:
+def source_tree(tree: Tree, heads: Heads, work: Path) -> dict[str, Collection]:
     passages = list(read_source(tree.root, []))
-    index = opened(cache / f"{tree.root.name}.index", passages, encoder)
+    index = Index.build(work / f"{tree.root.name}.index", passages, heads, kind="flat")
     asked = {
         f"{kind}s": [
             (q.text, relevant)
@@ -119,16 +116,16 @@ def names(passages: Sequence[Passage]) -> list[tuple[str, dict[str, int]]]:
     return random.Random(SEED).sample(once, min(NAMES, len(once)))
 
 
-def collections(encoder: str, data: Path, cache: Path) -> dict[str, Collection]:
+def collections(heads: Heads, data: Path, cache: Path, work: Path) -> dict[str, Collection]:
     found = {
-        "CoSQA": beir(data / "cosqa", "dev", encoder, cache),
-        "Cranfield": beir(data / "cranfield", "test", encoder, cache),
+        "CoSQA": beir(data / "cosqa", "dev", heads, work),
+        "Cranfield": beir(data / "cranfield", "test", heads, work),
     }
     for language, tree in {
         "Python": python_tree(cache),
         "JavaScript": javascript_tree(cache),
     }.items():
-        for kind, collection in source_tree(tree, encoder, cache).items():
+        for kind, collection in source_tree(tree, heads, work).items():
             found[f"{language}, {kind}"] = collection
     return found
 
@@ -164,9 +161,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
     arguments = parser.parse_args()
-    kept = arguments.cache / f"rankings-{Path(arguments.encoder).name}.json"
+    heads = [load_encoder(arguments.encoder, head) for head in ("late", "dense")]
+    fingerprints = " ".join(head.fingerprint for head in heads)
+    work = arguments.cache / f"ranking-{sha256(fingerprints.encode()).hexdigest()[:12]}"
+    kept = work / "rankings.json"
     if not kept.exists():
-        found = collections(arguments.encoder, arguments.data, arguments.cache)
+        found = collections(heads, arguments.data, arguments.cache, work)
         kept.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))
     found = load(kept)
     for collection in found.values():  # a comment between two passages answers to none

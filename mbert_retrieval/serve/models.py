@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -31,10 +32,11 @@ Where = Annotated[
     ),
 ]
 Languages = Annotated[
-    list[Name], Field(max_length=MOST_NAMES, description="Only passages in one of these languages.")
+    Sequence[Name],
+    Field(max_length=MOST_NAMES, description="Only passages in one of these languages."),
 ]
 Paths = Annotated[
-    list[Name],
+    Sequence[Name],
     Field(
         max_length=MOST_NAMES,
         description="Only files or folders of one of these names or patterns.",
@@ -54,8 +56,8 @@ class Query(Strict):
     k: int = Field(10, ge=1, le=LARGEST_K, description="How many hits at most.")
     mode: Mode = Field("hybrid", description="Which parts of the index answer.")
     where: Where = None
-    language: Languages = []
-    path: Paths = []
+    language: Languages = ()
+    path: Paths = ()
 
     @property
     def asked(self) -> Asked:
