@@ -88,14 +88,16 @@ class Alignment:
         }
 
 
-def alignments_of(index: Index, question: str, passages: Sequence[Passage]) -> list[Alignment]:
+def alignments_of(
+    index: Index, question: str, vectors: np.ndarray, passages: Sequence[Passage]
+) -> list[Alignment]:
     """Each passage's vectors against those of the question, by the index's late-interaction part.
 
+    vectors: (Q, D) float32, the question's.
     The stored vectors are taken where there is one for each token, so that the scores are the ones
     that ranked the passage; where tokens were pooled, the passage is encoded again.
     """
     encoder = cast("BaseEncoder", index.query_encoder(LEG))
-    vectors = encoder.encode_queries([question])[0]
     pieces = query_pieces(encoder, question)
     found = []
     for passage in passages:

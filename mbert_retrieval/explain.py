@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .alignment import Alignment, alignments_of
-from .index import LEG_DEPTH, Index, Ranking, combine
+from .answers import Answers, combine
+from .index import Index
 from .indexes.engine import NO_TUNING
+from .packed import Packed
 from .records import Passage
 from .words import telling_words, word_pattern
 
@@ -101,22 +103,28 @@ def explain(
 
     ids: need not be among what it finds. Raises InputError as it, and for an unknown id.
     """
+    (found,) = index.answers([question], k, mode, where, tuning)
+    return explained(index, found, ids, tuning)
+
+
+def explained(
+    index: Index, found: Answers, ids: Sequence[str], tuning: Mapping[str, int] = NO_TUNING
+) -> list[Explanation]:
+    """As `explain`, of a search that was made: nothing is searched or encoded again, but scores
+    of passages that a part did not find."""
     passages = index.folder.passages(ids)
     if not passages:
         return []
-    rankings = {
-        leg: ranking
-        for leg, (ranking,) in index.search_legs([question], k, mode, where, tuning).items()
-    }
-    shares = _leg_shares(index, question, rankings, ids, tuning)
-    if mode == "hybrid" and len(rankings) > 1:
-        _add_definitions(index, question, rankings, k, shares)
-    words = _word_matches(index, question, passages) if "lexical" in rankings else {}
-    alignments = alignments_of(index, question, passages) if "late" in rankings else None
-    explained = []
+    question = found.question
+    shares = _leg_shares(index, found, ids, tuning)
+    if found.mode == "hybrid" and len(found.rankings) > 1:
+        _add_definitions(index, found, shares)
+    words = _word_matches(index, question, passages) if "lexical" in found.rankings else {}
+    alignments = _alignments(index, found, passages)
+    explanations = []
     for place, passage in enumerate(passages):
-        alignment = alignments[place] if alignments else None
-        explained.append(
+        alignment = alignments[place]
+        explanations.append(
             Explanation(
                 passage.id,
                 shares[passage.id],
@@ -126,21 +134,25 @@ def explain(
                 alignment,
             )
         )
-    return explained
+    return explanations
 
 
-def marks_of(
-    index: Index, question: str, passages: Sequence[Passage], late: bool
-) -> list[list[Mark]]:
-    """Of each passage the pieces of its text that answer the question, with a heat of 0 to 1.
-
-    late: by the tokens of late interaction, which the index must have; else the question's words.
-    """
-    alignments = alignments_of(index, question, passages) if late else [None] * len(passages)
+def marks_of(index: Index, found: Answers, passages: Sequence[Passage]) -> list[list[Mark]]:
+    """Of each passage the pieces of its text that answer the question, with a heat of 0 to 1: by
+    late interaction where it took part in the search, else the question's words."""
     return [
-        _marks(question, passage, alignment)
-        for passage, alignment in zip(passages, alignments, strict=True)
+        _marks(found.question, passage, alignment)
+        for passage, alignment in zip(passages, _alignments(index, found, passages), strict=True)
     ]
+
+
+def _alignments(
+    index: Index, found: Answers, passages: Sequence[Passage]
+) -> Sequence[Alignment | None]:
+    vectors = found.vectors.get("late")
+    if vectors is None:
+        return [None] * len(passages)
+    return alignments_of(index, found.question, vectors, passages)
 
 
 def _marks(question: str, passage: Passage, alignment: Alignment | None) -> list[Mark]:
@@ -151,45 +163,44 @@ def _marks(question: str, passage: Passage, alignment: Alignment | None) -> list
 
 
 def _leg_shares(
-    index: Index,
-    question: str,
-    rankings: Mapping[str, Ranking],
-    ids: Sequence[str],
-    tuning: Mapping[str, int],
+    index: Index, found: Answers, ids: Sequence[str], tuning: Mapping[str, int]
 ) -> dict[str, list[LegShare]]:
+    rankings = found.rankings
     shares: dict[str, list[LegShare]] = {id: [] for id in ids}
     for leg, ranking in rankings.items():
         places = {id: (rank, score) for rank, (id, score) in enumerate(ranking, start=1)}
         given = dict(combine(rankings, sum(map(len, rankings.values())), only=leg))
         missing = [id for id in shares if id not in places]
-        below = _scores_of(index, question, leg, missing, tuning) if missing else {}
-        for id, found in shares.items():
+        below = _scores_of(index, found, leg, missing, tuning) if missing else {}
+        for id, given_here in shares.items():
             rank, score = places.get(id, (None, below.get(id)))
-            found.append(LegShare(leg, rank, score, given.get(id, 0.0)))
+            given_here.append(LegShare(leg, rank, score, given.get(id, 0.0)))
     return shares
 
 
-def _add_definitions(
-    index: Index,
-    question: str,
-    rankings: Mapping[str, Ranking],
-    k: int,
-    shares: Mapping[str, list[LegShare]],
-) -> None:
+def _add_definitions(index: Index, found: Answers, shares: Mapping[str, list[LegShare]]) -> None:
     """What a definition gets for the name that was asked for."""
-    before = combine(rankings, max(k, LEG_DEPTH))
+    before = found.combined()
     fused = dict(before)
-    for id, score in index.definitions_first(question, before):
+    for id, score in index.definitions_first(found.question, before):
         if id in shares and score > fused[id]:
             shares[id].append(LegShare("definition", None, None, score - fused[id]))
 
 
 def _scores_of(
-    index: Index, text: str, leg: str, ids: Sequence[str], tuning: Mapping[str, int]
+    index: Index, found: Answers, leg: str, ids: Sequence[str], tuning: Mapping[str, int]
 ) -> dict[str, float]:
     """A part's own scores of a few passages."""
-    found = index.search_legs([text], len(ids), leg, _among(ids), tuning)
-    return dict(found[leg][0])
+    if leg == "lexical":
+        return _word_scores(index, found.question, ids)
+    queries = Packed.from_sequences([found.vectors[leg]])
+    (ranking,) = index.folder.search_vectors(queries, len(ids), _among(ids), leg, tuning)
+    return dict(ranking)
+
+
+def _word_scores(index: Index, words: str, ids: Sequence[str]) -> dict[str, float]:
+    (ranking,) = index.folder.search_lexical([words], len(ids), _among(ids))
+    return dict(ranking)
 
 
 def _among(ids: Sequence[str]) -> str:
@@ -204,7 +215,7 @@ def _word_matches(
     matches: dict[str, list[WordMatch]] = {passage.id: [] for passage in passages}
     for word in telling_words(question):
         pattern = word_pattern(word)
-        scores = _scores_of(index, word, "lexical", list(matches), NO_TUNING)
+        scores = _word_scores(index, word, list(matches))
         for passage in passages:
             if (score := scores.get(passage.id)) is not None:
                 found = pattern.finditer(passage.text) if pattern else ()

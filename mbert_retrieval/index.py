@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from .answers import LEG_DEPTH, Answers, Ranking
 from .encoding import AnyEncoder, QueryEncoder, in_step
 from .errors import InputError
 from .identifiers import definitions_first, names_in
 from .indexes.engine import NO_TUNING
 from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
-from .indexes.fusion import fuse
 from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
 from .legs import AnyEncoders, Kinds, encoders_of, full_name, legs_of, listed, shown
@@ -23,11 +23,8 @@ from .records import Hit, Passage
 from .storing import BATCH, Changes, different, reuse, store
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
-LEXICAL_WEIGHT = 0.3  # of BM25 in fusion; the vectors share the rest. By benchmarks/ranking.py
-LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 FEW = 12  # passages that are encoded sooner than torch is loaded
 
-Ranking = list[tuple[str, float]]
 Progress = Callable[[int], None]
 
 
@@ -205,18 +202,30 @@ class Index:
         tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
         Raises InputError for an empty text and for a mode that the index cannot answer.
         """
+        return self.find(text, k, mode, where, tuning, group)[0]
+
+    def find(
+        self,
+        text: str,
+        k: int = 10,
+        mode: str = "hybrid",
+        where: str | Filter | None = None,
+        tuning: Mapping[str, int] = NO_TUNING,
+        group: bool = False,
+    ) -> tuple[list[Hit], Answers]:
+        """As `search`; and what `explain.explained` and `explain.marks_of` need to say why."""
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
         depth = k
         while True:
-            (ranking,) = self.search_many([text], depth, mode, where, tuning)
-            hits = self.hits(ranking)
+            (found,) = self.answers([text], depth, mode, where, tuning)
+            hits = self.hits(self.ranking(found))
             if not group:
-                return hits
+                return hits, found
             first = {document_of(hit): hit for hit in reversed(hits)}
-            if len(first) >= k or len(ranking) < depth:
+            if len(first) >= k or len(hits) < depth:
                 kept = sorted(first.values(), key=lambda hit: hit.rank)[:k]
-                return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
+                return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)], found
             depth *= 4
 
     def hits(self, ranking: Ranking) -> list[Hit]:
@@ -248,38 +257,42 @@ class Index:
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
         """For each text the k best (id, score), best first. As `search`, all texts at once."""
-        legs = self.search_legs(texts, k, mode, where, tuning)
-        rankings = [dict(zip(legs, each, strict=True)) for each in zip(*legs.values(), strict=True)]
-        if len(legs) == 1:
-            return [combine(each, k) for each in rankings]
-        fused = [combine(each, max(k, LEG_DEPTH)) for each in rankings]
-        if mode == "hybrid":
-            fused = [self.definitions_first(*both) for both in zip(texts, fused, strict=True)]
-        return [ranking[:k] for ranking in fused]
+        return [self.ranking(found) for found in self.answers(texts, k, mode, where, tuning)]
 
-    def search_legs(
+    def answers(
         self,
         texts: list[str],
         k: int = 10,
         mode: str = "hybrid",
         where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
-    ) -> dict[str, list[Ranking]]:
-        """What `search_many` combines: of each part of the index that answers in this mode, for
-        each text its best (id, score), k of one part alone, LEG_DEPTH or more of several."""
+    ) -> list[Answers]:
+        """What each part of the index that answers in this mode says to each text: what
+        `search_many` combines, and `explain` explains."""
         if k < 1:
             raise InputError(f"k must be at least 1, it is {k}")
         folder = self.folder
         names = self.parts(mode)
         depth = k if len(names) == 1 else max(k, LEG_DEPTH)
-        legs: dict[str, list[Ranking]] = {}
+        found = [Answers(text, k, mode, {}, {}) for text in texts]
         for name in names:
             if name == "lexical":
-                legs[name] = folder.search_lexical(texts, depth, where)
+                rankings = folder.search_lexical(texts, depth, where)
             else:
                 queries = self.query_encoder(name).encode_queries(texts)
-                legs[name] = folder.search_vectors(queries, depth, where, name, tuning)
-        return legs
+                rankings = folder.search_vectors(queries, depth, where, name, tuning)
+                for each, vectors in zip(found, queries, strict=True):
+                    each.vectors[name] = vectors
+            for each, ranking in zip(found, rankings, strict=True):
+                each.rankings[name] = ranking
+        return found
+
+    def ranking(self, found: Answers) -> Ranking:
+        """The k best (id, score) of what the parts say."""
+        ranking = found.combined()
+        if found.mode == "hybrid" and len(found.rankings) > 1:
+            ranking = self.definitions_first(found.question, ranking)
+        return ranking[: found.k]
 
     def definitions_first(self, text: str, ranking: Ranking) -> Ranking:
         """A hybrid ranking as it is for a query that is a name; see `identifiers`."""
@@ -405,17 +418,6 @@ class Index:
         if hasattr(light, "stream_documents"):
             return cast(AnyEncoder, light)
         return self._document_encoder(leg)
-
-
-def combine(legs: Mapping[str, Ranking], k: int, only: str | None = None) -> Ranking:
-    """The k best of the rankings of an index's parts. only: what this part alone adds."""
-    if len(legs) == 1:
-        return next(iter(legs.values()))[:k]
-    lexical = LEXICAL_WEIGHT if "lexical" in legs else 0.0
-    each = (1 - lexical) / sum(name != "lexical" for name in legs)
-    shares = {name: lexical if name == "lexical" else each for name in legs}
-    weights = [share if only in (None, name) else 0.0 for name, share in shares.items()]
-    return fuse(list(legs.values()), k, weights)
 
 
 def is_there(path: str | Path) -> bool:

@@ -20,7 +20,7 @@ from mbert_retrieval.alignment import Alignment, alignments_of
 from mbert_retrieval.cli.marked import answering_lines, marked_lines
 from mbert_retrieval.encoders.spans import Pieces, document_pieces
 from mbert_retrieval.errors import InputError, NotThere
-from mbert_retrieval.explain import explain
+from mbert_retrieval.explain import explain, explained, marks_of
 from mbert_retrieval.records import Hit
 
 TEXTS = [
@@ -92,7 +92,9 @@ def test_tokens_are_maxsim_computed_by_hand(index, tiny_encoder_folder):
 def test_pooled_passages_are_aligned_token_by_token(tmp_path, tiny_encoder_folder):
     encoder = load_encoder(tiny_encoder_folder, pool_factor=2)
     built = Index.build(tmp_path / "i", [Passage("a", TEXTS[1])], encoder, kind="flat")
-    (alignment,) = alignments_of(built, "retry", built.folder.passages(["a"]))
+    (alignment,) = alignments_of(
+        built, "retry", encoder.encode_queries(["retry"])[0], built.folder.passages(["a"])
+    )
     whole = load_encoder(tiny_encoder_folder)
     scores = whole.encode_queries(["retry"])[0] @ whole.encode_documents([TEXTS[1]])[0].T
     assert len(built.folder.vectors("a")) < scores.shape[1]
@@ -129,6 +131,25 @@ def test_a_passage_that_was_not_found_is_explained_too(index):
     with pytest.raises(InputError, match="unknown mode"):
         explain(index, QUESTION, [best], mode="magic")
     assert explain(index, QUESTION, []) == []
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_search_says_why_without_searching_again(tmp_path, tiny_encoder_folder, group):
+    passages = [Passage(f"p{n}", t, path=f"{n // 2}.py") for n, t in enumerate(TEXTS)]
+    index = Index.build(tmp_path / "i", passages, load_encoder(tiny_encoder_folder), kind="flat")
+    hits, found = index.find(QUESTION, 2, group=group)
+    assert hits == index.search(QUESTION, 2, group=group)
+    ids = [hit.id for hit in hits]
+    expected = explain(index, QUESTION, ids, k=found.k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index.encoder, "encode_queries", None)
+        patch.setattr(index.folder, "search_vectors", None)
+        again = explained(index, found, ids)
+        marks = marks_of(index, found, index.folder.passages(ids))
+    assert [each.to_json(True) for each in again] == [each.to_json(True) for each in expected]
+    assert marks == [each.marks for each in expected]
+    for hit, each in zip(hits, again, strict=True):
+        assert sum(leg.share for leg in each.legs) == pytest.approx(hit.score)
 
 
 def test_words_have_their_own_bm25(tmp_path):

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..explain import Explanation, explain
+from ..explain import Explanation, explained
 from ..indexes.engine import NO_TUNING
 from ..records import Hit
 from .console import output, print_json
 
 if TYPE_CHECKING:
+    from ..answers import Answers
     from ..index import Index
-    from ..indexes.filtering import Filter
     from .marked import Mark
 
 
@@ -41,20 +41,18 @@ class Form:
 
 def print_hits(
     index: Index,
-    question: str,
+    found: Answers,
     hits: Sequence[Hit],
     form: Form,
     root: Path | None,
-    k: int = 10,
-    mode: str = "hybrid",
-    where: str | Filter | None = None,
     tuning: Mapping[str, int] = NO_TUNING,
 ) -> None:
-    """root: what the hits' paths are relative to. The rest: how they were found."""
+    """found: by what they were found, with this tuning. root: what the hits' paths are relative
+    to."""
     explanations: dict[str, Explanation] = {}
     if form.explain:
-        found = explain(index, question, [hit.id for hit in hits], k, mode, where, tuning)
-        explanations = {explanation.id: explanation for explanation in found}
+        reasons = explained(index, found, [hit.id for hit in hits], tuning)
+        explanations = {explanation.id: explanation for explanation in reasons}
     if form.json:
         for hit in hits:
             value = hit.to_json()
@@ -68,7 +66,7 @@ def print_hits(
 
         print_files(hits, root, console)
         return
-    marks = _marks(index, question, hits, mode, explanations)
+    marks = _marks(index, found, hits, explanations)
     if form.lines or form.counts:
         from .grep import print_counts, print_lines
 
@@ -77,23 +75,18 @@ def print_hits(
     from .reasons import reason_lines
     from .results import show
 
-    reasons = {id: reason_lines(explanation) for id, explanation in explanations.items()}
-    show(hits, marks, root, console, reasons)
+    lines = {id: reason_lines(explanation) for id, explanation in explanations.items()}
+    show(hits, marks, root, console, lines)
 
 
 def _marks(
-    index: Index,
-    question: str,
-    hits: Sequence[Hit],
-    mode: str,
-    explanations: Mapping[str, Explanation],
+    index: Index, found: Answers, hits: Sequence[Hit], explanations: Mapping[str, Explanation]
 ) -> dict[str, Sequence[Mark]]:
-    """By id, the pieces of each hit's text that answer: by late interaction where it took part in
-    the search, else the query's words."""
+    """By id, the pieces of each hit's text that answer."""
     if explanations:
         return {hit.id: explanations[hit.id].marks for hit in hits}
     from ..explain import marks_of
 
     passages = index.folder.passages([hit.id for hit in hits])
-    found = marks_of(index, question, passages, "late" in index.parts(mode))
-    return {passage.id: marks for passage, marks in zip(passages, found, strict=True)}
+    marks = marks_of(index, found, passages)
+    return {passage.id: each for passage, each in zip(passages, marks, strict=True)}

@@ -100,10 +100,10 @@ def query(
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
     chosen = narrowed(where, pattern, language or (), path or ())
-    hits = target.search(question, k, mode, chosen, tuning, group=group)
+    hits, found = target.find(question, k, mode, chosen, tuning, group)
     if hits:
         _, root = remembered(target.folder.settings, target.folder.path)
-        print_hits(target, question, hits, form, root, k, mode, chosen, tuning)
+        print_hits(target, found, hits, form, root, tuning)
     else:
         raise typer.Exit(NOTHING_FOUND)
 

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..answers import Answers
 from ..errors import InputError, NotThere
-from ..explain import explain, marks_of
+from ..explain import explain, explained, marks_of
 from ..freshness import follow_remembered
-from ..index import MODES, Index, Ranking
+from ..index import MODES, Index
 from ..indexes.filtering import Filter, narrowed
 from ..records import Passage
 from ..storing import Changes
@@ -62,7 +63,7 @@ class Service:
             self._answer, self.limits.concurrency, self.metrics.batch.observe
         )
         self._writes = Writes(path, self._live.refresh)
-        self._live.view.search_legs([WARM_UP], 1)  # loads the encoders of queries
+        self._live.view.answers([WARM_UP], 1)  # loads the encoders of queries
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 
     async def start(self) -> None:
@@ -117,24 +118,23 @@ class Service:
 
     def _answer(self, asked: Asked, queries: list[str]) -> list[JSON]:
         view = self._live.view  # one commit for all that follows
-        rankings = view.search_many(queries, asked.k, asked.mode, asked.filter)
         return [
-            {"hits": self._hits(view, query, ranking, asked), "commit": view.folder.generation}
-            for query, ranking in zip(queries, rankings, strict=True)
+            {"hits": self._hits(view, found, asked), "commit": view.folder.generation}
+            for found in view.answers(queries, asked.k, asked.mode, asked.filter)
         ]
 
-    def _hits(self, view: Index, query: str, ranking: Ranking, asked: Asked) -> list[JSON]:
+    def _hits(self, view: Index, found: Answers, asked: Asked) -> list[JSON]:
+        ranking = view.ranking(found)
         hits = [hit.to_json() for hit in view.hits(ranking)]
         ids = [id for id, _ in ranking]
         if asked.explain:
-            reasons = explain(view, query, ids, asked.k, asked.mode, asked.filter)
+            reasons = explained(view, found, ids)
             for hit, reason in zip(hits, reasons, strict=True):
                 hit["matches"] = reason.to_json()
         elif asked.marks:
-            late = "late" in view.parts(asked.mode)
-            found = marks_of(view, query, view.folder.passages(ids), late)
-            for hit, marks in zip(hits, found, strict=True):
-                hit["marks"] = marks
+            marks = marks_of(view, found, view.folder.passages(ids))
+            for hit, each in zip(hits, marks, strict=True):
+                hit["marks"] = each
         return hits
 
     async def explain(self, query: str, id: str, asked: Asked) -> JSON:
@@ -145,8 +145,8 @@ class Service:
         def reason() -> JSON:
             view = self._live.view
             passage = view.folder.passages([id])[0]
-            (found,) = explain(view, query, [id], asked.k, asked.mode, asked.filter)
-            return {"passage": _shown(passage), "matches": found.to_json(table=True)}
+            (why,) = explain(view, query, [id], asked.k, asked.mode, asked.filter)
+            return {"passage": _shown(passage), "matches": why.to_json(table=True)}
 
         return await self._in_time(asyncio.to_thread(reason))
 
