@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from indexes_oracle import (
@@ -23,6 +23,7 @@ from indexes_oracle import (
 
 from mbert_retrieval import Passage
 from mbert_retrieval.indexes import IndexFolder
+from mbert_retrieval.indexes.compaction import groups
 
 ids = st.sampled_from(["a", "b", "c", "d", "e", "f", "\x00", "né", "\U0001d518"])
 
@@ -126,3 +127,17 @@ class IndexMachine(RuleBasedStateMachine):
 
 TestIndexMachine = IndexMachine.TestCase
 TestIndexMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 1000)), max_size=60))
+def test_however_many_commits_there_were_few_segments_are_left(sizes):
+    live = [passages for passages, _ in sizes]
+    plan = groups([passages + dead for passages, dead in sizes], live, everything=False)
+    replaced = [n for group in plan for n in group]
+    assert replaced == sorted(set(replaced))
+    kept = {n: [n] for n in range(len(live)) if n not in replaced}
+    after = sorted([*kept.values(), *map(list, plan)])
+    left = [sum(live[n] for n in group) for group in after]
+    assert all(size >= 2 * sum(left[n + 1 :]) for n, size in enumerate(left))
+    assert sum(left) == sum(live)
+    assert len(left) <= 1 + (sum(live).bit_length() if live else 0)
