@@ -34,12 +34,14 @@ class EncoderIdentity:
 
     name: as it was asked for ("nano", a folder, a hub name); fingerprint: sha256 hex of it;
     kind: "dense" (one vector a passage) or "late" (one a token); dimension: of each vector.
+    options: what it was loaded with beside its name, JSON, such as {"document_length": 8192}.
     """
 
     name: str
     fingerprint: str
     kind: str
     dimension: int
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

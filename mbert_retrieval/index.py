@@ -328,7 +328,7 @@ class Index:
             from .encoders import load_encoder
 
             recorded = self.folder.legs[leg].encoder
-            encoder = load_encoder(recorded.name, recorded.kind)
+            encoder = load_encoder(recorded.name, recorded.kind, **recorded.options)
             self._check_fingerprint(encoder)
             self._encoders[leg] = encoder
         return self._encoders[leg]
@@ -341,7 +341,7 @@ class Index:
             from .encoders import load_query_encoder
 
             recorded = self.folder.legs[leg].encoder
-            light = load_query_encoder(recorded.name, recorded.kind)
+            light = load_query_encoder(recorded.name, recorded.kind, **recorded.options)
             if light is None:
                 return self._document_encoder(leg)
             self._check_fingerprint(light)

@@ -56,7 +56,8 @@ def shown(settings: Mapping[str, Any]) -> str:
 
 def _identity(encoder: AnyEncoder) -> EncoderIdentity:
     name = full_name(encoder.name)
-    return EncoderIdentity(name, encoder.fingerprint, encoder.kind, encoder.dimension)
+    options = dict(getattr(encoder, "options", {}))  # encoders of others have none
+    return EncoderIdentity(name, encoder.fingerprint, encoder.kind, encoder.dimension, options)
 
 
 def full_name(name: str) -> str:

@@ -63,25 +63,34 @@ class Asked:
         given = {"nbits": self.nbits, "centroids": self.centroids, "factory": self.faiss}
         return {name: value for name, value in given.items() if value is not None} or None
 
-    def load(self) -> list[AnyEncoder]:
-        """The encoders, none for BM25 alone."""
+    def load(self, whole: bool) -> list[AnyEncoder]:
+        """The encoders, none for BM25 alone. whole: late interaction reads as many tokens of a
+        document as it can, not as many as its folder says."""
         name = self.encoder or DEFAULT_ENCODER
         if name == NO_ENCODER:
             return []
         from ..encoders import load_encoder
 
-        if self.head == "both":
-            return [load_encoder(name, "late"), load_encoder(name, "dense")]
         only_dense = self.kind == "faiss" or self.faiss is not None
-        return [load_encoder(name, self.head or ("dense" if only_dense else None))]
+        head = self.head or ("dense" if only_dense else None)
+        heads = ("late", "dense") if head == "both" else (head,)
+        encoders = [load_encoder(name, each) for each in heads]
+        for encoder in encoders:
+            if whole and encoder.kind == "late":
+                encoder.set_lengths(document=encoder.longest)
+        return list(encoders)
 
-    def existing(self, place: Path) -> Index:
+    def existing(self, place: Path, whole: bool) -> Index:
         """The index at `place`. Raises InputError when it is not as asked for. Its encoder is
-        loaded now only to compare it with one that was named."""
+        loaded now only to compare it with one that was named, or that has to read more of a
+        document now. whole: as in `load`."""
         from ..index import Index
+        from ..origins import selection
 
         target = Index.open(place)
         recorded = target.folder.legs
+        if whole and selection(target.folder.settings).documents != "whole" and "late" in recorded:
+            self.encoder = self.encoder or recorded["late"].encoder.name
         lexical = target.folder.lexical if self.lexical is None else self.lexical
         if self.encoder is None and self.head is None:
             legs = [
@@ -96,5 +105,5 @@ class Asked:
             self.head = "both"
         kinds = {name: leg.kind for name, leg in recorded.items()}
         return Index.create(
-            place, self.load(), kind=self.kinds or kinds, engine=self.engine, lexical=lexical
+            place, self.load(whole), kind=self.kinds or kinds, engine=self.engine, lexical=lexical
         )

@@ -141,6 +141,7 @@ def build(
     the sources goes from the index. After an interruption it goes on where it stopped.
     """
     from ..index import is_there
+    from ..indexes import IndexFolder
     from ..indexes.device import on_device
 
     started = time.perf_counter()
@@ -148,12 +149,12 @@ def build(
     asked.check(sources)
     context.with_resource(on_device(device))
     place = places.index_for_sources(sources, index)
-    if index is None and asked.is_default:
+    if index is None and asked.is_default and whole is None:
         seed(place)
     if is_there(place):
-        target = asked.existing(place)
-        settings = target.folder.settings
+        settings = IndexFolder.open(place).settings
         chosen = _chosen(selection(settings), include, exclude, max_bytes, whole)
+        target = asked.existing(place, chosen.documents == "whole")
         again = not is_cut_alike(settings) or chosen != selection(settings)
         tree = survey(sources, None, chosen, again)
         again = again or remembered(settings, place)[1] != tree.root
@@ -163,8 +164,9 @@ def build(
     else:
         from ..index import Index
 
-        loaded = asked.load()
-        tree = survey(sources, None, _chosen(EVERYTHING, include, exclude, max_bytes, whole), True)
+        chosen = _chosen(EVERYTHING, include, exclude, max_bytes, whole)
+        loaded = asked.load(chosen.documents == "whole")
+        tree = survey(sources, None, chosen, True)
         check_collections(tree, None, True)
         target = Index.create(
             place,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
@@ -56,6 +56,7 @@ def load_encoder(
         if device not in (None, "cpu") or dtype is not None:
             raise InputError(f"{name} is an ONNX export: it runs on the CPU in its own precision")
         exported = OnnxEncoder(layout, str(name))
+        exported.options |= _options(truncate, pool_factor)
         exported.set_lengths(query_length, document_length)
         return exported
     import torch
@@ -67,6 +68,7 @@ def load_encoder(
     precision = precision_of(dtype, device) if dtype else chosen_precision(device, name in SHIPPED)
     encoder = build_encoder(layout, precision, device)
     encoder.name = str(name)
+    encoder.options |= _options(truncate, pool_factor)
     encoder.set_lengths(query_length, document_length)
     return encoder
 
@@ -101,8 +103,15 @@ def load_query_encoder(
             encoder = QueryEncoder(layout, str(name))
     except UnknownDtype:
         return None
+    encoder.options |= _options(truncate, pool_factor)
     encoder.set_lengths(query_length, document_length)
     return encoder
+
+
+def _options(truncate: int | None, pool_factor: float) -> dict[str, Any]:
+    """What differs from the default."""
+    given = {"truncate": truncate, "pool_factor": pool_factor}
+    return {key: value for key, value in given.items() if value not in (None, 1)}
 
 
 def _layout(name: str | Path, head: str | None, truncate: int | None, pool_factor: float) -> Layout:

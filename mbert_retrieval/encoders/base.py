@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class BaseEncoder(ABC):
     kind: "dense" or "late". longest: the network's positions.
     name: what the user called it ("nano", a folder, a hub name).
     pool_factor: token pooling of documents, late interaction only; 1 keeps every vector.
+    options: with what `load_encoder` makes it again, beside name and head.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class BaseEncoder(ABC):
         self.longest = longest
         self.name = name
         self.pool_factor = pool_factor
+        self.options: dict[str, Any] = {}
         if kind == "late":
             for side in (query, document):
                 tokenizer.keep_whole(side.prompt)
@@ -99,10 +102,12 @@ class BaseEncoder(ABC):
             if length is not None and not 4 <= length <= self.longest:
                 raise InputError(f"lengths go from 4 to {self.longest} tokens, not {length}")
         if query is not None:
+            self.options["query_length"] = query
             expansion = self.query.expansion
             expansion = expansion and replace(expansion, length=query)
             self.query = replace(self.query, limit=query, expansion=expansion)
         if document is not None:
+            self.options["document_length"] = document
             self.document = replace(self.document, limit=document)
 
     def _prompt_length(self, side: Side) -> int:
