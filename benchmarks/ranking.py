@@ -24,10 +24,10 @@ from code_text import answers
 from readme import write_table
 
 from mbert_retrieval import Index, Passage, load_encoder
+from mbert_retrieval.answers import LEXICAL_WEIGHT
 from mbert_retrieval.encoding import AnyEncoder
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.identifiers import definitions_first, names_in
-from mbert_retrieval.index import LEXICAL_WEIGHT
 from mbert_retrieval.indexes.fusion import fuse
 from mbert_retrieval.sources import read_source
 

@@ -14,7 +14,7 @@ from ..origins import is_cut_alike, remembered, selection
 from .console import INTERRUPTED, message, progress_bar
 
 if TYPE_CHECKING:
-    from ..freshness import Removing
+    from ..freshness import Differences, Removing
     from ..index import Index
     from ..sources import Selection
     from ..sources.files import Tree
@@ -75,6 +75,8 @@ def check_collections(tree: Tree, index: Index | None, again: bool) -> None:
     from ..freshness import differences
     from ..sources.files import collection_passages
 
+    if tree.files and not tree.collections:
+        return
     states = index.folder.file_states() if index is not None and not again else {}
     if not differences(tree, states).collections:
         return
@@ -94,8 +96,10 @@ def check_collections(tree: Tree, index: Index | None, again: bool) -> None:
         raise InputError(f"no text to index in {', '.join(map(str, tree.sources))}")
 
 
-def bring(index: Index, tree: Tree, removing: Removing, again: bool) -> Changes:
-    """`freshness.follow` with a progress bar."""
+def bring(
+    index: Index, tree: Tree, removing: Removing, again: bool, found: Differences | None = None
+) -> Changes:
+    """`freshness.follow` with a progress bar. found: what it will find, where that is known."""
     from ..freshness import differences, follow
 
     def kept() -> str:
@@ -104,9 +108,8 @@ def bring(index: Index, tree: Tree, removing: Removing, again: bool) -> Changes:
             "the same command goes on from there"
         )
 
-    states = {} if again else index.folder.file_states()
-    total = len(differences(tree, states).changed)
-    with interruptible(kept), progress_bar("indexing files", total) as advance:
+    found = found or differences(tree, {} if again else index.folder.file_states())
+    with interruptible(kept), progress_bar("indexing files", len(found.changed)) as advance:
         return follow(index, tree, removing, again, advance)
 
 
@@ -137,7 +140,7 @@ def before_query(index: Index, place: Path) -> None:
                 "mbert-index update reads them"
             )
             return
-        bring(index, tree, "gone", False)
+        bring(index, tree, "gone", False, found)
     except InputError as error:
         message(f"note: the answer is from the index as it was: {error}")
 
