@@ -10,6 +10,7 @@ them without BM25. Indexes are kept in the cache and not built again. Writes the
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -62,8 +63,8 @@ def main() -> None:
                 print(name, *row, file=sys.stderr, flush=True)
     except InputError as error:
         sys.exit(f"pooling: {error}")
-    read = f", {arguments.length:,} tokens read of a document" if arguments.length else ""
-    head = f"`python benchmarks/pooling.py`, {encoder.name}, late interaction in plaid{read}:\n\n"
+    command = shlex.join(["python", "benchmarks/pooling.py", *sys.argv[1:]])
+    head = f"`{command}`, late interaction in plaid, bytes of the index's vectors:\n\n"
     write_table("pooling", head + "\n".join("| " + " | ".join(row) + " |" for row in rows))
 
 
