@@ -31,20 +31,24 @@ from mbert_retrieval.packed import Packed
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BATCHES = (1, 8, 32)
-TEXTS, LONG, REPEATS = 32, 8192, 3
+TEXTS, LONG, REPEATS = 64, 8192, 3
 PAIRS = 8  # of a training step
 FASTER = ("bfloat16", "int8")
 MATRICES = 22 * (4 * 768 * 768 + 3 * 768 * 1152)  # numbers in the base size's layers
 
 
 def texts_of(count: int) -> list[str]:
-    texts = []
+    """Half of them code, half prose, in turns."""
+    chosen = []
     for name in ("cosqa", "cranfield"):
-        for line in (DATA / name / "corpus.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            texts.append(f"{row.get('title', '')} {row['text']}".strip())
-    chosen = np.random.default_rng(0).choice(len(texts), count, replace=False)
-    return [texts[i] for i in chosen]
+        lines = (DATA / name / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        order = np.random.default_rng(0).permutation(len(rows))
+        texts = [f"{row.get('title', '')} {row['text']}".strip() for row in rows]
+        chosen.append([texts[i] for i in order])
+    code, prose = chosen
+    mixed = [text for pair in zip(code, prose, strict=False) for text in pair]
+    return [*mixed, *code[len(prose) :]][:count]
 
 
 def base_size(folder: Path) -> Path:
@@ -172,17 +176,18 @@ def long_document(work: Path) -> list[str]:
 
 
 def peak_of(folder: Path, text: str) -> int:
-    """MiB resident at most, of a process of its own."""
+    """MiB resident at most, of a process of its own (what getrusage says would include this
+    process's, from which it is forked)."""
     code = (
-        "import resource, sys; from mbert_retrieval import load_encoder; "
+        "import re, sys; from pathlib import Path; from mbert_retrieval import load_encoder; "
         "load_encoder(sys.argv[1]).encode_documents([sys.stdin.read()]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], input=text, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    return int(done.stdout)
+    return int(done.stdout) // 1024
 
 
 def nano(work: Path) -> list[str]:

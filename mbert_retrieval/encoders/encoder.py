@@ -187,8 +187,9 @@ def build_encoder(layout: Layout, precision: str, device: str) -> Encoder:
         else:
             layer = Dense.load(projection.folder)
         layers.append(layer)
+    dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
     with torch.device("meta"):
-        backbone = ModernBert(layout.config)
+        backbone = ModernBert(layout.config).to(dtype)
     backbone.to_empty(device="cpu")
     fill(backbone, backbone_tensors(tensors), layout.folder)
     head: DenseHead | LateHead
@@ -196,12 +197,10 @@ def build_encoder(layout: Layout, precision: str, device: str) -> Encoder:
         head = DenseHead.build(layout.head, tuple(layers))
     else:
         head = LateHead(tuple(layers), layout.head.skiplist)
-    dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
-    backbone.to(device, dtype)
     if precision == "int8":
         quantise(backbone)
     encoder = Encoder(
-        backbone,
+        backbone.to(device),
         layout.tokenizer,
         head.to(device),
         layout.query,
