@@ -13,18 +13,21 @@ from typing import Any
 class Grammar:
     """name: the grammar's. kinds: node type -> kind of unit.
 
-    transparent: nodes whose children stand for them (preprocessor conditions, lists).
-    wrappers: nodes that belong to the one definition inside (decorators, exports, templates).
+    transparent: nodes whose children stand for them (conditions, blocks, lists).
+    wrappers: nodes that belong to the one definition inside (decorators, exports, templates);
+        transparent where there is none.
+    invoked: calls, transparent where they call a function that is written right there.
     assigned: nodes that name a function value; values: what such a value is.
     leading: nodes that belong to the definition right below, beside comments.
     equations: neighbours of one name are one definition, with its signature.
-    forms: definitions are calls or lists: the first word -> kind.
+    forms: definitions are calls or lists: the first word -> kind; "" for transparent ones.
     """
 
     name: str
     kinds: dict[str, str]
     transparent: frozenset[str] = frozenset()
     wrappers: frozenset[str] = frozenset()
+    invoked: str = ""
     assigned: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()
     leading: frozenset[str] = frozenset()
@@ -41,6 +44,7 @@ def _grammar(
     other: dict[str, str] | None = None,
     transparent: str = "",
     wrappers: str = "",
+    invoked: str = "",
     assigned: str = "",
     values: str = "",
     leading: str = "",
@@ -57,6 +61,7 @@ def _grammar(
         kinds | (other or {}),
         transparent=frozenset(transparent.split()),
         wrappers=frozenset(wrappers.split()),
+        invoked=invoked,
         assigned=frozenset(assigned.split()),
         values=frozenset(values.split()),
         leading=frozenset(leading.split()),
@@ -66,6 +71,10 @@ def _grammar(
 
 
 _ECMA: dict[str, Any] = {
+    "transparent": "if_statement else_clause try_statement catch_clause finally_clause "
+    "statement_block parenthesized_expression function_expression arrow_function "
+    "unary_expression",
+    "invoked": "call_expression",
     "wrappers": "export_statement ambient_declaration lexical_declaration variable_declaration "
     "expression_statement",
     "assigned": "variable_declarator assignment_expression field_definition "
@@ -82,12 +91,19 @@ _ECMA_TYPES = (
     "type_alias_declaration"
 )
 _C_THROUGH = (
-    "preproc_if preproc_ifdef preproc_else preproc_elif linkage_specification declaration_list"
+    "preproc_if preproc_ifdef preproc_else preproc_elif preproc_elifdef linkage_specification "
+    "declaration_list"
 )
 
 GRAMMARS: dict[str, Grammar] = {
     "python": _grammar(
-        "python", "function_definition", "class_definition", wrappers="decorated_definition"
+        "python",
+        "function_definition",
+        "class_definition",
+        transparent="if_statement elif_clause else_clause try_statement except_clause "
+        "except_group_clause finally_clause with_statement for_statement while_statement "
+        "match_statement case_clause block",
+        wrappers="decorated_definition",
     ),
     "javascript": _grammar("javascript", _ECMA_FUNCTIONS, _ECMA_TYPES, **_ECMA),
     "typescript": _grammar(
@@ -131,14 +147,24 @@ GRAMMARS: dict[str, Grammar] = {
         "class_declaration interface_declaration struct_declaration record_declaration "
         "enum_declaration delegate_declaration",
         "namespace_declaration",
-        transparent="preproc_if preproc_else",
+        transparent="preproc_if preproc_elif preproc_else",
+        wrappers="global_statement",
     ),
-    "ruby": _grammar("ruby", "method singleton_method", "class", "module"),
+    "ruby": _grammar(
+        "ruby",
+        "method singleton_method",
+        "class",
+        "module",
+        transparent="if unless elsif else then begin rescue ensure do_block body_statement "
+        "singleton_class",
+        wrappers="call argument_list",
+    ),
     "php": _grammar(
         "php",
         "function_definition method_declaration",
         "class_declaration interface_declaration trait_declaration enum_declaration",
-        transparent="compound_statement",
+        transparent="compound_statement if_statement else_clause else_if_clause colon_block "
+        "try_statement catch_clause finally_clause namespace_definition",
     ),
     "kotlin": _grammar(
         "kotlin",
@@ -149,7 +175,8 @@ GRAMMARS: dict[str, Grammar] = {
         "scala",
         "function_definition function_declaration",
         "class_definition trait_definition enum_definition type_definition object_definition "
-        "extension_definition given_definition",
+        "extension_definition given_definition package_object",
+        transparent="package_clause template_body",
     ),
     "swift": _grammar(
         "swift",
@@ -160,6 +187,8 @@ GRAMMARS: dict[str, Grammar] = {
     "lua": _grammar(
         "lua", "function_declaration", assigned="assignment_statement",
         wrappers="variable_declaration", values="function_definition",
+        transparent="if_statement elseif_statement else_statement do_statement for_statement "
+        "while_statement block",
     ),
     "haskell": _grammar(
         "haskell",
@@ -171,16 +200,22 @@ GRAMMARS: dict[str, Grammar] = {
     ),
     "elixir": _grammar(
         "elixir",
+        transparent="do_block else_block",
         leading="unary_operator",
         equations=True,
         forms={
             "defmodule": "module", "defprotocol": "module", "defimpl": "module",
             "def": "function", "defp": "function", "defmacro": "function",
             "defmacrop": "function", "defguard": "function", "defdelegate": "function",
-            "test": "function", "describe": "class",
+            "test": "function", "describe": "class", "if": "", "unless": "", "for": "",
         },
     ),
-    "bash": _grammar("bash", "function_definition"),
+    "bash": _grammar(
+        "bash",
+        "function_definition",
+        transparent="if_statement elif_clause else_clause case_statement case_item list "
+        "compound_statement",
+    ),
     "sql": _grammar(
         "sql",
         "create_function create_procedure create_trigger",
@@ -198,13 +233,20 @@ GRAMMARS: dict[str, Grammar] = {
         transparent="document block_node block_mapping",
     ),
     "toml": _grammar("toml", other={"table": "key", "table_array_element": "key"}),
-    "r": _grammar("r", assigned="binary_operator", values="function_definition"),
+    "r": _grammar(
+        "r", assigned="binary_operator", values="function_definition",
+        transparent="if_statement braced_expression",
+    ),
     "julia": _grammar(
         "julia", "function_definition macro_definition", "struct_definition abstract_definition",
         "module_definition", leading="string_literal",
+        transparent="if_statement elseif_clause else_clause compound_statement block",
+        wrappers="macrocall_expression macro_argument_list",
     ),
     "perl": _grammar(
-        "perl", "subroutine_declaration_statement method_declaration_statement", "class_statement"
+        "perl", "subroutine_declaration_statement method_declaration_statement", "class_statement",
+        transparent="phaser_statement conditional_statement elsif else block block_statement "
+        "package_statement",
     ),
     "dart": _grammar(
         "dart",
@@ -220,15 +262,18 @@ GRAMMARS: dict[str, Grammar] = {
     "erlang": _grammar("erlang", "fun_decl", "record_decl", leading="spec", equations=True),
     "clojure": _grammar(
         "clojure",
+        transparent="read_cond_lit",
         forms={
             "defn": "function", "defn-": "function", "defmacro": "function",
             "defmulti": "function", "defmethod": "function", "deftest": "function",
             "defprotocol": "class", "defrecord": "class", "deftype": "class",
+            "do": "", "when": "", "when-not": "",
         },
     ),
     "powershell": _grammar(
         "powershell", "function_statement class_method_definition", "class_statement",
-        transparent="statement_list",
+        transparent="statement_list if_statement elseif_clauses elseif_clause else_clause "
+        "try_statement catch_clauses catch_clause finally_clause statement_block",
     ),
     "solidity": _grammar(
         "solidity",
@@ -237,13 +282,21 @@ GRAMMARS: dict[str, Grammar] = {
     ),
     "protobuf": _grammar("proto", "", "message service enum"),
     "terraform": _grammar("hcl", other={"block": "key"}, transparent="body"),
-    "make": _grammar("make", other={"rule": "rule"}),
-    "cmake": _grammar("cmake", "function_def macro_def"),
+    "make": _grammar(
+        "make", other={"rule": "rule"}, transparent="conditional else_directive elsif_directive"
+    ),
+    "cmake": _grammar(
+        "cmake", "function_def macro_def", transparent="if_condition foreach_loop body"
+    ),
     "fortran": _grammar(
         "fortran", "subroutine function", "derived_type_definition", "module",
-        transparent="internal_procedures",
+        transparent="internal_procedures program preproc_if preproc_ifdef preproc_elif "
+        "preproc_else",
     ),
-    "vim": _grammar("vim", "function_definition"),
+    "vim": _grammar(
+        "vim", "function_definition",
+        transparent="if_statement elseif_statement else_statement body",
+    ),
     "matlab": _grammar(
         "matlab", "function_definition", "class_definition", transparent="methods"
     ),
@@ -252,7 +305,10 @@ GRAMMARS: dict[str, Grammar] = {
         "proc_declaration func_declaration method_declaration iterator_declaration "
         "template_declaration macro_declaration",
         "type_section",
+        transparent="when if elif_branch else_branch statement_list",
     ),
-    "emacs-lisp": _grammar("elisp", "function_definition macro_definition"),
+    "emacs-lisp": _grammar(
+        "elisp", "function_definition macro_definition", transparent="list"
+    ),
     "gdscript": _grammar("gdscript", "function_definition", "class_definition"),
 }  # fmt: skip

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 WHOLE = 20  # lines; a type or module no longer than this stays whole
 GATHERED = {"rule": 20, "key": 20}  # kinds that join their neighbours, up to so many lines
 DEEPEST = 12  # nested definitions that are opened
+WRAPPED = 6  # wrappers of one definition, at most
 CONTAINERS = ("class", "module")
-_CLOSING = re.compile(r"\W*(?:end\w*)?\W*")
+_CLOSING = re.compile(r"\W*(?:end\w*|fi|done)?\W*")
 
 
 def tree_units(lines: Sequence[str], language: str) -> list[Unit] | None:
@@ -61,6 +62,7 @@ class _Found:
 class _Cutter:
     def __init__(self, lines: Sequence[str], grammar: Grammar) -> None:
         self.lines, self.grammar = lines, grammar
+        self.openers: set[int] = set()  # lines that transparent nodes begin with: `else:`, `#if A`
 
     def units(
         self, nodes: Iterator[Node], start: int, end: int, outer: Unit, depth: int
@@ -72,6 +74,9 @@ class _Cutter:
             first, last = self._first_line(found, following), min(_last_line(found.node), end)
             if first < following or last < first:
                 continue  # on the line of the one before
+            inside = depth == 0 or following > outer.start  # not with the head of a class
+            if inside and self._only_opens(following, first, last):
+                first = following
             if first > following:
                 yield replace(outer, start=following, end=first - 1)
             unit = self._unit(found, first, last, outer)
@@ -90,10 +95,23 @@ class _Cutter:
         waiting = list(reversed(node.named_children))
         while waiting:
             child = waiting.pop()
-            if child.type in self.grammar.transparent or child.type == "ERROR":
-                waiting += reversed(child.named_children)
-            else:
+            if not self._is_transparent(child):
                 yield child
+                continue
+            inside = child.named_children
+            if inside and inside[0].start_byte > child.start_byte and child.type != "ERROR":
+                self.openers.add(child.start_point.row + 1)
+            waiting += reversed(inside)
+
+    def _is_transparent(self, node: Node) -> bool:
+        grammar = self.grammar
+        if node.type in grammar.transparent or node.type == "ERROR":
+            return True
+        if node.type == grammar.invoked:
+            return node.named_children[0].type in grammar.transparent
+        if node.type in grammar.wrappers:
+            return self._defined(node) is None
+        return bool(grammar.forms) and grammar.forms.get(_first_word(node)) == ""
 
     def _definitions(self, nodes: Iterator[Node], start: int) -> Iterator[_Found]:
         """The definitions among `nodes`; those that are equations of one name are one."""
@@ -132,13 +150,12 @@ class _Cutter:
         same = held is not None and (held.kind, held.name) == (new.kind, new.name)
         return self.grammar.equations and same and new.kind == "function"
 
-    def _defined(self, node: Node) -> tuple[Node, str] | None:
+    def _defined(self, node: Node, depth: int = 0) -> tuple[Node, str] | None:
         """(definition, kind) when a node is one or wraps one."""
         grammar = self.grammar
         if grammar.forms:
-            first = node.named_children[0] if node.named_child_count else None
-            word = (first.text or b"").decode("utf-8", "replace") if first is not None else ""
-            return (node, grammar.forms[word]) if word in grammar.forms else None
+            kind = grammar.forms.get(_first_word(node))
+            return (node, kind) if kind else None
         if kind := grammar.kinds.get(node.type):
             return node, kind
         if node.type in grammar.assigned:
@@ -146,9 +163,9 @@ class _Cutter:
             inside = [*held, *(inner for child in held for inner in child.named_children[:1])]
             if any(child.type in grammar.values for child in inside):
                 return node, "function"
-        if node.type in grammar.wrappers or node.type in grammar.assigned:
+        if depth < WRAPPED and (node.type in grammar.wrappers or node.type in grammar.assigned):
             for child in node.named_children:
-                if found := self._defined(child):
+                if found := self._defined(child, depth + 1):
                     return found
         return None
 
@@ -177,6 +194,16 @@ class _Cutter:
             docstring(found.inner, found.comments),
         )
 
+    def _only_opens(self, start: int, first: int, last: int) -> bool:
+        """Whether the lines from `start` up to a definition, `first` to `last`, say no more than in
+        what blocks it stands, and fit into its passage."""
+        before = [n for n in range(start, first) if self.lines[n - 1].strip()]
+        return (
+            any(n in self.openers for n in before)
+            and all(n in self.openers or _CLOSING.fullmatch(self.lines[n - 1]) for n in before)
+            and not is_long(self.lines, start, last)
+        )
+
     def _first_line(self, found: _Found, following: int) -> int:
         """With the comments above, unless these make it too long for one passage."""
         own = found.node.start_point.row + 1
@@ -184,6 +211,11 @@ class _Cutter:
         lead = max(found.lead, following)
         fits = is_long(self.lines, own, last) or not is_long(self.lines, lead, last)
         return lead if fits else own
+
+
+def _first_word(node: Node) -> str:
+    first = node.named_children[0] if node.named_child_count else None
+    return (first.text or b"").decode("utf-8", "replace") if first is not None else ""
 
 
 def _adjoining(lead: list[Node], node: Node) -> list[Node]:
