@@ -54,7 +54,9 @@ def differences(tree: Tree, states: dict[str, FileState]) -> Differences:
 
     def differs(path: str, file: SourceFile) -> bool:
         state = states.get(path)
-        return state is None or (state.size, state.mtime_ns) != (file.size, file.mtime_ns)
+        if state is None or _was_refused(state, file):
+            return True
+        return (state.size, state.mtime_ns) != (file.size, file.mtime_ns)
 
     found = Differences()
     found.changed = [(path, file) for path, file in tree.files.items() if differs(path, file)]
@@ -67,6 +69,11 @@ def differences(tree: Tree, states: dict[str, FileState]) -> Differences:
         is_collection(states[path]) for path in found.gone
     )
     return found
+
+
+def _was_refused(state: FileState, file: SourceFile) -> bool:
+    """Whether a file that is now a source itself was passed over when it was one among others."""
+    return file.named and bool(state.skipped)
 
 
 def is_unsettled(state: FileState | None) -> bool:
@@ -200,7 +207,8 @@ class _Following:
         except InputError as reason:
             return [], FileState(path, file.size, file.mtime_ns, "", str(reason))
         sha256 = hashlib.sha256(content).hexdigest()
-        if before is not None and before.sha256 == sha256 and not self.again:
+        again = self.again or (before is not None and _was_refused(before, file))
+        if before is not None and before.sha256 == sha256 and not again:
             return None, FileState(path, file.size, mtime_ns, sha256, before.skipped)
         try:
             passages = list(file_passages(file, path, content, selection))

@@ -313,6 +313,52 @@ def test_selections_are_kept_with_the_index(tree, tmp_path):  # noqa: F811
     assert listed.startswith(f"{tree}/net/retry.py: too large (")
 
 
+def test_translations_are_left_out_unless_asked_for(tree, tmp_path):  # noqa: F811
+    catalogue = '# Translators:\nmsgid "retries"\nmsgstr "Versuche"\n'
+    for name in ("locale/de/app.po", "locale/app.pot", "app.XLF"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(catalogue)
+        os.utime(tree / name, (1e9, 1e9))  # old: not looked into without a reason
+    common = ("--index", tmp_path / "i", "--encoder", "none")
+    (facts,) = run_json("index", "build", tree, *common)
+    assert {one["path"]: one["reason"] for one in facts["skipped"]} == dict.fromkeys(
+        [f"{tree}/app.XLF", f"{tree}/locale/app.pot", f"{tree}/locale/de/app.po"], "translations"
+    )
+    at = ("--index", tmp_path / "i")
+    assert run("search", "query", "Versuche", *at).returncode == 1
+    assert run_json("search", "query", "retries", *at)[0]["path"] == "net/retry.py"
+    run_json("index", "build", tree, "--include", "*.po", "--include", "docs/", *common)
+    assert {id.partition(":")[0] for id in ids(tmp_path / "i")} == {
+        "locale/de/app.po",
+        "docs/guide.md",
+    }
+    run_json("index", "build", tree, "--include", "locale/", "--include", "net/", *common)
+    assert {Path(id.partition(":")[0]).parts[0] for id in ids(tmp_path / "i")} == {"net"}
+    run_json("index", "build", tree, *common, "--include", "**")
+    run_json("index", "add", tree / "locale/app.pot", *at)
+    (hit,) = run_json("search", "query", "Versuche", *at)
+    assert hit["path"] == "locale/app.pot"
+
+
+def test_files_that_an_older_version_cut_are_read_again(tree):  # noqa: F811
+    run_json("index", "build", tree, "--encoder", "none")
+    index = Index.open(tree / ".mbert")
+    index.remember(index.folder.settings | {"cutting": 1})
+    (hit,) = run_json("search", "query", "parse_header", cwd=tree)
+    assert hit["path"] == "net/http.py"
+    done = run("search", "query", "parse_header", cwd=tree)
+    assert done.stderr == (
+        "note: another version of this program cut the files: mbert-index update\n"
+    )
+    with index.folder.writer() as writer:  # as if it had cut otherwise
+        writer.delete(["net/http.py:1-2"])
+        writer.commit()
+    assert run("search", "query", "parse_header", cwd=tree).returncode == 1
+    (facts,) = run_json("index", "update", cwd=tree)
+    assert facts["added"] == 1
+    assert run("search", "query", "parse_header", cwd=tree).stderr == ""
+
+
 def test_a_small_update_does_not_load_torch(tree, tiny_encoder_folder):  # noqa: F811
     run_json("index", "build", tree, "--encoder", tiny_encoder_folder)
     (tree / "net/new.py").write_text("def zebra():\n    return 1\n")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 from ..records import Passage
-from .fitness import unfit
+from .fitness import TRANSLATED, unfit
 from .jsonl import read_jsonl
 from .languages import language_of
 from .pdf import pdf_lines
@@ -110,7 +110,8 @@ def file_passages(
 ) -> Iterator[Passage]:
     """A file's content in passages. path: as they carry it.
 
-    Raises InputError, the reason alone, for what is no text, or generated and not named.
+    Raises InputError, the reason alone, for what is no text; and for what is generated or
+    translations, unless it is named, or for translations one of the patterns to include.
     """
     name = PurePosixPath(path)
     whole = selection.documents == "whole"
@@ -118,9 +119,9 @@ def file_passages(
         yield from document(*pdf_lines(content), path, "pdf", whole)
         return
     text = decode(content)
-    if not file.named and (
-        reason := unfit(text, name.name, language_of(name, text.partition("\n")[0]))
-    ):
+    reason = unfit(text, name.name, language_of(name, text.partition("\n")[0]))
+    wanted = file.named or (reason == TRANSLATED and selection.asks_for(name.suffix))
+    if reason and not wanted:
         raise InputError(reason)
     yield from cut(text, path, whole)
 

@@ -63,6 +63,10 @@ class Selection:
             for rule in self._included
         )
 
+    def asks_for(self, suffix: str) -> bool:
+        """Whether a pattern to include ends as such files do."""
+        return any(pattern.lower().endswith(suffix.lower()) for pattern in self.include)
+
     def leaves_out(self, path: str, folder: bool) -> bool:
         """Whether a file or folder, and all that is in it, is not wanted."""
         return any(rule.matches(path, folder) for rule in self._excluded)
