@@ -67,4 +67,6 @@ class _Reader(HTMLParser):
                 self.lines[line + offset].append(part)
 
     def _put(self, text: str) -> None:
+        if self._heading:
+            self._heading[2].append(text)
         self.lines[min(self.getpos()[0], len(self.lines)) - 1].append(text)

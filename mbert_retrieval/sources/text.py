@@ -60,9 +60,9 @@ def decode(content: bytes) -> str:
     Raises InputError, the reason alone, for anything else: binary, or another encoding.
     """
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
-    encoding = encoding or _declared(content)
     if encoding is None and b"\0" in content:
         raise InputError("binary")
+    encoding = encoding or _declared(content)
     try:
         text = content.decode("utf-8-sig" if encoding in (None, "utf-8") else encoding)
     except UnicodeDecodeError:
@@ -71,13 +71,15 @@ def decode(content: bytes) -> str:
 
 
 def _declared(content: bytes) -> str | None:
-    """The encoding that a file's beginning declares, if Python has such a text encoding."""
+    """The encoding that a file's beginning declares, if Python has such a text encoding and the
+    declaration, which was read as ASCII, can be true."""
     match = _DECLARATION.search(content[:1024])
     if match is None:
         return None
     name = match[match.lastindex or 1].decode("ascii")
     try:
-        b"x".decode(name, "replace")  # Python's encodings are not all of text
+        if b"x".decode(name, "replace") != "x":  # UTF-16; and not all encodings there are of text
+            return None
         return codecs.lookup(name).name
     except (LookupError, UnicodeError):
         return None
