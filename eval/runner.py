@@ -56,7 +56,7 @@ class EncoderFacts:
         """Of an encoder, or of the identity that an index keeps of one."""
         lengths = (getattr(getattr(encoder, side, None), "limit", None) for side in SIDES)
         facts = encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension
-        return cls(*facts, *lengths, precision=getattr(encoder, "precision", None))
+        return cls(*facts, *lengths, getattr(encoder, "precision", None))
 
     @classmethod
     def joined(cls, several: Sequence[EncoderFacts]) -> EncoderFacts | None:
