@@ -54,9 +54,9 @@ class EncoderFacts:
     @classmethod
     def of(cls, encoder: Any) -> EncoderFacts:
         """Of an encoder, or of the identity that an index keeps of one."""
-        lengths = (getattr(getattr(encoder, side, None), "limit", None) for side in SIDES)
+        query, document = (getattr(getattr(encoder, s, None), "limit", None) for s in SIDES)
         facts = encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension
-        return cls(*facts, *lengths, getattr(encoder, "precision", None))
+        return cls(*facts, query, document, getattr(encoder, "precision", None))
 
     @classmethod
     def joined(cls, several: Sequence[EncoderFacts]) -> EncoderFacts | None:
