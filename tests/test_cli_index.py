@@ -342,7 +342,7 @@ from test_index_facade import HashEncoder
 class Slow(HashEncoder):
     def _documents(self, texts):
         print("chunk", file=sys.stderr, flush=True)
-        time.sleep(0.05)
+        time.sleep(0.1)
         return super()._documents(texts)
 
 mbert_retrieval.encoders.load_encoder = lambda name, head: Slow()
@@ -352,7 +352,7 @@ main()
 
 
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
-    records = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) for n in range(300)]
+    records = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) for n in range(900)]
     (tmp_path / "c.jsonl").write_text("\n".join(records))
     script = INTERRUPTED.format(tests=str(Path(__file__).parent))
     command = [sys.executable, "-c", script, "build", "c.jsonl", "--index", "i"]
@@ -369,11 +369,11 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
     last = errors.splitlines()[-1]
     assert last.startswith("interrupted: i is whole and holds ")
     kept = int(last.split(" holds ")[1].split()[0])
-    assert 0 < kept < 300
+    assert 0 < kept < 900
     assert len(ids(tmp_path / "i")) == kept
     done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
     facts = json.loads(done.stdout)
-    assert (facts["unchanged"], facts["added"]) == (kept, 300 - kept)
+    assert (facts["unchanged"], facts["added"]) == (kept, 900 - kept)
 
 
 def test_a_second_writer_is_turned_away(built):
