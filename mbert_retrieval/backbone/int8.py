@@ -37,6 +37,11 @@ def quantise(network: nn.Module) -> None:
 PackedWeights = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
 
 
+def _is_exact(x: Tensor) -> bool:
+    """Whether x takes the parameters as they are: for a gradient, and away from the CPU."""
+    return torch.is_grad_enabled() or x.device.type != "cpu"
+
+
 class Int8Linear(nn.Linear):
     """A Linear with the same parameters, float32 or bfloat16 in and out."""
 
@@ -48,8 +53,7 @@ class Int8Linear(nn.Linear):
         self._version = -1
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = torch.is_grad_enabled() or x.device.type != "cpu"
-        return super().forward(x) if exact else self.product(x)
+        return super().forward(x) if _is_exact(x) else self.product(x)
 
     def product(self, x: Tensor, gated: bool = False) -> Tensor:
         """In int8. gated: of gelu(first half) * second half of x."""
@@ -69,7 +73,7 @@ class Int8GeGLU(GeGLU):
     """Gates while it quantises, so that what lies between its products is never written."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.device.type != "cpu" or (self.training and self.drop.p):
+        if _is_exact(x) or (self.training and self.drop.p):
             return super().forward(x)
         assert isinstance(self.Wo, Int8Linear)
         return self.Wo.product(self.Wi(x), gated=True)

@@ -9,6 +9,7 @@ kernels in Triton do it (`maxsim_cuda.py`); elsewhere torch does, a document at 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,7 +36,8 @@ class _MaxSim(torch.autograd.Function):
     def forward(
         ctx, queries: Tensor, query_offsets: Tensor, documents: Tensor, document_offsets: Tensor
     ) -> Tensor:
-        search = _kernels(queries).best_matches if _kernels(queries) else _best_matches
+        kernels = _kernels(queries)
+        search = kernels.best_matches if kernels else _best_matches
         most, best = search(queries, documents, document_offsets)  # (Nq, B) each
         owner = _owners(query_offsets)
         scores = most.new_zeros(len(query_offsets) - 1, most.shape[1]).index_add_(0, owner, most)
@@ -46,7 +48,8 @@ class _MaxSim(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, slopes: Tensor) -> tuple[Tensor, None, Tensor, None]:
         queries, documents, best, owner = ctx.saved_tensors
-        spread = _kernels(queries).slopes if _kernels(queries) else _slopes
+        kernels = _kernels(queries)
+        spread = kernels.slopes if kernels else _slopes
         by_query, by_document = spread(queries, documents, best, slopes.float(), owner)
         return by_query.to(queries.dtype), None, by_document.to(documents.dtype), None
 
@@ -71,9 +74,9 @@ def _best_matches(queries: Tensor, documents: Tensor, offsets: Tensor) -> tuple[
     """Each query token's highest similarity in each document, (Nq, B) float32, and the row of
     `documents` that has it, (Nq, B) int64, -1 in an empty document."""
     count = len(offsets) - 1
-    most = torch.zeros(len(queries), count)
-    best = torch.full((len(queries), count), -1)
-    for i, (start, end) in enumerate(zip(offsets.tolist(), offsets.tolist()[1:], strict=False)):
+    most = torch.zeros(len(queries), count, device=queries.device)
+    best = torch.full((len(queries), count), -1, device=queries.device)
+    for i, (start, end) in enumerate(pairwise(offsets.tolist())):
         if start < end and len(queries):
             similarity = queries @ documents[start:end].T
             most[:, i], place = similarity.float().max(1)
