@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .sources import Selection
     from .sources.files import Tree
 
-CUTTING = 2  # how files become passages; another number makes every index read its files again
+CUTTING = 3  # how files become passages; another number makes every index read its files again
 
 
 def settings_of(tree: Tree, place: Path) -> dict[str, Any]:

@@ -346,6 +346,30 @@ def test_definitions_in_blocks_of_every_language_are_units(name):
         assert not any(other in found[word] for other in expected if other != word)
 
 
+@pytest.mark.parametrize(
+    ("name", "opening", "held", "owner"),
+    [
+        ("a.js", "const api = {", "alpha(x) {\n1;\n},\nbeta: function () {\n2;\n},", "api."),
+        ("a.js", "exports.x = {", "alpha: (x) => {\n1;\n},\nbeta() {\n2;\n},", "exports.x."),
+        ("a.ts", "const api = Object.freeze({", "alpha() {\n1;\n},\nbeta() {\n2;\n},", "api."),
+        ("a.ts", "const api = class {", "alpha() {\n1;\n}\nbeta() {\n2;\n}", "api."),
+        ("a.js", "export default {", "alpha() {\n1;\n},\nbeta() {\n2;\n},", ""),
+        ("a.js", "$.fn.extend({", "alpha() {\n1;\n},\nbeta() {\n2;\n},", ""),
+        ("a.js", "new Vue({", "methods: {\nalpha() {\n1;\n},\nbeta() {\n2;\n},\n},", "methods."),
+        ("a.zig", "const api = struct {", "fn alpha() void {\n}\npub fn beta() void {\n}", "api."),
+    ],
+)  # fmt: skip
+def test_functions_of_objects_are_units_like_those_of_classes(name, opening, held, owner):
+    more = "\n" + "\n".join(f"// line {n}" for n in range(25))
+    held = held.replace("methods: {", "methods: {" + more)
+    closing = "".join({"{": "}", "(": ")"}.get(one, "") for one in reversed(opening)) + ";"
+    text = f"{opening}\n{held}{more}\n{closing}\n"
+    found = {p.metadata["name"]: p.text for p in cut(text, name)}
+    for word, other in (("alpha", "beta"), ("beta", "alpha")):
+        assert word in found[owner + word]
+        assert other not in found[owner + word]
+
+
 def test_calls_and_data_are_not_cut_for_what_they_hold():
     """A test's body is one with the test, however many small functions it has."""
     text = "describe('x', () => {\n  const a = () => 1;\n  it('y', () => { a(); });\n});\n"
@@ -359,6 +383,8 @@ def test_calls_and_data_are_not_cut_for_what_they_hold():
         ("a.js", "a = " * 30_000 + "1"),
         ("a.js", "if (x) {\n" * 3000 + "}\n" * 3000),
         ("a.js", "(function () {\n" * 3000 + "})();\n" * 3000),
+        ("a.js", "a = " + "{a:\n" * 10_000 + "1" + "}" * 10_000),
+        ("a.js", "f({a:\n" * 3000 + "1" + "})" * 3000),
         ("a.rb", "f(" * 10_000 + ")" * 10_000),
         ("a.rb", "if x\n" * 3000 + "end\n" * 3000),
         ("a.el", "(" * 20_000 + ")" * 20_000),

@@ -16,8 +16,10 @@ class Grammar:
     transparent: nodes whose children stand for them (conditions, blocks, lists).
     wrappers: nodes that belong to the one definition inside (decorators, exports, templates);
         transparent where there is none.
-    invoked: calls, transparent where they call a function that is written right there.
-    assigned: nodes that name a function value; values: what such a value is.
+    invoked: calls, transparent where they call a function, or give an object with functions, that
+        is written right there.
+    assigned: nodes that name a value; values: those that are functions; types: those that are
+        types; objects: those that are classes where there are functions in them.
     leading: nodes that belong to the definition right below, beside comments.
     equations: neighbours of one name are one definition, with its signature.
     forms: definitions are calls or lists: the first word -> kind; "" for transparent ones.
@@ -27,9 +29,11 @@ class Grammar:
     kinds: dict[str, str]
     transparent: frozenset[str] = frozenset()
     wrappers: frozenset[str] = frozenset()
-    invoked: str = ""
+    invoked: frozenset[str] = frozenset()
     assigned: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    objects: frozenset[str] = frozenset()
     leading: frozenset[str] = frozenset()
     equations: bool = False
     forms: dict[str, str] = field(default_factory=dict)
@@ -47,6 +51,8 @@ def _grammar(
     invoked: str = "",
     assigned: str = "",
     values: str = "",
+    types: str = "",
+    objects: str = "",
     leading: str = "",
     equations: bool = False,
     forms: dict[str, str] | None = None,
@@ -61,9 +67,11 @@ def _grammar(
         kinds | (other or {}),
         transparent=frozenset(transparent.split()),
         wrappers=frozenset(wrappers.split()),
-        invoked=invoked,
+        invoked=frozenset(invoked.split()),
         assigned=frozenset(assigned.split()),
         values=frozenset(values.split()),
+        types=frozenset(types.split()),
+        objects=frozenset(objects.split()),
         leading=frozenset(leading.split()),
         equations=equations,
         forms=forms or {},
@@ -73,13 +81,15 @@ def _grammar(
 _ECMA: dict[str, Any] = {
     "transparent": "if_statement else_clause try_statement catch_clause finally_clause "
     "statement_block parenthesized_expression function_expression arrow_function "
-    "unary_expression",
-    "invoked": "call_expression",
+    "unary_expression arguments object return_statement",
+    "invoked": "call_expression new_expression",
     "wrappers": "export_statement ambient_declaration lexical_declaration variable_declaration "
     "expression_statement",
     "assigned": "variable_declarator assignment_expression field_definition "
     "public_field_definition pair",
-    "values": "arrow_function function_expression generator_function class function",
+    "values": "arrow_function function_expression generator_function function",
+    "types": "class",
+    "objects": "object",
     "leading": "decorator",
 }
 _ECMA_FUNCTIONS = (
@@ -254,7 +264,10 @@ GRAMMARS: dict[str, Grammar] = {
         "class_definition mixin_declaration enum_declaration extension_declaration",
         leading="annotation",
     ),
-    "zig": _grammar("zig", "FnProto TestDecl", wrappers="Decl", leading="doc_comment"),
+    "zig": _grammar(
+        "zig", "FnProto TestDecl", wrappers="Decl", assigned="VarDecl", types="ContainerDecl",
+        leading="doc_comment",
+    ),
     "ocaml": _grammar(
         "ocaml", "value_definition method_definition", "type_definition class_definition",
         "module_definition",

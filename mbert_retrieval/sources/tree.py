@@ -23,6 +23,7 @@ WHOLE = 20  # lines; a type or module no longer than this stays whole
 GATHERED = {"rule": 20, "key": 20}  # kinds that join their neighbours, up to so many lines
 DEEPEST = 12  # nested definitions that are opened
 WRAPPED = 6  # wrappers of one definition, at most
+HELD = 3  # nodes down to the type or object that has a name: `const a = Object.freeze({...})`
 CONTAINERS = ("class", "module")
 _CLOSING = re.compile(r"\W*(?:end\w*|fi|done)?\W*")
 
@@ -107,8 +108,9 @@ class _Cutter:
         grammar = self.grammar
         if node.type in grammar.transparent or node.type == "ERROR":
             return True
-        if node.type == grammar.invoked:
-            return node.named_children[0].type in grammar.transparent
+        if node.type in grammar.invoked:
+            called = node.named_children[0].type in grammar.transparent
+            return called or self._held(node) is not None
         if node.type in grammar.wrappers:
             return self._defined(node) is None
         return bool(grammar.forms) and grammar.forms.get(_first_word(node)) == ""
@@ -163,15 +165,33 @@ class _Cutter:
             inside = [*held, *(inner for child in held for inner in child.named_children[:1])]
             if any(child.type in grammar.values for child in inside):
                 return node, "function"
+            if self._held(node, depth) is not None:
+                return node, "class"
         if depth < WRAPPED and (node.type in grammar.wrappers or node.type in grammar.assigned):
             for child in node.named_children:
                 if found := self._defined(child, depth + 1):
                     return found
         return None
 
+    def _held(self, node: Node, depth: int = 0) -> Node | None:
+        """The type, or the object with functions in it, that a node names."""
+        inner = node
+        for _ in range(HELD):
+            if not inner.named_child_count:
+                return None
+            inner = inner.named_children[-1]
+            if inner.type in self.grammar.types:
+                return inner
+            if inner.type in self.grammar.objects and depth < WRAPPED:
+                members = inner.named_children
+                return inner if any(self._defined(one, depth + 1) for one in members) else None
+        return None
+
     def _body(self, found: _Found) -> Node | None:
         """What holds the members of a definition."""
         inner = found.inner
+        if inner.type in self.grammar.assigned:
+            inner = self._held(inner) or inner
         body = inner.child_by_field_name("body") or inner.child_by_field_name("declarations")
         if body is not None:
             return body
