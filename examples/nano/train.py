@@ -32,6 +32,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -104,21 +105,37 @@ def losses_of(
     return losses
 
 
+def optimisers_of(model: Nano, peak: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024, scaled as by Liu et al. 2025) for the matrices of the layers and of
+    the projection, AdamW for the token embeddings and the norms."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim == 2 and "tok_embeddings" not in name
+        (matrices if matrix else others).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+    ]
+
+
 def save_state(
-    path: Path, model: Nano, optimiser: torch.optim.Optimizer, progress: dict[str, float]
+    path: Path, model: Nano, optimisers: list[torch.optim.Optimizer], progress: dict[str, float]
 ) -> None:
-    """Weights and optimiser state as one safetensors file, replaced atomically."""
+    """Weights and optimiser states as one safetensors file, replaced atomically."""
     from safetensors.torch import save_file
 
     tensors = {f"model.{name}": t.contiguous() for name, t in model.state_dict().items()}
-    for i, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{i}.{name}": t.contiguous() for name, t in state.items()}
+    for n, optimiser in enumerate(optimisers):
+        for i, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{n}.{i}.{name}": t.contiguous() for name, t in state.items()}
     metadata = {name: str(value) for name, value in progress.items()}
     save_file(tensors, path.with_suffix(".new"), metadata=metadata)
     os.replace(path.with_suffix(".new"), path)
 
 
-def load_state(path: Path, model: Nano, optimiser: torch.optim.Optimizer) -> dict[str, float]:
+def load_state(
+    path: Path, model: Nano, optimisers: list[torch.optim.Optimizer]
+) -> dict[str, float]:
     """Take up what `save_state` wrote; returns the progress."""
     from safetensors import safe_open
 
@@ -126,12 +143,13 @@ def load_state(path: Path, model: Nano, optimiser: torch.optim.Optimizer) -> dic
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         progress = {name: float(value) for name, value in stored.metadata().items()}
     model.load_state_dict(weights_of(path))
-    state = optimiser.state_dict()
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict(state)
+    for n, optimiser in enumerate(optimisers):
+        state = optimiser.state_dict()
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimiser.{n}."):
+                *_, index, key = name.split(".")
+                state["state"].setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict(state)
     return progress
 
 
@@ -164,15 +182,6 @@ class Run:
         self.lock = mp.Lock()
         self.state = self.args.out / "state.safetensors"
 
-    def optimiser(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self.args.peak,
-            betas=(0.9, 0.98),
-            weight_decay=0.01,
-            fused=True,
-        )
-
     def progress(self) -> dict[str, float]:
         step, seconds, _ = self.counts.tolist()
         return {"step": step, "seconds": seconds}
@@ -183,7 +192,7 @@ class Run:
             return 1.0
         return step / self.args.steps if self.args.steps else seconds / (60 * self.args.minutes)
 
-    def work(self, optimiser: torch.optim.Optimizer, log: TextIO | None = None) -> None:
+    def work(self, optimisers: list[torch.optim.Optimizer], log: TextIO | None = None) -> None:
         """Train until all is done; the worker with the log also keeps the time and saves."""
         without = self.args.without
         batches = Batches(self.pairs, self.args.seed, haystacks="haystacks" not in without)
@@ -194,15 +203,16 @@ class Run:
             with self.lock:
                 step = int(self.counts[0])
                 self.counts[0] += 1
-            for group in optimiser.param_groups:
+            for group in chain.from_iterable(each.param_groups for each in optimisers):
                 group["lr"] = learning_rate(done, self.args.peak)
             losses = losses_of(
                 self.model, batches(step), self.pairs, self.basis, self.skipped, without
             )
-            optimiser.zero_grad(set_to_none=True)
+            self.model.zero_grad(set_to_none=True)
             sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            optimiser.step()
+            for optimiser in optimisers:
+                optimiser.step()
             if log is None:
                 continue
             self.counts[1] += time.monotonic() - began
@@ -221,7 +231,7 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
             if now[1] - saved[1] > 180:
-                save_state(self.state, self.model, optimiser, self.progress())
+                save_state(self.state, self.model, optimisers, self.progress())
                 saved = now
 
 
@@ -258,9 +268,9 @@ def main() -> None:
     model.train()
     model.share_memory()
     run = Run(args, model, pairs, torch.from_numpy(basis), skipped)
-    optimiser = run.optimiser()
+    optimisers = optimisers_of(model, args.peak)
     if run.state.exists():
-        progress = load_state(run.state, model, optimiser)
+        progress = load_state(run.state, model, optimisers)
         run.counts[:] = torch.tensor([progress["step"], progress["seconds"], 0.0])
     elif args.start:
         model.load_state_dict(weights_of(args.start))
@@ -271,13 +281,13 @@ def main() -> None:
             )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: run.counts[2].fill_(1))
-    workers = [mp.Process(target=run.work, args=(optimiser,)) for _ in range(args.workers - 1)]
+    workers = [mp.Process(target=run.work, args=(optimisers,)) for _ in range(args.workers - 1)]
     for worker in workers:
         worker.start()
-    run.work(optimiser, log=(args.out / "log.jsonl").open("a", encoding="utf-8"))
+    run.work(optimisers, log=(args.out / "log.jsonl").open("a", encoding="utf-8"))
     for worker in workers:
         worker.join()
-    save_state(run.state, model, optimiser, run.progress())
+    save_state(run.state, model, optimisers, run.progress())
     print(json.dumps({**run.progress(), "mrr": evaluate(model, pairs, skipped)}), flush=True)
     export(model, tokenizer, skipped, args.out / "model")
 
