@@ -97,8 +97,10 @@ def assert_same_weights(first, second):
         torch.testing.assert_close(right[name], tensor, atol=1e-7, rtol=0)
 
 
-def test_a_run_goes_on_from_its_last_whole_checkpoint(bare, rows, tmp_path):
-    changes = {"training": {"steps": 6, "save_every": 2, "log_every": 1, "epochs": 3}}
+@pytest.mark.parametrize("model", [{}, {"lora_rank": 3}])
+def test_a_run_goes_on_from_its_last_whole_checkpoint(bare, rows, tmp_path, model):
+    training = {"steps": 6, "save_every": 2, "log_every": 1, "epochs": 3}
+    changes = {"training": training, "model": model}
     whole = train(parse("colbert", raw_recipe(bare, rows, tmp_path / "whole", **changes)))
     recipe = parse("colbert", raw_recipe(bare, rows, tmp_path / "cut", **changes))
     seen = []
@@ -120,6 +122,26 @@ def test_a_run_goes_on_from_its_last_whole_checkpoint(bare, rows, tmp_path):
     resumed = train(recipe, lambda step, steps, logs: seen.append(step))
     assert seen[0] == 5
     assert_same_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("kind", ["dense", "colbert"])
+def test_lora_adds_to_the_matrices_what_the_rank_allows_and_nothing_else(
+    bare, rows, tmp_path, kind
+):
+    changes = {"model": {"lora_rank": 3}, "training": {"steps": 6, "save_every": 2}}
+    model = parse(kind, raw_recipe(bare, rows, tmp_path / "run", **changes))
+    before, after = read_tensors(bare), read_tensors(train(model))
+    updates = read_tensors(tmp_path / "run" / "checkpoint-6")
+    vocabulary = len(before["embeddings.tok_embeddings.weight"])
+    for name, weight in before.items():
+        added = after[name][:vocabulary] - weight
+        matrix = name.removesuffix(".weight")
+        if not matrix.endswith(("Wqkv", "Wo", "Wi")):
+            assert not added.any(), name
+            continue
+        assert torch.linalg.matrix_rank(added, rtol=1e-3) == 3, name
+        low, high = (updates[f"{matrix}.lora_{side}.default.weight"] for side in "AB")
+        torch.testing.assert_close(added, 2 * high @ low, atol=1e-6, rtol=1e-5)
 
 
 def test_a_folder_of_another_run_is_refused(bare, rows, tmp_path):

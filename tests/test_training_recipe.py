@@ -67,6 +67,8 @@ def test_assignments_go_over_the_config():
         ("colbert", "evaluation", "best", True, "evaluation.best needs"),
         ("colbert", "training", "evaluate_every", 5, "evaluate_every needs"),
         ("colbert", "model", "query_prompt", 3, "model.query_prompt must be str"),
+        ("dense", "model", "lora_rank", 0, "model.lora_rank must be at least 1"),
+        ("dense", "model", "lora_alpha", 8.0, "model.lora_alpha must be above 0, and needs"),
         ("colbert", "extra", "x", 3, "unknown section 'extra'"),
     ],
 )

@@ -34,6 +34,7 @@ def train(recipe: Recipe, report: Report | None = None) -> Path:
     """
     from transformers import set_seed
 
+    from .lora import Lora, merge_lora
     from .module import sentence_transformer
     from .start import start_encoder
 
@@ -43,13 +44,17 @@ def train(recipe: Recipe, report: Report | None = None) -> Path:
     set_seed(run.seed)
     encoder = start_encoder(recipe.kind, recipe.model)
     dataset = build_dataset(recipe, output)
-    model = sentence_transformer(encoder)
+    rank, alpha = recipe.model.lora_rank, recipe.model.lora_alpha
+    lora = Lora(rank, alpha or 2.0 * rank) if rank else None
+    model = sentence_transformer(encoder, lora)
     encoder.backbone.gradient_checkpointing = recipe.model.gradient_checkpointing
     evaluator = build_evaluator(recipe.kind, recipe.evaluation)
     trainer = _trainer(recipe, model, dataset, evaluator, log_callback(output, report))
     result = trainer.train(resume_from_checkpoint=last_checkpoint(output))
     if not trainer.is_world_process_zero():
         return output / MODEL
+    if lora:
+        merge_lora(encoder.backbone)
     encoder.head.to(encoder.device)
     encoder.save(output / MODEL)
     model._create_model_card(str(output / MODEL))

@@ -28,6 +28,7 @@ from ..encoders.heads import DenseHead
 from ..encoders.sides import Expansion, Side, attended_tokens, side_ids
 from ..encoders.tokens import TextTokenizer
 from ..errors import InputError
+from .lora import Lora, add_lora, load_with_lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,13 +40,20 @@ class PackedModernBert(InputModule):
     """The first module of a model: texts to token ids to hidden states, nothing padded.
 
     query, document: how the texts of each task are cut and expanded. Their prompts are not used:
-    sentence-transformers passes the prompt of a text itself.
+    sentence-transformers passes the prompt of a text itself. lora: of the updates that the network
+    has been given.
     """
 
     def __init__(
-        self, backbone: ModernBert, tokenizer: TextTokenizer, query: Side, document: Side
+        self,
+        backbone: ModernBert,
+        tokenizer: TextTokenizer,
+        query: Side,
+        document: Side,
+        lora: Lora | None = None,
     ) -> None:
         super().__init__()
+        self.lora = lora
         self.backbone = backbone
         self.text_tokenizer = tokenizer
         self.query, self.document = query, document
@@ -113,6 +121,8 @@ class PackedModernBert(InputModule):
         save_network(self.backbone, folder)
         self.text_tokenizer.save(folder)
         sides = {"query": asdict(self.query), "document": asdict(self.document)}
+        if self.lora is not None:
+            sides["lora"] = asdict(self.lora)
         (folder / SIDES_FILE).write_text(json.dumps(sides, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -121,7 +131,9 @@ class PackedModernBert(InputModule):
         folder = Path(model_name_or_path)
         raw = json.loads((folder / SIDES_FILE).read_text(encoding="utf-8"))
         sides = [_read_side(raw[name]) for name in ("query", "document")]
-        return cls(load_network(ModernBert, folder), TextTokenizer.load(folder), *sides)
+        lora = Lora(**raw["lora"]) if "lora" in raw else None
+        backbone = load_with_lora(folder, lora) if lora else load_network(ModernBert, folder)
+        return cls(backbone, TextTokenizer.load(folder), *sides, lora)
 
 
 def _read_side(raw: dict[str, Any]) -> Side:
@@ -129,16 +141,23 @@ def _read_side(raw: dict[str, Any]) -> Side:
     return Side(raw["prompt"], raw["limit"], Expansion(**expansion) if expansion else None)
 
 
-def sentence_transformer(encoder: Encoder) -> SentenceTransformer | MultiVectorEncoder:
+def sentence_transformer(
+    encoder: Encoder, lora: Lora | None = None
+) -> SentenceTransformer | MultiVectorEncoder:
     """The encoder as a model that sentence-transformers trains and evaluates.
 
     Both share their weights: what training changes, the encoder has changed too, and
-    `encoder.save` then writes the portable folder.
+    `encoder.save` then writes the portable folder. lora: the encoder's network is given such
+    updates; `merge_lora` ends that.
     Raises InputError for a truncated encoder and for one with token pooling.
     """
     head = encoder.head
     prompts = {"query": encoder.query.prompt, "document": encoder.document.prompt}
-    first = PackedModernBert(encoder.backbone, encoder.tokenizer, encoder.query, encoder.document)
+    if lora is not None:
+        add_lora(encoder.backbone, lora)
+    first = PackedModernBert(
+        encoder.backbone, encoder.tokenizer, encoder.query, encoder.document, lora
+    )
     if isinstance(head, DenseHead):
         if head.truncated:
             raise InputError("a truncated encoder cannot be trained: load it whole")

@@ -25,7 +25,9 @@ class ModelOptions:
 
     base: "nano", a folder or a model of the hub. A length or prompt that is left out is the base's.
     pooling, normalize: dense only. dimension, expansion, skiplist: of a new late-interaction head.
-    gradient_checkpointing: trade time for memory.
+    gradient_checkpointing: trade time for memory. lora_rank: of the network train low-rank updates
+        of its matrices alone (LoRA), the head as ever; lora_alpha / lora_rank is their scale, by
+        default 2.
     """
 
     base: str = ""
@@ -39,6 +41,8 @@ class ModelOptions:
     expansion: bool | None = None
     skiplist: bool | None = None
     gradient_checkpointing: bool = False
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,13 @@ class Recipe:
         if loss.normalize_scores and (self.kind == "dense" or loss.name != "kl"):
             raise InputError("loss.normalize_scores needs colbert with loss.name = 'kl'")
         check_run(self.training)
+        model = self.model
+        if model.lora_rank is not None:
+            positive("model", model, "lora_rank")
+        if model.lora_alpha is not None and not (
+            model.lora_rank and 0 < model.lora_alpha < math.inf
+        ):
+            raise InputError("model.lora_alpha must be above 0, and needs model.lora_rank")
         positive("loss", loss, "mini_batch", *(["xtr"] if loss.xtr is not None else []))
         if self.evaluation.best and not self.evaluation.data:
             raise InputError("evaluation.best needs evaluation.data")
