@@ -97,7 +97,7 @@ def alignments_of(
     The stored vectors are taken where there is one for each token, so that the scores are the ones
     that ranked the passage; where tokens were pooled, the passage is encoded again.
     """
-    encoder = cast("BaseEncoder", index.query_encoder(LEG))
+    encoder = cast("BaseEncoder", index.encoders.of_queries(LEG))
     pieces = query_pieces(encoder, question)
     found = []
     for passage in passages:

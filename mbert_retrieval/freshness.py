@@ -169,7 +169,7 @@ class _Following:
             self.writer.set_file_state(state)
         collections = found.collections or (removing == "all" and not self.tree.collections)
         wanted = chain(self._of_files(found.changed), self._of_collections(found.collections))
-        parts = self.index.encoded(wanted)
+        parts = self.index.encoders.encoded(wanted)
         store(self.writer, parts, self.changes, self.known, self._report, self._finish_files)
         if removing != "nothing":
             for path in found.gone:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from .answers import LEG_DEPTH, Answers, Ranking
-from .encoding import AnyEncoder, QueryEncoder, in_step
+from .encoding import AnyEncoder
 from .errors import InputError
 from .identifiers import definitions_first, names_in
 from .indexes.engine import NO_TUNING
@@ -18,13 +18,12 @@ from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
 from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
-from .legs import AnyEncoders, Kinds, encoders_of, full_name, legs_of, listed, shown
-from .packed import Packed
+from .legs import AnyEncoders, Kinds, encoders_of, legs_of, listed, shown
+from .loading import LegEncoders
 from .records import Hit, Passage
-from .storing import BATCH, Changes, different, reuse, store
+from .storing import Changes, different, reuse, store
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
-FEW = 12  # passages that are encoded sooner than torch is loaded
 
 Progress = Callable[[int], None]
 
@@ -33,12 +32,12 @@ class Index:
     """Made by `build`, `create` or `open`.
 
     folder: the arrays and passages on disk, as they were when it was opened or last changed here.
+    encoders: those that were given; the others are loaded when first needed.
     """
 
-    def __init__(self, folder: IndexFolder, encoders: Sequence[AnyEncoder] = ()) -> None:
+    def __init__(self, folder: IndexFolder, encoders: LegEncoders | None = None) -> None:
         self.folder = folder
-        self._encoders = {encoder.kind: encoder for encoder in encoders}
-        self._query_encoders: dict[str, QueryEncoder] = {}
+        self.encoders = encoders or LegEncoders(folder)
 
     @classmethod
     def build(
@@ -60,7 +59,7 @@ class Index:
         passages = iter(passages)
         head = list(islice(passages, 1))  # a source that is broken at once leaves no folder behind
         index = cls.create(path, encoder, kind=kind, lexical=lexical, engine=engine)
-        index.sync(_chained(head, passages), progress)
+        index.sync(chain(head, passages), progress)
         return index
 
     @classmethod
@@ -87,7 +86,7 @@ class Index:
         legs = legs_of(encoders, kind, engine or {})
         if not is_there(path):
             folder = IndexFolder.create(path, legs=legs, lexical=lexical, settings=settings or {})
-            return cls(folder, encoders)
+            return cls(folder, LegEncoders(folder, encoders))
         index = cls.open(path, encoders)
         index.check_made_as(legs, lexical, engine is not None)
         return index
@@ -98,21 +97,15 @@ class Index:
 
         Raises InputError when there is no index at `path`, or when other encoders made it.
         """
-        encoders = encoders_of(encoder)
-        index = cls(IndexFolder.open(path), encoders)
-        for each in encoders:
-            index._check_fingerprint(each)
-        return index
+        folder = IndexFolder.open(path)
+        return cls(folder, LegEncoders(folder, encoders_of(encoder)))
 
     def reopened(self) -> Index:
         """The index as it is on the disk now, with the encoders that are loaded here already.
 
         This one goes on seeing what it sees. Raises InputError as `open`."""
-        other = Index(IndexFolder.open(self.folder.path), list(self._encoders.values()))
-        other._query_encoders = self._query_encoders
-        for encoder in (*self._encoders.values(), *self._query_encoders.values()):
-            other._check_fingerprint(encoder)
-        return other
+        folder = IndexFolder.open(self.folder.path)
+        return Index(folder, self.encoders.over(folder))
 
     @property
     def encoder(self) -> AnyEncoder:
@@ -121,7 +114,7 @@ class Index:
         legs = self.folder.legs
         if not legs:
             raise InputError(f"the index {self.folder.path} has no vectors, so no encoder")
-        return self._document_encoder("late" if "late" in legs else "dense")
+        return self.encoders.whole("late" if "late" in legs else "dense")
 
     def check_made_as(self, legs: Sequence[Leg], lexical: bool, engine: bool = True) -> None:
         """Raises InputError unless the index has vectors of these encoders' kinds, kept as said,
@@ -284,7 +277,7 @@ class Index:
                 if name == "lexical":
                     rankings = words.result()
                 else:
-                    queries = self.query_encoder(name).encode_queries(texts)
+                    queries = self.encoders.of_queries(name).encode_queries(texts)
                     rankings = folder.search_vectors(queries, depth, where, name, tuning)
                     for each, vectors in zip(found, queries, strict=True):
                         each.vectors[name] = vectors
@@ -328,50 +321,6 @@ class Index:
             )
         return wanted
 
-    def _document_encoder(self, leg: str) -> AnyEncoder:
-        if leg not in self._encoders:
-            from .encoders import load_encoder
-
-            recorded = self.folder.legs[leg].encoder
-            encoder = load_encoder(recorded.name, recorded.kind, **recorded.options)
-            self._check_fingerprint(encoder)
-            self._encoders[leg] = encoder
-        return self._encoders[leg]
-
-    def query_encoder(self, leg: str) -> QueryEncoder:
-        """The encoder that was given, or one that encodes queries without loading torch."""
-        if leg in self._encoders:
-            return self._encoders[leg]
-        if leg not in self._query_encoders:
-            from .encoders import load_query_encoder
-
-            recorded = self.folder.legs[leg].encoder
-            light = load_query_encoder(recorded.name, recorded.kind, **recorded.options)
-            if light is None:
-                return self._document_encoder(leg)
-            self._check_fingerprint(light)
-            self._query_encoders[leg] = light
-        return self._query_encoders[leg]
-
-    def _check_fingerprint(self, encoder: QueryEncoder) -> None:
-        leg = self.folder.legs.get(encoder.kind)
-        if leg is None:
-            made_by = [f"{each.encoder.name} ({name})" for name, each in self.folder.legs.items()]
-            if not made_by:
-                return
-            raise InputError(
-                f"the index {self.folder.path} was made by {listed(made_by)}, not by a "
-                f"{encoder.kind} encoder: use that encoder, or build into another folder"
-            )
-        recorded = leg.encoder
-        if encoder.fingerprint != recorded.fingerprint:
-            same = full_name(encoder.name) == recorded.name
-            what = "a different state or other settings of it" if same else f"not {encoder.name}"
-            raise InputError(
-                f"the index {self.folder.path} was made by encoder {recorded.name}, {what}: "
-                "use that encoder, or build into another folder"
-            )
-
     def _change(
         self, passages: Iterable[Passage], progress: Progress | None, delete_others: bool
     ) -> Changes:
@@ -392,7 +341,7 @@ class Index:
                 if progress:
                     progress(changes.added + changes.updated + changes.unchanged)
 
-            store(writer, self.encoded(fresh()), changes, stored, report)
+            store(writer, self.encoders.encoded(fresh()), changes, stored, report)
             if delete_others and (others := stored - seen):
                 writer.delete(sorted(others))
                 changes.deleted = len(others)
@@ -400,29 +349,6 @@ class Index:
         if progress:
             progress(len(seen))
         return changes
-
-    def encoded(
-        self, passages: Iterator[Passage]
-    ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
-        """Passages in parts with their vectors. Encoders are loaded when there is a passage, and
-        those that need torch when there are more than a few."""
-        legs = list(self.folder.legs)
-        if not legs:
-            while part := list(islice(passages, BATCH)):
-                yield part, {}
-            return
-        loaded = all(leg in self._encoders for leg in legs)
-        if head := list(islice(passages, 1 if loaded else FEW + 1)):
-            few = not loaded and len(head) <= FEW
-            encoder = self._light_encoder if few else self._document_encoder
-            yield from in_step(_chained(head, passages), {leg: encoder(leg) for leg in legs})
-
-    def _light_encoder(self, leg: str) -> AnyEncoder:
-        """One of documents that starts at once, where there is such a one."""
-        light = self.query_encoder(leg)
-        if hasattr(light, "stream_documents"):
-            return cast(AnyEncoder, light)
-        return self._document_encoder(leg)
 
 
 def is_there(path: str | Path) -> bool:
@@ -433,8 +359,3 @@ def is_there(path: str | Path) -> bool:
 def document_of(passage: Passage | Hit) -> str:
     """What a passage is a part of: its file, the record that it was cut from, or itself."""
     return passage.path or str(passage.metadata.get("document") or passage.id)
-
-
-def _chained(head: list[Passage], rest: Iterator[Passage]) -> Iterator[Passage]:
-    yield from head
-    yield from rest

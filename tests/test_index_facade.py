@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mbert_retrieval import Index, InputError, Packed, Passage
-from mbert_retrieval import index as index_module
+from mbert_retrieval import Index, InputError, Packed, Passage, storing
 from mbert_retrieval.encoding import in_step
 from mbert_retrieval.indexes import IndexFolder
 
@@ -439,4 +438,4 @@ def test_passages_are_pulled_as_they_are_encoded(tmp_path):
 
     Index.build(tmp_path / "i", counted(), encoder, lexical=False)
     assert len(encoder.encoded) == 5000
-    assert max(ahead) <= index_module.BATCH + encoder.chunk
+    assert max(ahead) <= storing.BATCH + encoder.chunk
