@@ -130,10 +130,10 @@ class PackedModernBert(InputModule):
         """Read what `save` wrote."""
         folder = Path(model_name_or_path)
         raw = json.loads((folder / SIDES_FILE).read_text(encoding="utf-8"))
-        sides = [_read_side(raw[name]) for name in ("query", "document")]
+        query, document = (_read_side(raw[name]) for name in ("query", "document"))
         lora = Lora(**raw["lora"]) if "lora" in raw else None
         backbone = load_with_lora(folder, lora) if lora else load_network(ModernBert, folder)
-        return cls(backbone, TextTokenizer.load(folder), *sides, lora)
+        return cls(backbone, TextTokenizer.load(folder), query, document, lora)
 
 
 def _read_side(raw: dict[str, Any]) -> Side:
