@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,78 +14,10 @@ from mbert_retrieval.backbone.attention import attend_on_cpu
 from mbert_retrieval.backbone.rotary import rotation
 
 
-def by_definition(
-    qkv: np.ndarray, lengths: list[int], theta: float, window: int | None
-) -> np.ndarray:
-    """(N, 3, heads, D) float64 to (N, heads, D), one query at a time."""
-    total, _, heads, dimension = qkv.shape
-    half = dimension // 2
-    out = np.empty((total, heads, dimension))
-    start = 0
-    for length in lengths:
-        place = np.arange(length)[:, None]
-        angles = place / theta ** (np.arange(0, dimension, 2) / dimension)  # (L, D / 2)
-        turn = np.exp(1j * angles)[:, None]  # a pair of halves is a complex number
-        rows = qkv[start : start + length]
-        q, k = (
-            (rows[:, which, :, :half] + 1j * rows[:, which, :, half:]) * turn for which in (0, 1)
-        )
-        for i in range(length):
-            scores = np.real(q[i].conj() * k).sum(-1) / dimension**0.5  # (L, heads)
-            if window is not None:
-                scores[np.abs(np.arange(length) - i) > window] = -np.inf
-            weights = np.exp(scores - scores.max(0))
-            weights /= weights.sum(0)
-            out[start + i] = np.einsum("lh,lhd->hd", weights, rows[:, 2])
-        start += length
-    return out
-
-
-@given(
-    seed=st.integers(0, 2**16),
-    lengths=st.lists(st.integers(0, 90), min_size=1, max_size=5),
-    heads=st.integers(1, 3),
-    dimension=st.sampled_from([16, 32, 64, 80]),
-    window=st.sampled_from([None, 1, 8, 64]),
-    threads=st.sampled_from([1, 3]),
-)
-@settings(max_examples=60, deadline=None)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 2e-2)], ids=str
-)
-def test_is_softmax_attention_of_rotated_vectors(
-    dtype, tolerance, seed, lengths, heads, dimension, window, threads
-):
-    generator = torch.Generator().manual_seed(seed)
-    total = sum(lengths)
-    qkv = torch.randn(total, 3, heads, dimension, generator=generator).to(dtype)
-    places = torch.cat([torch.arange(length) for length in lengths])
-    cos_sin = rotation(places, dimension, 1e4, torch.float32)
-    offsets = torch.tensor([0, *lengths]).cumsum(0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = attend_on_cpu(qkv, cos_sin, offsets, window)
-    finally:
-        torch.set_num_threads(before)
-    assert found.dtype == dtype
-    expected = by_definition(qkv.double().numpy(), lengths, 1e4, window)
-    np.testing.assert_allclose(found.double().numpy(), expected, atol=tolerance, rtol=tolerance)
-
-
-def test_large_scores_do_not_overflow():
-    qkv = torch.full((3, 3, 1, 16), 60.0)
-    qkv[1, 1] = -60.0  # a key that nobody listens to
-    qkv[:, 2] = torch.arange(3.0)[:, None, None]
-    cos_sin = rotation(torch.zeros(3, dtype=torch.int64), 16, 1e4, torch.float32)
-    found = attend_on_cpu(qkv, cos_sin, torch.tensor([0, 3]), None)
-    assert torch.allclose(found, torch.ones(3, 1, 16))  # the mean of the values 0 and 2
-
-
 def in_float64(
     qkv: torch.Tensor, lengths: list[int], theta: float, window: int | None
 ) -> torch.Tensor:
-    """What `by_definition` computes, a sequence at a time and with a gradient."""
+    """Softmax attention of rotated vectors by its definition, a sequence at a time."""
     half = qkv.shape[-1] // 2
     outputs = []
     for rows in qkv.double().split(lengths):
@@ -103,18 +36,52 @@ def in_float64(
     return torch.cat(outputs)
 
 
-@given(
-    seed=st.integers(0, 2**16),
-    lengths=st.lists(st.integers(0, 90), min_size=1, max_size=5),
-    heads=st.integers(1, 3),
-    dimension=st.sampled_from([16, 32, 64, 80]),
-    window=st.sampled_from([None, 1, 8, 64]),
-    threads=st.sampled_from([1, 3]),
-)
-@settings(max_examples=60, deadline=None)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 2e-2)], ids=str
-)
+def on_many_shapes(test: Callable[..., None]) -> Callable[..., None]:
+    """The test for many lengths and shapes, in both precisions."""
+    drawn = given(
+        seed=st.integers(0, 2**16),
+        lengths=st.lists(st.integers(0, 90), min_size=1, max_size=5),
+        heads=st.integers(1, 3),
+        dimension=st.sampled_from([16, 32, 64, 80]),
+        window=st.sampled_from([None, 1, 8, 64]),
+        threads=st.sampled_from([1, 3]),
+    )
+    precisions = [(torch.float32, 2e-5), (torch.bfloat16, 2e-2)]
+    each = pytest.mark.parametrize(("dtype", "tolerance"), precisions, ids=str)
+    return each(settings(max_examples=60, deadline=None)(drawn(test)))
+
+
+@on_many_shapes
+def test_is_softmax_attention_of_rotated_vectors(
+    dtype, tolerance, seed, lengths, heads, dimension, window, threads
+):
+    generator = torch.Generator().manual_seed(seed)
+    total = sum(lengths)
+    qkv = torch.randn(total, 3, heads, dimension, generator=generator).to(dtype)
+    places = torch.cat([torch.arange(length) for length in lengths])
+    cos_sin = rotation(places, dimension, 1e4, torch.float32)
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = attend_on_cpu(qkv, cos_sin, offsets, window)
+    finally:
+        torch.set_num_threads(before)
+    assert found.dtype == dtype
+    expected = in_float64(qkv, lengths, 1e4, window)
+    torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_large_scores_do_not_overflow():
+    qkv = torch.full((3, 3, 1, 16), 60.0)
+    qkv[1, 1] = -60.0  # a key that nobody listens to
+    qkv[:, 2] = torch.arange(3.0)[:, None, None]
+    cos_sin = rotation(torch.zeros(3, dtype=torch.int64), 16, 1e4, torch.float32)
+    found = attend_on_cpu(qkv, cos_sin, torch.tensor([0, 3]), None)
+    assert torch.allclose(found, torch.ones(3, 1, 16))  # the mean of the values 0 and 2
+
+
+@on_many_shapes
 def test_its_gradient_is_autograds(
     dtype, tolerance, seed, lengths, heads, dimension, window, threads
 ):
