@@ -61,7 +61,9 @@ from mbert_retrieval.packed import Packed
 
 EVALUATED_TOKENS = 128  # of held-out documents
 WEIGHTS = {"distil": 4.0, "dense": 1.0, "late": 1.0, "haystack": 0.5}
-INGREDIENTS = ("teacher-vectors", "teacher-scores", "teacher-tokens", "neighbours", "haystacks")
+INGREDIENTS = (
+    "teacher-vectors", "teacher-scores", "teacher-tokens", "neighbours", "haystacks", "muon",
+)  # fmt: skip
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -105,17 +107,18 @@ def losses_of(
     return losses
 
 
-def optimisers_of(model: Nano, peak: float) -> list[torch.optim.Optimizer]:
+def optimisers_of(model: Nano, peak: float, muon: bool = True) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024, scaled as by Liu et al. 2025) for the matrices of the layers and of
-    the projection, AdamW for the token embeddings and the norms."""
+    the projection, AdamW for the token embeddings and the norms, or without it for all."""
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim == 2 and "tok_embeddings" not in name
-        (matrices if matrix else others).append(parameter)
-    return [
-        torch.optim.Muon(matrices, lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
-    ]
+        (matrices if matrix and muon else others).append(parameter)
+    adamw = torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    if not muon:
+        return [adamw]
+    scaled = {"weight_decay": 0.01, "adjust_lr_fn": "match_rms_adamw"}
+    return [torch.optim.Muon(matrices, lr=peak, **scaled), adamw]
 
 
 def save_state(
@@ -268,7 +271,7 @@ def main() -> None:
     model.train()
     model.share_memory()
     run = Run(args, model, pairs, torch.from_numpy(basis), skipped)
-    optimisers = optimisers_of(model, args.peak)
+    optimisers = optimisers_of(model, args.peak, muon="muon" not in args.without)
     if run.state.exists():
         progress = load_state(run.state, model, optimisers)
         run.counts[:] = torch.tensor([progress["step"], progress["seconds"], 0.0])
