@@ -77,12 +77,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
     arguments = parser.parse_args()
     tree = python_tree(arguments.cache)
-    minilm, late = open_peer(str(_minilm())), load_encoder(arguments.encoder, "late")
+    minilm = open_peer(str(_minilm()))
+    late, dense = (load_encoder(arguments.encoder, head) for head in ("late", "dense"))
     made: dict[str, tuple[list | None, str]] = {
         "ripgrep, words counted": (None, "lexical"),
         "BM25": ([], "lexical"),
         "all-MiniLM-L6-v2 + FAISS": ([minilm], "dense"),
         f"{arguments.encoder} late + BM25": ([late], "hybrid"),
+        f"{arguments.encoder} late + dense + BM25": ([late, dense], "hybrid"),
     }
     results = arguments.cache / "code-search.json"
     found: dict[str, list[str]] = json.loads(results.read_text()) if results.exists() else {}
