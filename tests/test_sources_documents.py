@@ -89,6 +89,7 @@ def test_html_is_cut_at_its_headings():
         ("<template><nav>x</nav></template>seen", "seen"),
         ("<nav><div>x</div></nav>seen", "seen"),
         ("<nav>x<nav>y</nav>z</nav>seen", "seen"),
+        ("<div><nav>x</div>seen", "x seen"),
     ],
 )
 def test_broken_html_loses_no_more_than_it_must(text, words):

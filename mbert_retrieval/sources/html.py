@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from .prose import Heading
 
-HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "nav", "head"})
+HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "nav"})
 BLOCKS = frozenset(
     """address article aside blockquote br dd div dl dt figcaption footer form h1 h2 h3 h4 h5 h6
     header hr li main ol p pre section table td th tr ul title""".split()  # noqa: SIM905
@@ -18,7 +18,8 @@ _SPACE = re.compile(r"\s+")
 def html_lines(text: str) -> tuple[list[str], list[Heading]]:
     """As many lines as the file has: the visible text that begins on each, "" where none does; and
     (line, level, title) of each heading. The title of the page stands above all others."""
-    reader = _Reader(text.count("\n") + 1)
+    unclosed = {tag for tag in ("nav", "template", "noscript") if _is_left_open(tag, text)}
+    reader = _Reader(text.count("\n") + 1, HIDDEN - unclosed)
     try:
         reader.feed(text)
         reader.close()
@@ -28,9 +29,16 @@ def html_lines(text: str) -> tuple[list[str], list[Heading]]:
     return lines, reader.headings
 
 
+def _is_left_open(tag: str, text: str) -> bool:
+    """Whether a page forgets to close one, which then must not hide the rest of the page."""
+    opened, closed = (re.findall(rf"<{sign}{tag}\b", text, re.IGNORECASE) for sign in ("", "/"))
+    return len(opened) > len(closed)
+
+
 class _Reader(HTMLParser):
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, hides: frozenset[str]) -> None:
         super().__init__(convert_charrefs=True)
+        self._hides = hides
         self.lines: list[list[str]] = [[] for _ in range(count)]
         self.headings: list[Heading] = []
         self._hidden: list[str] = []
@@ -40,7 +48,7 @@ class _Reader(HTMLParser):
         if tag == "title" or re.fullmatch(r"h[1-6]", tag):
             level = 0 if tag == "title" else int(tag[1])
             self._heading = (self.getpos()[0], level, [])
-        if tag in HIDDEN and tag != "head":
+        if tag in self._hides:
             self._hidden.append(tag)
         elif tag in BLOCKS:
             self._put(" ")
