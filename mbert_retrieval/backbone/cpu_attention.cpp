@@ -52,26 +52,6 @@ INLINED void rotate_row(const Number* x, const float* cosine, const float* sine,
   }
 }
 
-// x to e^x, of x <= 0, to float32's precision (Cody and Waite's reduction, Taylor to the sixth power).
-INLINED void exponentiate(Floats& x) {
-  const Floats least = Floats{} - 87.0f;
-  x = x > least ? x : least;
-  const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  const Floats shifted = x * 1.44269504f + magic;
-  const Floats whole = shifted - magic;
-  const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  Floats sum = r * (1.0f / 720) + 1.0f / 120;
-  sum = sum * r + 1.0f / 24;
-  sum = sum * r + 1.0f / 6;
-  sum = sum * r + 0.5f;
-  sum = sum * r + 1.0f;
-  sum = sum * r + 1.0f;
-  const Ints power = (__builtin_convertvector(whole, Ints) + 127) << 23;
-  Floats two;
-  std::memcpy(&two, &power, sizeof two);
-  x = sum * two;
-}
-
 // What a thread works in.
 struct Room {
   std::vector<float> queries;  // (QUERIES, D) rotated and scaled

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -34,8 +33,6 @@ struct Room {
 };
 
 #ifdef X86
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-
 VNNI inline __m512 load(const float* x) { return _mm512_loadu_ps(x); }
 VNNI inline __m512 load(const uint16_t* x) {  // bits of bfloat16
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
@@ -50,18 +47,6 @@ VNNI inline void store(uint16_t* out, __m512 x) {  // to the nearest, of two to 
                       _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
 }
 
-// e^x of x <= 0, to float32's precision (Cody and Waite's reduction, Taylor to the sixth power).
-VNNI inline __m512 exponential(__m512 x) {
-  const __m512 least = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
-  const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(least, _mm512_set1_ps(1.44269504f)), 8);
-  const __m512 near = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693359375f), least);
-  const __m512 r = _mm512_fmadd_ps(whole, _mm512_set1_ps(2.12194440e-4f), near);
-  __m512 sum = _mm512_set1_ps(1.0f / 720);
-  for (const float term : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(term));
-  return _mm512_scalef_ps(sum, whole);
-}
-
 // x / 2 * (1 + erf(x / sqrt 2)), erf to 1.5e-7 (Abramowitz and Stegun 7.1.26).
 VNNI inline __m512 gelu(__m512 x) {
   const __m512 z = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(0.70710678f));
@@ -70,8 +55,9 @@ VNNI inline __m512 gelu(__m512 x) {
   __m512 sum = _mm512_set1_ps(1.061405429f);
   for (const float term : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
     sum = _mm512_fmadd_ps(sum, t, _mm512_set1_ps(term));
-  const __m512 decay = exponential(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z)));
-  const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(sum, t), decay);  // 1 - erf(z)
+  Floats decay = (Floats)_mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(z, z));
+  exponentiate(decay);
+  const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(sum, t), (__m512)decay);  // 1 - erf(z)
   const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
   const __m512 twice = _mm512_mask_blend_ps(
       negative, _mm512_sub_ps(_mm512_set1_ps(2), tail), tail);  // 1 + erf(x / sqrt 2)
@@ -110,18 +96,7 @@ VNNI inline void multiply(const uint8_t* rows, const float* scales, const Weight
     const __m512i offset = _mm512_loadu_si512(weights.offsets + output + w * LANES);
     for (int r = 0; r < COUNT; ++r) sum[r][w] = offset;
   }
-#pragma GCC unroll 4
-  for (int64_t g = 0; g < groups; ++g) {
-    __m512i lanes[WIDTH];
-    for (int w = 0; w < WIDTH; ++w) lanes[w] = _mm512_loadu_si512(panel + (w * groups + g) * 64);
-    for (int r = 0; r < COUNT; ++r) {
-      int32_t four;
-      std::memcpy(&four, rows + r * weights.inputs + 4 * g, 4);
-      const __m512i activations = _mm512_set1_epi32(four);
-      for (int w = 0; w < WIDTH; ++w)
-        sum[r][w] = _mm512_dpbusd_epi32(sum[r][w], activations, lanes[w]);
-    }
-  }
+  byte_products(rows, weights.inputs, panel, groups, sum);
   for (int w = 0; w < WIDTH; ++w) {
     const __m512 scale = _mm512_loadu_ps(weights.scales + output + w * LANES);
     for (int r = 0; r < COUNT; ++r) {
@@ -163,13 +138,9 @@ VNNI void multiply_block(const Number* x, const Weights& weights, int64_t first,
                        rows_out + r * weights.outputs);
   }
 }
-
-const bool HAS_VNNI = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #else
 template <bool GATED, typename Number>
 void multiply_block(const Number*, const Weights&, int64_t, int64_t, Room&, Number*) {}
-const bool HAS_VNNI = false;
 #endif
 
 py::tuple pack(Array<float> weights) {

@@ -4,7 +4,6 @@
 #include "vectors.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace {
 
@@ -71,8 +70,6 @@ VECTORISED void max_sim_plain(const Index<Code>& index, const Query& query, int6
 }
 
 #ifdef X86
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-
 VNNI inline void unpack_nibbles(const uint8_t* packed, int64_t bytes, __m512i buckets, uint8_t* out) {
   const __m512i low = _mm512_set1_epi8(15);
   for (int shift = 0; shift < 8; shift += 4)  // a plane's last store runs over into what follows it
@@ -95,17 +92,7 @@ VNNI inline void max_sim_rows(const Index<Code>& index, const Query& query, int6
   for (auto& row : sum)
     for (auto& block : row) block = _mm512_setzero_si512();
   const int8_t* q = query.vectors + first_lane * index.padded;
-#pragma GCC unroll 4
-  for (int64_t g = 0; g < groups; ++g) {
-    __m512i lanes[BLOCKS];
-    for (int b = 0; b < BLOCKS; ++b) lanes[b] = _mm512_loadu_si512(q + (b * groups + g) * 64);
-    for (int r = 0; r < ROWS; ++r) {
-      int32_t four;
-      std::memcpy(&four, unpacked + r * width + 4 * g, 4);
-      const __m512i weights = _mm512_set1_epi32(four);
-      for (int b = 0; b < BLOCKS; ++b) sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], weights, lanes[b]);
-    }
-  }
+  byte_products(unpacked, width, q, groups, sum);
   for (int r = 0; r < ROWS; ++r) {
     const float* base =
         query.table + std::min<int64_t>(index.codes[rows[r]], last) * query.lanes + first_lane;
@@ -151,11 +138,6 @@ VNNI void max_sim_vnni(const Index<Code>& index, const Query& query, int64_t beg
     }
   }
 }
-
-const bool HAS_VNNI = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-#else
-const bool HAS_VNNI = false;
 #endif
 
 bool use_vnni = HAS_VNNI;

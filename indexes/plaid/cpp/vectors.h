@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <cstring>
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -34,5 +35,53 @@ typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint8_t Bytes16 __attribute__((vector_size(16), aligned(1)));
 typedef uint8_t Bytes32 __attribute__((vector_size(32), aligned(1)));
+
+// x to e^x, of x <= 0, to float32's precision (Cody and Waite's reduction, Taylor to the sixth power).
+INLINED void exponentiate(Floats& x) {
+  const Floats least = Floats{} - 87.0f;
+  x = x > least ? x : least;
+  const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Floats shifted = x * 1.44269504f + magic;
+  const Floats whole = shifted - magic;
+  const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  Floats sum = r * (1.0f / 720) + 1.0f / 120;
+  sum = sum * r + 1.0f / 24;
+  sum = sum * r + 1.0f / 6;
+  sum = sum * r + 0.5f;
+  sum = sum * r + 1.0f;
+  sum = sum * r + 1.0f;
+  const Ints power = (__builtin_convertvector(whole, Ints) + 127) << 23;
+  Floats two;
+  std::memcpy(&two, &power, sizeof two);
+  x = sum * two;
+}
+
+#ifdef X86
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+
+const bool HAS_VNNI = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+
+// sum[r][b] += rows of unsigned bytes, `stride` apart, times BLOCKS registers of columns of signed
+// ones: columns is (BLOCKS, groups, 16, 4), and a row has 4 * groups bytes.
+template <int ROWS, int BLOCKS>
+VNNI inline void byte_products(const uint8_t* rows, int64_t stride, const int8_t* columns,
+                               int64_t groups, __m512i (&sum)[ROWS][BLOCKS]) {
+#pragma GCC unroll 4
+  for (int64_t g = 0; g < groups; ++g) {
+    __m512i lanes[BLOCKS];
+    for (int b = 0; b < BLOCKS; ++b)
+      lanes[b] = _mm512_loadu_si512(columns + (b * groups + g) * 64);
+    for (int r = 0; r < ROWS; ++r) {
+      int32_t four;
+      std::memcpy(&four, rows + r * stride + 4 * g, 4);
+      const __m512i weights = _mm512_set1_epi32(four);
+      for (int b = 0; b < BLOCKS; ++b) sum[r][b] = _mm512_dpbusd_epi32(sum[r][b], weights, lanes[b]);
+    }
+  }
+}
+#else
+const bool HAS_VNNI = false;
+#endif
 
 }  // namespace
