@@ -1,7 +1,6 @@
 """Draw the learning curves of `nano` from the logs of its rounds.
 
-    python examples/nano/curves.py --out examples/nano/curves.svg \\
-        --logs examples/nano/log-1.jsonl examples/nano/log-2.jsonl examples/nano/log-3.jsonl
+    python examples/nano/curves.py --logs examples/nano/log-?.jsonl --out examples/nano/curves.svg
 
 Needs matplotlib. Left: the losses, as running means. Right: mean reciprocal rank of the held-out
 pairs; the first round's were not told apart by kind.
