@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -262,27 +261,23 @@ class Index:
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Answers]:
         """What each part of the index that answers in this mode says to each text: what
-        `search_many` combines, and `explain` explains. Words are looked up beside the vectors, in
-        a thread of their own."""
+        `search_many` combines, and `explain` explains."""
         if k < 1:
             raise InputError(f"k must be at least 1, it is {k}")
         folder = self.folder
         names = self.parts(mode)
         depth = k if len(names) == 1 else max(k, LEG_DEPTH)
         found = [Answers(text, k, mode, {}, {}) for text in texts]
-        with ThreadPoolExecutor(1) as beside:
-            if "lexical" in names:
-                words = beside.submit(folder.search_lexical, texts, depth, where)
-            for name in names:
-                if name == "lexical":
-                    rankings = words.result()
-                else:
-                    queries = self.encoders.of_queries(name).encode_queries(texts)
-                    rankings = folder.search_vectors(queries, depth, where, name, tuning)
-                    for each, vectors in zip(found, queries, strict=True):
-                        each.vectors[name] = vectors
-                for each, ranking in zip(found, rankings, strict=True):
-                    each.rankings[name] = ranking
+        for name in names:
+            if name == "lexical":
+                rankings = folder.search_lexical(texts, depth, where)
+            else:
+                queries = self.encoders.of_queries(name).encode_queries(texts)
+                rankings = folder.search_vectors(queries, depth, where, name, tuning)
+                for each, vectors in zip(found, queries, strict=True):
+                    each.vectors[name] = vectors
+            for each, ranking in zip(found, rankings, strict=True):
+                each.rankings[name] = ranking
         return found
 
     def ranking(self, found: Answers) -> Ranking:
