@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
-INDEX := .demo/index
+# another one for another nano
+INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safetensors)).index
 
 .PHONY: demo test lint clean
 

@@ -37,6 +37,11 @@ class LegEncoders:
         """The same encoders for another state of the index."""
         return LegEncoders(folder, list(self._whole.values()), list(self._light.values()))
 
+    def check(self) -> None:
+        """Raises InputError when one of them cannot be loaded or did not make the vectors."""
+        for leg in self._folder.legs:
+            self.of_queries(leg)
+
     def whole(self, leg: str) -> AnyEncoder:
         """One that encodes documents as well."""
         if leg not in self._whole:
@@ -100,8 +105,12 @@ class LegEncoders:
         recorded = leg.encoder
         if encoder.fingerprint != recorded.fingerprint:
             same = full_name(encoder.name) == recorded.name
-            what = "a different state or other settings of it" if same else f"not {encoder.name}"
+            problem = (
+                "a different state or other settings of it: remove it and build it again"
+                if same
+                else f"not {encoder.name}: use that encoder"
+            )
             raise InputError(
-                f"the index {folder.path} was made by encoder {recorded.name}, {what}: "
-                "use that encoder, or build into another folder"
+                f"the index {folder.path} was made by encoder {recorded.name}, {problem}, "
+                "or build into another folder"
             )

@@ -319,6 +319,7 @@ def test_an_encoder_is_recorded_and_another_refused(tree, tiny_encoder_folder, t
     (encoder / "sentence_bert_config.json").write_text(json.dumps(settings))
     done = run("index", "build", tree, "--encoder", encoder)
     assert_refused(done, "a different state or other settings of it")
+    assert_refused(run("index", "build", tree), "a different state or other settings of it")
     assert_refused(run("search", "query", "retries", cwd=tree), "a different state")
     assert run_json("search", "query", "retries", "--mode", "lexical", cwd=tree)
 
@@ -346,6 +347,7 @@ class Slow(HashEncoder):
         return super()._documents(texts)
 
 mbert_retrieval.encoders.load_encoder = lambda name, head: Slow()
+mbert_retrieval.encoders.load_query_encoder = lambda name, kind: Slow()
 from mbert_retrieval.cli.index import main
 main()
 """

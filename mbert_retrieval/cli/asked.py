@@ -81,9 +81,9 @@ class Asked:
         return list(encoders)
 
     def existing(self, place: Path, whole: bool) -> Index:
-        """The index at `place`. Raises InputError when it is not as asked for. Its encoder is
-        loaded now only to compare it with one that was named, or that has to read more of a
-        document now. whole: as in `load`."""
+        """The index at `place`. Raises InputError when it is not as asked for, or its encoder is no
+        longer the one that made it. That is loaded whole only to compare it with one that was
+        named, or that has to read more of a document now. whole: as in `load`."""
         from ..index import Index
         from ..origins import selection
 
@@ -98,6 +98,7 @@ class Asked:
                 for leg in recorded.values()
             ]
             target.check_made_as(legs, lexical)
+            target.encoders.check()
             return target
         if self.head is None and len(recorded) == 1 and self.encoder != NO_ENCODER:
             (self.head,) = recorded
