@@ -5,8 +5,9 @@
 
 Runs train.py for --steps steps with everything, then without each of its ingredients, then on the
 first data folder alone, all from the same seed, and writes OUT/table.md: nDCG@10 of both heads on
-the collections (exact MaxSim), held-out mean reciprocal rank of code and text. What was run already
-is kept. The runs are far too short for their scores to mean anything but against one another.
+the collections (exact MaxSim), and of the held-out pairs of code and of text the mean reciprocal
+rank over both heads. What was run already is kept. The runs are far too short for their scores to
+mean anything but against one another.
 """
 
 from __future__ import annotations
@@ -63,12 +64,14 @@ def main() -> None:
         rows[name] = json.loads(scores.read_text())
         print(name, rows[name], flush=True)
     columns = list(rows["everything"]["quality"])
-    lines = [f"| {args.steps} steps from scratch | {' | '.join(columns)} |"]
-    lines.append("|---|" + "---:|" * len(columns))
+    kinds = list(rows["everything"]["held out"])
+    titles = [*columns, *(f"held out, {kind}" for kind in kinds)]
+    lines = [f"| {args.steps} steps from scratch | {' | '.join(titles)} |"]
+    lines.append("|---|" + "---:|" * len(titles))
     for name, row in rows.items():
-        lines.append(
-            f"| {name} | " + " | ".join(f"{row['quality'][c]:.3f}" for c in columns) + " |"
-        )
+        cells = [row["quality"][column] for column in columns]
+        cells += [sum(row["held out"][kind].values()) / len(HEADS) for kind in kinds]
+        lines.append(f"| {name} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
     (args.out / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
