@@ -31,7 +31,7 @@ class LegEncoders:
         self._whole = {encoder.kind: encoder for encoder in whole}
         self._light = {encoder.kind: encoder for encoder in light}
         for encoder in (*whole, *light):
-            self._check(encoder)
+            self._compare(encoder)
 
     def over(self, folder: IndexFolder) -> LegEncoders:
         """The same encoders for another state of the index."""
@@ -49,7 +49,7 @@ class LegEncoders:
 
             recorded = self._folder.legs[leg].encoder
             encoder = load_encoder(recorded.name, recorded.kind, **recorded.options)
-            self._check(encoder)
+            self._compare(encoder)
             self._whole[leg] = encoder
         return self._whole[leg]
 
@@ -64,7 +64,7 @@ class LegEncoders:
             light = load_query_encoder(recorded.name, recorded.kind, **recorded.options)
             if light is None:
                 return self.whole(leg)
-            self._check(light)
+            self._compare(light)
             self._light[leg] = light
         return self._light[leg]
 
@@ -91,7 +91,8 @@ class LegEncoders:
             return cast(AnyEncoder, light)
         return self.whole(leg)
 
-    def _check(self, encoder: QueryEncoder) -> None:
+    def _compare(self, encoder: QueryEncoder) -> None:
+        """With the one that the index remembers."""
         folder = self._folder
         leg = folder.legs.get(encoder.kind)
         if leg is None:

@@ -36,9 +36,6 @@ def add_lora(backbone: ModernBert, lora: Lora) -> None:
         ) from None
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=MATRICES)  # type: ignore[arg-type]
     inject_adapter_in_model(config, backbone)
-    backbone.requires_grad_(False)
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_("lora_" in name)
 
 
 def merge_lora(backbone: ModernBert) -> None:
