@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,8 +165,9 @@ int main(void);
 
 
 def pairs_of(count=400, seed=0):
-    """Random ids, [CLS] prefix ... [SEP], with random unit vectors as the teacher's."""
-    from batches import Pairs
+    """Random ids, [CLS] prefix ... [SEP], with random unit vectors as the teacher's; every other
+    pair has one query more, every fourth (of text) a vector of the whole document."""
+    from batches import Pairs, others_of
 
     random = np.random.default_rng(seed)
 
@@ -173,23 +175,29 @@ def pairs_of(count=400, seed=0):
         rows = [random.integers(600, 16000, random.integers(8, most)) for _ in range(count)]
         return Packed.from_sequences([[2, prefix, *row, 3] for row in rows], np.int64)
 
-    vectors = random.normal(size=(2, count, 384)).astype(np.float32)
+    vectors = random.normal(size=(4, count, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    queries, documents, long, others = vectors.astype(np.float16)
+    long[np.arange(count) % 4 != 1] = 0
+    of = np.arange(0, count, 2)
     return Pairs(
-        side(5, 20),
-        side(6, 200),
-        *vectors.astype(np.float16),
+        Packed.concatenate([side(5, 20), side(5, 20).select(of)]),
+        side(6, 240),
+        np.concatenate((queries, others[of])),
+        documents,
+        long,
         np.arange(count) % 2 == 0,
         np.arange(count - 20, count),
         random.integers(-1, count, (count, 8)),
+        others_of(of, count),
     )
 
 
 def test_batches():
-    from batches import DOCUMENT_TOKENS, HAYSTACK_TOKENS, SHORT_TOKENS, Batches
+    from batches import DOCUMENT_TOKENS, HAYSTACK_TOKENS, LONG_PAIRS, SHORT_TOKENS, Batches
 
     pairs = pairs_of()
-    batches, shapes = Batches(pairs, 0), set()
+    batches, shapes, asked = Batches(pairs, 0), set(), set()
     for step in range(60):
         batch = batches(step)
         again = batches(step)
@@ -199,8 +207,14 @@ def test_batches():
         assert (batch.documents.values[batch.documents.offsets[:-1]] == 2).all()
         assert (batch.documents.values[batch.documents.offsets[1:] - 1] == 3).all()
         shapes.add("haystack" if batch.distilled is None else bool(batch.distilled.all()))
-        for row, query, document in zip(batch.rows, batch.queries, batch.documents, strict=True):
-            np.testing.assert_array_equal(query, pairs.queries[row])
+        for i, (row, query) in enumerate(zip(batch.rows, batch.queries, strict=True)):
+            (own,) = (
+                n
+                for n in (row, *pairs.other_queries[row])
+                if n >= 0 and query.tolist() == pairs.queries[n].tolist()
+            )
+            asked.add(("code" if row % 2 == 0 else "text", own == row))
+            document = batch.documents[i]
             needle = pairs.documents[row][2:-1][:SHORT_TOKENS]
             if batch.distilled is None:
                 assert needle.tobytes() in document.tobytes()
@@ -209,9 +223,51 @@ def test_batches():
                 np.testing.assert_array_equal(
                     document[:-1], pairs.documents[row][: len(document) - 1]
                 )
+                np.testing.assert_array_equal(batch.teacher_queries[i], pairs.teacher_queries[own])
+                whole = len(batch.rows) == LONG_PAIRS and row % 4 == 1
+                goals = pairs.teacher_long if whole else pairs.teacher_documents
+                np.testing.assert_array_equal(batch.teacher_documents[i], goals[row])
+                assert batch.distilled[i] == (whole or len(document) <= SHORT_TOKENS)
         if batch.distilled is None:
             assert len(batch.documents.values) <= HAYSTACK_TOKENS + 4 * len(batch.documents)
     assert shapes == {"haystack", True, False}
+    assert asked == {("code", True), ("code", False), ("text", True)}
+
+
+def test_other_queries_follow_those_of_the_pairs():
+    from batches import others_of
+
+    assert others_of(np.array([1, 3, 3]), 4).tolist() == [[-1, -1], [4, -1], [-1, -1], [5, 6]]
+    assert (others_of(np.empty(0, int), 4) == -1).all()
+
+
+def test_more_queries_for_a_function():
+    from rephrase import other_queries
+
+    document = """def count_lines(path):
+    \"\"\"Return the number of lines in the given file.\"\"\"
+    return len(open(path).readlines())"""
+    query = "python get number of lines in file"
+    found = {q for s in range(20) for q in other_queries(query, document, 2, Random(s))}
+    assert "Return the number of lines in the given file." in found
+    assert any("count lines" in each for each in found)
+    assert any("number" in each and "python" in each for each in found)
+    assert query not in found
+    assert all(len(other_queries(query, document, 2, Random(s))) == 2 for s in range(20))
+    assert other_queries("x", "x = 1", 2, Random(0)) == []
+
+
+def test_the_teacher_reads_long_texts_but_not_long_code():
+    import teach
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(NANO / "tokenizer.json"))
+    tokenizer.enable_truncation(teach.LONG_TOKENS)
+    kinds = {"prose": "word " * 200, "section": "short", "function": "x = 1\n" * 200}
+    rows = [{"kind": kind, "document": text} for kind, text in kinds.items()]
+    teacher = SimpleNamespace(tokenizer=tokenizer)
+    found = teach.long_texts(teacher, [*rows, {"kind": "prose", "query": "no document"}])
+    assert found == [kinds["prose"], None, None, None]
 
 
 def test_late_scores_are_mean_maxsim():
@@ -234,7 +290,7 @@ def test_neighbours_are_those_of_brute_force():
     from neighbours import nearest
 
     pairs = pairs_of(300)
-    queries = pairs.teacher_queries.copy()
+    queries = pairs.teacher_queries[:300].copy()
     queries[7] = 0
     table = nearest(queries, pairs.teacher_documents, 8)
     asked = queries.astype(np.float32)

