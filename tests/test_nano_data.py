@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -302,6 +303,42 @@ def test_neighbours_are_those_of_brute_force():
     assert not (table == np.arange(len(table))[:, None]).any()
 
 
+def test_new_words_are_the_teachers_then_the_frequent_ones():
+    from widen import new_words
+
+    seen = Counter({"jargon": 9, "the": 99, "einval": 5, "a1": 50, "rare": 1})
+    teachers = ["[CLS]", "##ing", "the", "steady", "Wings", "wings"]
+    assert new_words({"the"}, teachers, seen, 4) == ["steady", "wings", "jargon", "einval"]
+    assert new_words({"the"}, teachers, seen, 1) == ["steady"]
+
+
+def test_rows_of_new_words_follow_the_teachers_vectors():
+    from widen import predicted
+
+    random = np.random.default_rng(0)
+    known, new = random.normal(size=(2, 500, 40)).astype(np.float32)
+    turn, shift = random.normal(size=(40, 8)), random.normal(size=8)
+    rows, expected = known @ turn + shift, new @ turn + shift
+    found = predicted(known, rows.astype(np.float32), new, strength=1e-3)
+    scale = np.linalg.norm(rows, axis=1).mean() / np.linalg.norm(expected, axis=1).mean()
+    np.testing.assert_allclose(found, expected * scale, atol=1e-2)
+
+
+def test_more_words_leave_texts_without_them_as_they_were():
+    import tokenizer
+    from tokenizers import Tokenizer
+
+    narrow = Tokenizer.from_file(str(NANO / "tokenizer.json"))
+    vocabulary = narrow.get_vocab()
+    wide = Tokenizer.from_file(str(NANO / "tokenizer.json"))
+    wide.model = tokenizer.word_piece(vocabulary | {"quagmires": len(vocabulary)})
+    text = "[Q] parse an ISO date, def parseISODate(text): quagmire éàü 1234"
+    assert wide.encode(text).ids == narrow.encode(text).ids
+    assert len(narrow.encode("quagmires").ids) > 3
+    assert wide.encode("quagmires").ids == [2, len(vocabulary), 3]
+    assert wide.decode(wide.encode("the Quagmires").ids) == "the quagmires"
+
+
 def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
     """A few steps from the shipped tokenizer, twice; the folder loads and ranks what it saw."""
     import train
@@ -329,9 +366,9 @@ def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
         (tmp_path / "tokenizer" / name).write_bytes((NANO / name).read_bytes())
     (tmp_path / "teacher").mkdir()
     vectors = random.normal(size=(300, 384)).astype(np.float16)
-    np.save(
-        tmp_path / "teacher" / "tokens.npy", random.normal(size=(16384, 384)).astype(np.float16)
-    )
+    vocabulary = json.loads((NANO / "tokenizer.json").read_text())["model"]["vocab"]
+    tokens = random.normal(size=(len(vocabulary), 384))
+    np.save(tmp_path / "teacher" / "tokens.npy", tokens.astype(np.float16))
     for side in ("queries", "documents"):
         np.save(tmp_path / "teacher" / f"{side}-00000.npy", vectors / 19)
     monkeypatch.setattr("batches.SHORT_PAIRS", 16)

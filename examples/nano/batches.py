@@ -7,6 +7,7 @@ and a few haystacks: documents laid end to end, with the one that answers at a r
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +213,8 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
     """
     from tokenizers import Tokenizer
 
-    kept = pairs.with_name(f"ids-{DOCUMENT_TOKENS}.npz")
+    made_by = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()[:8]
+    kept = pairs.with_name(f"ids-{DOCUMENT_TOKENS}-{made_by}.npz")
     if kept.exists():
         stored = np.load(kept, allow_pickle=False)
         return (

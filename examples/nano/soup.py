@@ -35,7 +35,7 @@ def main() -> None:
     tokenizer = args.data[0] / "tokenizer"
     pairs = Pairs.read(args.data, tokenizer / "tokenizer.json")
     skipped = punctuation_mask(tokenizer / "tokenizer.json")
-    model = Nano(nano_config())
+    model = Nano(nano_config(len(skipped)))
 
     def score(state: dict[str, Tensor], name: str) -> float:
         model.load_state_dict(state)

@@ -34,9 +34,9 @@ class Nano(nn.Module):
         return F.normalize(pooled, dim=1), F.normalize(self.projection(hidden), dim=1)
 
 
-def nano_config() -> ModernBertConfig:
+def nano_config(vocabulary: int) -> ModernBertConfig:
     return ModernBertConfig(
-        vocab_size=16384,
+        vocab_size=vocabulary,
         hidden_size=HIDDEN,
         intermediate_size=512,
         num_hidden_layers=6,

@@ -259,7 +259,7 @@ def main() -> None:
     basis = leading_directions(pairs.teacher_documents)
     skipped = punctuation_mask(tokenizer / "tokenizer.json")
 
-    config = nano_config()
+    config = nano_config(len(skipped))
     model = Nano(config)
     initialise(model, config, generator)
     model.train()
