@@ -339,6 +339,32 @@ def test_more_words_leave_texts_without_them_as_they_were():
     assert wide.decode(wide.encode("the Quagmires").ids) == "the quagmires"
 
 
+def test_a_wider_nano_gives_texts_without_new_words_the_same_vectors(tmp_path, monkeypatch):
+    import widen
+
+    words = ["quagmires", "zigzagging", "flabbergasted"]
+    size = len(json.loads((NANO / "tokenizer.json").read_text())["model"]["vocab"])
+    random = np.random.default_rng(0)
+    with gzip.open(tmp_path / "pairs.jsonl.gz", "wt") as file:
+        text = " ".join(words[1:]) + " flabbergasted"
+        file.write(json.dumps({"query": None, "document": text, "kind": "prose"}) + "\n")
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"[CLS]": 0, "the": 2, words[0]: 1})
+    monkeypatch.setattr(widen, "MiniLM", lambda *_, **__: SimpleNamespace(tokenizer=tokenizer))
+    monkeypatch.setattr(widen, "encode", lambda _, texts: random.normal(size=(len(texts), 384)))
+    monkeypatch.setattr(widen, "VOCABULARY", size + 2)
+    command = ["--data", str(tmp_path), "--start", str(NANO), "--out", str(tmp_path / "wide")]
+    monkeypatch.setattr(sys, "argv", ["widen.py", *command])
+    widen.main()
+    nano, wide = (load_encoder(where) for where in ("nano", tmp_path / "wide"))
+    for encode in ("encode_queries", "encode_documents"):
+        for text, same in (("parse an ISO date", True), ("flabbergasted", False)):
+            mine, expected = (getattr(encoder, encode)([text]).values for encoder in (wide, nano))
+            assert (mine.shape == expected.shape) == same
+            if same:
+                np.testing.assert_allclose(mine, expected, atol=1e-6)
+    assert [len(wide.tokenizer.pieces(word)) == 1 for word in words] == [True, False, True]
+
+
 def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
     """A few steps from the shipped tokenizer, twice; the folder loads and ranks what it saw."""
     import train

@@ -221,7 +221,7 @@ class Run:
                 entry = {"step": step, "minutes": round(minutes, 2), "progress": round(done, 4)}
                 entry |= {name: round(float(np.mean(v)), 4) for name, v in means.items()}
                 means, reported = {}, now
-                if step - evaluated[0] >= 300:
+                if step - evaluated[0] >= 600:
                     entry["mrr"] = evaluate(self.model, self.pairs, self.skipped)
                     evaluated = now
                 print(json.dumps(entry), flush=True)
