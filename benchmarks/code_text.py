@@ -138,7 +138,7 @@ def main() -> None:
         passages = list(read_source(tree.root, []))
         kinds = {f"{language}, {k}s": asked(tree, passages, k) for k in tree.questions}
         corpora[language] = (passages, kinds)
-    results = arguments.cache / "code-text.json"
+    results = arguments.cache / f"code-text-{encoder.fingerprint[:8]}.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     for variant, content in VARIANTS.items():
         for passages, kinds in corpora.values():

@@ -311,14 +311,15 @@ def training(work: Path) -> list[str]:
 
 def answers(work: Path) -> list[str]:
     """A query over 50,000 passages, as a process and in one that runs."""
-    place = work / "answers.index"
+    encoder = load_encoder("nano")
+    place = work / f"answers-{encoder.fingerprint[:8]}.index"
     sample = texts_of(7000)
     if not place.exists():
         passages = (
             Passage(str(n), " ".join(sample[n % len(sample)].split()[n // len(sample) :])[:400])
             for n in range(50_000)
         )
-        Index.build(place, passages, load_encoder("nano"))
+        Index.build(place, passages, encoder)
     queries = [" ".join(text.split()[:8]) for text in sample[:40]]
     command = [sys.executable, "-m", "mbert_retrieval.cli.search", "query"]
     whole = []

@@ -26,7 +26,7 @@ from statistics import median
 from typing import Any
 
 from readme import write_table
-from tour import LEFT_OUT, django
+from tour import LEFT_OUT, django, made_by_nano
 
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.encoders.base import chunked
@@ -127,11 +127,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / ".mbert" / "tour")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
-    tree, place = work / f"tree-{arguments.files}", work / f"fresh-{arguments.files}.index"
+    tree, place = work / f"tree-{arguments.files}", made_by_nano(work, f"fresh-{arguments.files}")
     if not tree.exists():
         make_tree(tree, work, arguments.files)
     at = ("--index", str(place))
-    build(tree, place, work / "tour.index")
+    build(tree, place, made_by_nano(work, "tour"))
     time.sleep(1.5)  # what was changed by the last run has settled
     query = process("mbert-search", "query", QUESTION, *at)
     query()

@@ -26,6 +26,8 @@ from typing import Any
 
 from readme import write_table
 
+from mbert_retrieval import load_encoder
+
 ROOT = Path(__file__).resolve().parents[1]
 DJANGO = "Django==5.2.8"
 LEFT_OUT = ("site-packages", "test", "tests", "idle_test")
@@ -158,12 +160,18 @@ def called(program: str, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def made_by_nano(work: Path, name: str) -> Path:
+    """Where an index stands; another nano has another."""
+    return work / f"{name}-{load_encoder('nano').fingerprint[:8]}.index"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=ROOT / ".mbert" / "tour")
     work = parser.parse_args().work.resolve()
     library, package = Path(sysconfig.get_path("stdlib")).resolve(), django(work)
-    index, kept = work / "tour.index", work / "built.json"
+    index = made_by_nano(work, "tour")
+    kept = index.with_suffix(".json")
     if not kept.exists():
         leaving_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
         sources = [str(library), str(package)]
