@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from readme import write_table
+from tour import made_by_nano
 
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
@@ -311,15 +312,14 @@ def training(work: Path) -> list[str]:
 
 def answers(work: Path) -> list[str]:
     """A query over 50,000 passages, as a process and in one that runs."""
-    encoder = load_encoder("nano")
-    place = work / f"answers-{encoder.fingerprint[:8]}.index"
+    place = made_by_nano(work, "answers")
     sample = texts_of(7000)
     if not place.exists():
         passages = (
             Passage(str(n), " ".join(sample[n % len(sample)].split()[n // len(sample) :])[:400])
             for n in range(50_000)
         )
-        Index.build(place, passages, encoder)
+        Index.build(place, passages, load_encoder("nano"))
     queries = [" ".join(text.split()[:8]) for text in sample[:40]]
     command = [sys.executable, "-m", "mbert_retrieval.cli.search", "query"]
     whole = []

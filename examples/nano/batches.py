@@ -67,14 +67,18 @@ class Pairs:
             if (folder / "neighbours.npy").exists():
                 table = np.load(folder / "neighbours.npy", allow_pickle=False)
                 table = np.where(table < 0, -1, table + first)
-            vectors = teacher_vectors(folder / "teacher", count)
+            vectors = [
+                teacher_vectors(folder / "teacher", side, count)
+                for side in ("queries", "documents", "long")
+            ]
             kept_apart.append(first + np.flatnonzero(queries.lengths > 0)[-HELD_OUT:])
             sides.append((queries, documents, *vectors, code, table))
             again = folder / "again"
             if again.exists():
                 queries, _, _ = tokenised(again / "pairs.jsonl.gz", tokenizer_file)
                 of = np.load(again / "of.npy", allow_pickle=False)
-                more.append((queries, teacher_vectors(again / "teacher", len(of))[0], first + of))
+                vectors = teacher_vectors(again / "teacher", "queries", len(of))
+                more.append((queries, vectors, first + of))
             first += count
         q, d, teacher_q, teacher_d, teacher_l, code, tables = zip(*sides, strict=True)
         other_q, other_teacher, of = zip(*more, strict=True) if more else ((), (), ())
@@ -248,16 +252,13 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
     return queries, documents, code
 
 
-def teacher_vectors(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors of queries, documents and long documents, (count, 384) float16, as far as
-    teach.py has come; zeros from there on, and where it never was."""
-    sides = []
-    for side in ("queries", "documents", "long"):
-        vectors = np.zeros((count, TEACHER_DIMENSION), np.float16)
-        filled = 0
-        for path in sorted(folder.glob(f"{side}-*.npy")):
-            part = np.load(path, allow_pickle=False)
-            vectors[filled : filled + len(part)] = part
-            filled += len(part)
-        sides.append(vectors)
-    return sides[0], sides[1], sides[2]
+def teacher_vectors(folder: Path, side: str, count: int) -> np.ndarray:
+    """Unit vectors of the "queries", the "documents" or the "long" documents, (count, 384) float16,
+    as far as teach.py has come; zeros from there on, and where it never was."""
+    vectors = np.zeros((count, TEACHER_DIMENSION), np.float16)
+    filled = 0
+    for path in sorted(folder.glob(f"{side}-*.npy")):
+        part = np.load(path, allow_pickle=False)
+        vectors[filled : filled + len(part)] = part
+        filled += len(part)
+    return vectors

