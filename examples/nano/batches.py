@@ -209,6 +209,12 @@ def shortened(documents: Packed, limit: int) -> Packed:
     return Packed.from_sequences(cut, np.int64)
 
 
+def read_pairs(path: Path) -> list[dict]:
+    """The rows that gather.py wrote: query, document, kind."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.ndarray]:
     """All queries and documents as ids, with their prefix: [CLS] [Q] text [SEP], and which pairs
     are of code.
@@ -227,8 +233,7 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
             stored["code"],
         )
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    with gzip.open(pairs, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_pairs(pairs)
     sides: list[Packed] = []
     for side, prefix, limit in (
         ("query", "[Q] ", QUERY_TOKENS),

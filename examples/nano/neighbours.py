@@ -13,13 +13,11 @@ left to the teacher's scores.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 from pathlib import Path
 
 import faiss
 import numpy as np
-from batches import NEIGHBOURS, SHORT_TOKENS, teacher_vectors
+from batches import NEIGHBOURS, SHORT_TOKENS, read_pairs, teacher_vectors
 from tqdm import tqdm
 
 from mbert_retrieval import load_encoder
@@ -76,8 +74,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="what gather.py, teach.py wrote")
     parser.add_argument("--encoder", help="an earlier round, in place of the teacher")
     args = parser.parse_args()
-    with gzip.open(args.data / "pairs.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_pairs(args.data / "pairs.jsonl.gz")
     if args.encoder:
         vectors = encoded(rows, args.encoder)
     else:

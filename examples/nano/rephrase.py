@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from batches import CODE_KINDS, HELD_OUT, OTHER_QUERIES
+from batches import CODE_KINDS, HELD_OUT, OTHER_QUERIES, read_pairs
 
 from extract import summary_of
 from questions import name_query, web_query
@@ -62,8 +62,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     random = Random(args.seed)
-    with gzip.open(args.data / "pairs.jsonl.gz", "rt", encoding="utf-8") as lines:
-        pairs = [json.loads(line) for line in lines]
+    pairs = read_pairs(args.data / "pairs.jsonl.gz")
     asked = [place for place, pair in enumerate(pairs) if pair["query"]][:-HELD_OUT]
     of: list[int] = []
     again = args.data / "again"

