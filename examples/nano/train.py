@@ -60,7 +60,7 @@ from mbert_retrieval.backbone import initialise
 from mbert_retrieval.packed import Packed
 
 EVALUATED_TOKENS = 128  # of held-out documents
-WEIGHTS = {"distil": 4.0, "dense": 1.0, "late": 1.0, "haystack": 0.5}
+WEIGHTS = {"distil": 6.0, "dense": 1.0, "late": 1.0, "haystack": 0.5}
 INGREDIENTS = (
     "teacher-vectors", "teacher-scores", "teacher-tokens", "neighbours", "haystacks", "muon",
 )  # fmt: skip
