@@ -86,7 +86,7 @@ def _scores(
             if not kept.all():
                 block = block[np.repeat(kept, lengths)]
                 lengths = lengths[kept]
-            products = vectors @ block.T  # (Nq, block vectors)
+            products = _products(vectors, block)  # (Nq, block vectors)
             ends = np.cumsum(lengths)
             if ends[-1] > len(ends):
                 products = np.maximum.reduceat(products, ends - lengths, axis=1)
@@ -95,6 +95,14 @@ def _scores(
             columns.append(products)
         first = last
     return np.concatenate(columns, axis=1)
+
+
+def _products(vectors: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Inner products, (N, block vectors). One vector's on this thread alone: those of the BLAS go
+    on spinning for a while after, in the way of what runs next, such as the query encoder."""
+    if len(vectors) == 1:
+        return np.vecdot(block, vectors)[None]
+    return vectors @ block.T
 
 
 def _chunks(queries: Packed, most: int) -> Iterator[tuple[int, int]]:

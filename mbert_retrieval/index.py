@@ -19,6 +19,7 @@ from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
 from .legs import AnyEncoders, Kinds, encoders_of, legs_of, listed, shown
 from .loading import LegEncoders
+from .packed import Packed
 from .records import Hit, Passage
 from .storing import Changes, different, reuse, store
 
@@ -209,9 +210,10 @@ class Index:
         """As `search`; and what `explain.explained` and `explain.marks_of` need to say why."""
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
-        depth = k
+        vectors = self._asked([text], k, mode)
+        depth = 4 * k if group else k
         while True:
-            (found,) = self.answers([text], depth, mode, where, tuning)
+            (found,) = self._answers([text], vectors, depth, mode, where, tuning)
             hits = self.hits(self.ranking(found))
             if not group:
                 return hits, found
@@ -262,8 +264,29 @@ class Index:
     ) -> list[Answers]:
         """What each part of the index that answers in this mode says to each text: what
         `search_many` combines, and `explain` explains."""
+        return self._answers(texts, self._asked(texts, k, mode), k, mode, where, tuning)
+
+    def _asked(self, texts: list[str], k: int, mode: str) -> dict[str, Packed]:
+        """The vectors of the texts for each part of the index that needs them in this mode.
+        Raises InputError for a k that is no number of passages."""
         if k < 1:
             raise InputError(f"k must be at least 1, it is {k}")
+        return {
+            name: self.encoders.of_queries(name).encode_queries(texts)
+            for name in self.parts(mode)
+            if name != "lexical"
+        }
+
+    def _answers(
+        self,
+        texts: list[str],
+        vectors: dict[str, Packed],
+        k: int,
+        mode: str,
+        where: str | Filter | None,
+        tuning: Mapping[str, int],
+    ) -> list[Answers]:
+        """`answers` to texts with the vectors that `_asked` gives."""
         folder = self.folder
         names = self.parts(mode)
         depth = k if len(names) == 1 else max(k, LEG_DEPTH)
@@ -272,10 +295,9 @@ class Index:
             if name == "lexical":
                 rankings = folder.search_lexical(texts, depth, where)
             else:
-                queries = self.encoders.of_queries(name).encode_queries(texts)
-                rankings = folder.search_vectors(queries, depth, where, name, tuning)
-                for each, vectors in zip(found, queries, strict=True):
-                    each.vectors[name] = vectors
+                rankings = folder.search_vectors(vectors[name], depth, where, name, tuning)
+                for each, queried in zip(found, vectors[name], strict=True):
+                    each.vectors[name] = queried
             for each, ranking in zip(found, rankings, strict=True):
                 each.rankings[name] = ranking
         return found

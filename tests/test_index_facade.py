@@ -339,6 +339,23 @@ def test_an_index_without_a_lexical_part_answers_by_vectors(tmp_path):
         index.search("retry", mode="lexical")
 
 
+def test_a_query_is_encoded_once_however_deep_groups_lie(tmp_path, monkeypatch):
+    encoder = HashEncoder()
+    passages = [
+        Passage(id=f"{n}", text=f"retry number{n}", path=f"{n // 60}.py") for n in range(240)
+    ]
+    index = Index.build(tmp_path / "i", passages, encoder)
+    asked: list[str] = []
+    encode = encoder.encode_queries
+    monkeypatch.setattr(
+        encoder, "encode_queries", lambda texts: asked.extend(texts) or encode(texts)
+    )
+    hits = index.search("retry number7", 4, group=True)
+    assert sorted(hit.path for hit in hits) == ["0.py", "1.py", "2.py", "3.py"]
+    assert hits[0].id == "7"
+    assert asked == ["retry number7"]
+
+
 def test_an_encoder_folder_is_recorded_by_its_whole_path(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -351,6 +368,7 @@ def test_an_encoder_folder_is_recorded_by_its_whole_path(tmp_path, monkeypatch):
     [
         ({"text": " \n"}, "query is empty"),
         ({"text": "x", "k": 0}, "k must be at least 1"),
+        ({"text": "x", "k": -2, "group": True}, "k must be at least 1, it is -2"),
         ({"text": "x", "mode": "magic"}, "unknown mode 'magic'"),
     ],
 )
