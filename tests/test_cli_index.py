@@ -335,7 +335,8 @@ def test_nothing_is_loaded_where_nothing_changed(tree, tiny_encoder_folder):
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes it be ignored
 sys.path.insert(0, {tests!r})
 import mbert_retrieval.encoders
 from test_index_facade import HashEncoder
