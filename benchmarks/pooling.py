@@ -10,11 +10,10 @@ them without BM25. Indexes are kept in the cache and not built again. Writes the
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
-from readme import write_table
+from readme import command_line, write_table
 
 from mbert_retrieval import InputError, load_encoder
 from mbert_retrieval.eval.collections import manpages
@@ -63,8 +62,7 @@ def main() -> None:
                 print(name, *row, file=sys.stderr, flush=True)
     except InputError as error:
         sys.exit(f"pooling: {error}")
-    command = shlex.join(["python", "benchmarks/pooling.py", *sys.argv[1:]])
-    head = f"`{command}`, late interaction in plaid, bytes of the index's vectors:\n\n"
+    head = f"`{command_line()}`, late interaction in plaid, bytes of the index's vectors:\n\n"
     write_table("pooling", head + "\n".join("| " + " | ".join(row) + " |" for row in rows))
 
 

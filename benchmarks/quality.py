@@ -11,14 +11,13 @@ markers; `mbert-eval report eval/results` prints the same table, and with --form
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from readme import README, write_table
+from readme import README, command_line, write_table
 
 from mbert_retrieval import InputError
 from mbert_retrieval.eval.collections import manpages, python
@@ -58,12 +57,11 @@ def main() -> None:
             for result in measure(read_beir(folder, SPLITS[name]), arguments):
                 result.write(RESULTS / cell_file(name, SPLITS[name], result.system))
                 print(f"{name} {result.system}: {result.measures}", file=sys.stderr)
-        command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
         order = list(SPLITS)
         results = sorted(read_results(RESULTS), key=lambda r: order.index(r.dataset["name"]))
         table = as_markdown(results, SHOWN).rstrip()
         for page in (README, CARD):
-            write_table("quality", f"Made by `{command}`:\n\n{table}", page)
+            write_table("quality", f"Made by `{command_line()}`:\n\n{table}", page)
     except InputError as error:
         sys.exit(f"quality: {error}")
 

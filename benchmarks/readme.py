@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from mbert_retrieval import InputError
 from mbert_retrieval.eval.files import write_whole
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+LOCAL = ("--cache", "--data")  # options that only say where this machine keeps something
+
+
+def command_line() -> str:
+    """How the running script was called, for its table; without LOCAL."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in LOCAL:
+        parser.add_argument(option)
+    _, others = parser.parse_known_args()
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *others])
 
 
 def write_table(name: str, table: str, page: Path = README) -> None:
