@@ -26,8 +26,11 @@ def sync_folder(path: Path) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`: after a crash it holds the old bytes or the new."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(content)
-    sync_file(temporary)
+    temporary.unlink(missing_ok=True)  # also a link, which would be written through
+    with open(temporary, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_folder(path.parent)
 

@@ -21,6 +21,7 @@ from ..errors import InputError, NotThere
 from ..packed import Packed
 from ..records import Passage
 from . import lexical
+from .confined import check_own_files
 from .durable import bytes_in, sync_folder
 from .engine import NO_TUNING
 from .export import export
@@ -94,6 +95,7 @@ class IndexFolder:
         """Raises InputError when there is no index, or it is damaged, or of another
         format."""
         path = Path(path)
+        _check_no_links(path)
         return cls(path, read_manifest(path))
 
     def refresh(self) -> None:
@@ -103,6 +105,7 @@ class IndexFolder:
     def is_newest(self) -> bool:
         """Whether no commit came after the one that is seen here. Raises InputError when the index
         is gone or cannot be read."""
+        _check_no_links(self.path)
         manifest, snapshot = read_manifest(self.path), self._current
         with store_errors(self.path):
             generation = newest_generation(self.path, manifest.index_id)
@@ -115,6 +118,7 @@ class IndexFolder:
     def writer(self) -> Writer:
         """The one writer, for a `with` block. Raises InputError, naming the holder, when there is
         another."""
+        _check_no_links(self.path)
         return Writer(self.path, self.manifest, committed=self.close)
 
     @property
@@ -354,10 +358,17 @@ def _prepare(path: Path) -> None:
         names = {file.name for file in path.iterdir()}
     except OSError as error:
         raise InputError(f"cannot make the index {path}: {error.strerror}") from None
+    _check_no_links(path)
     if MANIFEST_FILE in names:
         raise InputError(f"{path} is an index already: add to it, or remove it first")
     if foreign := names - _unfinished_names():
         raise InputError(f"{path} is not empty (it holds {min(foreign)!r}): name another folder")
+
+
+def _check_no_links(path: Path) -> None:
+    """Raises InputError where what the index reads, writes or removes is a link out of it."""
+    files = {MANIFEST_FILE, *_unfinished_names()} - {SEGMENTS_FOLDER}
+    check_own_files(path, files, [SEGMENTS_FOLDER])
 
 
 def _unfinished_names() -> set[str]:

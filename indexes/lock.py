@@ -28,7 +28,7 @@ class WriterLock:
     def __init__(self, folder: Path) -> None:
         path = folder / FILE
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise InputError(f"cannot write to the index {folder}: {error.strerror}") from None
         try:

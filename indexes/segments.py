@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..packed import Packed
 from . import dense, flat, plaid
 from .arrays import load_array
+from .confined import check_inside, remove_segments_except
 from .durable import sha256_of_file, sync_file, sync_folder
 from .engine import Engine, Kind, VectorsWriter
 from .manifest import Leg
@@ -68,6 +69,7 @@ def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Seg
     the others hold; every byte by `verify`."""
     folder = index / record.folder
     for name, expected in record.files.items():
+        check_inside(folder, name)
         size = (folder / name).stat().st_size
         if size != expected["bytes"]:
             raise InputError(
@@ -151,9 +153,7 @@ def merge_segments(
 
 def remove_unnamed(index: Path, named: set[int]) -> None:
     """Remove segment folders that the store does not name: what a crash or a drop left."""
-    for folder in (index / FOLDER).iterdir():
-        if not (folder.name.isdigit() and int(folder.name) in named):
-            shutil.rmtree(folder, ignore_errors=True)
+    remove_segments_except(index / FOLDER, named)
 
 
 def _folder(index: Path, number: int) -> Path:
