@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -368,6 +369,7 @@ def test_a_wider_nano_gives_texts_without_new_words_the_same_vectors(tmp_path, m
 def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
     """A few steps from the shipped tokenizer, twice; the folder loads and ranks what it saw."""
     import train
+    from student import nano_config
 
     random = np.random.default_rng(0)
     words = [
@@ -400,6 +402,11 @@ def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr("batches.SHORT_PAIRS", 16)
     monkeypatch.setattr("batches.LONG_SHARE", 0)
     monkeypatch.setattr("batches.HAYSTACK_SHARE", 0)
+    monkeypatch.setattr(  # two layers instead of six: the slowest processors need seconds too
+        train,
+        "nano_config",
+        lambda size: replace(nano_config(size), num_hidden_layers=2, global_layers=()),
+    )
 
     def run(steps):
         command = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--steps", str(steps)]

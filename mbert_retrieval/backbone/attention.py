@@ -1,8 +1,8 @@
 """Attention over packed sequences: every kernel behind `attend`.
 
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
-kernel. On the CPU, float32 and bfloat16 go to a loop of our own (`cpu_attention.cpp`), with its
-gradient. Everything else (dropout, float32 on CUDA, tokens that nobody may attend to) runs
+kernel. On a CPU with AVX-512, float32 and bfloat16 go to a loop of our own (`cpu_attention.cpp`),
+with its gradient. Everything else (dropout, float32 on CUDA, tokens that nobody may attend to) runs
 through SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
 equal lengths. For a local layer it cuts sequences into blocks of queries beside the keys they can
 see, so that time and memory grow with N x window and no N x N mask is ever built.
@@ -166,9 +166,13 @@ def _gather(x: Tensor, places: Tensor) -> Tensor:
 
 
 def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether `attend_on_cpu` takes packed sequences as they are."""
+    """Whether `attend_on_cpu` takes packed sequences as they are, and is faster than SDPA.
+
+    Without AVX-512 the loop is not: on Zen 3 it encodes 26 texts per second with `nano`, SDPA 67.
+    """
     return (
         device.type == "cpu"
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and dtype in (torch.float32, torch.bfloat16)
         and head_dim % 16 == 0
         and head_dim <= 256
