@@ -8,7 +8,7 @@ INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safe
 .PHONY: demo test lint clean
 
 # torch by version: where a small CPU build of that version is at hand, pip takes it
-$(STAMP): pyproject.toml setup.py $(wildcard mbert_retrieval/backbone/*.cpp indexes/plaid/*.cpp indexes/plaid/cpp/*.h)
+$(STAMP): pyproject.toml setup.py $(wildcard mbert_retrieval/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -16,9 +16,10 @@ from mbert_retrieval import InputError, Packed
 from mbert_retrieval.indexes import flat, plaid
 from mbert_retrieval.indexes.engine import VectorsWriter
 from mbert_retrieval.indexes.manifest import EncoderIdentity, Leg
-from mbert_retrieval.indexes.plaid import building, kernels
+from mbert_retrieval.indexes.plaid import building
 from mbert_retrieval.indexes.plaid.codec import BITS, load_codec
 from mbert_retrieval.indexes.plaid.parameters import candidate_count, centroid_count
+from mbert_retrieval.native import plaid as kernels
 
 
 def leg(dimension: int, **chosen) -> Leg:

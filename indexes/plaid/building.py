@@ -19,11 +19,11 @@ from typing import TypeGuard
 import numpy as np
 
 from ...errors import InputError
+from ...native import plaid as kernels
 from ...packed import offsets_from_lengths
 from .. import flat
 from ..engine import Engine, Part, VectorsWriter
 from ..manifest import Leg
-from . import kernels
 from .codec import BITS, FILES, Codec, fit_codec, load_codec
 from .parameters import BITS as DEFAULT_BITS
 from .parameters import centroid_count

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...native import plaid as kernels
 from ..device import current_device
-from . import kernels
 from .threads import thread_count
 
 PROBES = 8

@@ -3,7 +3,7 @@
 Residual compression of ColBERTv2 (Santhanam et al. 2022). Residuals are divided by a scale for each
 dimension, and one set of 2^bits buckets serves all dimensions: bounds halfway between the buckets'
 values, values at the mean of what falls in (Lloyd 1982). The values are whole multiples of one
-step, so that a query is scored with 8-bit products (`kernels.cpp`), exactly as decoded here.
+step, so that a query is scored with 8-bit products (`native/plaid.cpp`), exactly as decoded here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
+from ...native import plaid as kernels
 from ..arrays import load_array
-from . import kernels
 from .centroids import Router, cluster, router
 from .threads import thread_count
 

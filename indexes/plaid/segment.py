@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...native import plaid as kernels
 from ...packed import Packed
 from .. import flat
 from ..arrays import load_array
 from ..device import current_device
 from ..engine import NO_TUNING, Engine
-from . import kernels
 from .codec import Codec, load_codec
 from .parameters import PROBES, candidate_count
 from .threads import thread_count

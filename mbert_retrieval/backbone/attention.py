@@ -1,7 +1,7 @@
 """Attention over packed sequences: every kernel behind `attend`.
 
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
-kernel. On a CPU with AVX-512, float32 and bfloat16 go to a loop of our own (`cpu_attention.cpp`),
+kernel. On a CPU with AVX-512, float32 and bfloat16 go to `native/attention.cpp`,
 with its gradient. Everything else (dropout, float32 on CUDA, tokens that nobody may attend to) runs
 through SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
 equal lengths. For a local layer it cuts sequences into blocks of queries beside the keys they can
@@ -196,7 +196,7 @@ class _CpuAttention(torch.autograd.Function):
     def forward(
         ctx, qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int | None
     ) -> Tensor:
-        from .cpu_attention import attend as attend_loop
+        from ..native.attention import attend as attend_loop
 
         ctx.save_for_backward(qkv, cos_sin, cu_seqlens)
         ctx.window = window
@@ -206,7 +206,7 @@ class _CpuAttention(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, slopes: Tensor) -> tuple[Tensor, None, None, None]:
-        from .cpu_attention import attend_backward
+        from ..native.attention import attend_backward
 
         qkv, cos_sin, cu_seqlens = ctx.saved_tensors
         arguments = _loop_arguments(cos_sin, cu_seqlens, ctx.window)

@@ -14,7 +14,7 @@ from .model import GeGLU
 
 def has_int8_products() -> bool:
     """Whether this processor multiplies bytes (AVX-512 VNNI): twice as fast as bfloat16 there."""
-    from .cpu_products import AVAILABLE
+    from ..native.products import AVAILABLE
 
     return AVAILABLE
 
@@ -33,7 +33,7 @@ def quantise(network: nn.Module) -> None:
             module.__class__ = Int8GeGLU
 
 
-# bytes, scales and offsets, see cpu_products.pyi
+# bytes, scales and offsets, see native/products.pyi
 PackedWeights = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
 
 
@@ -57,7 +57,7 @@ class Int8Linear(nn.Linear):
 
     def product(self, x: Tensor, gated: bool = False) -> Tensor:
         """In int8. gated: of gelu(first half) * second half of x."""
-        from .cpu_products import pack, product
+        from ..native.products import pack, product
 
         version = -1 if self.weight.is_inference() else self.weight._version
         if self._packed is None or self._version != version:

@@ -1,4 +1,4 @@
-"""The compiled part (cpu_products.cpp): loops over C-contiguous arrays of these dtypes."""
+"""The compiled part (products.cpp): loops over C-contiguous arrays of these dtypes."""
 
 from typing import TypeVar
 

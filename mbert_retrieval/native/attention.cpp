@@ -447,8 +447,8 @@ Array<Stored> attend_backward(Array<Stored> slopes, Array<Stored> qkv, Array<flo
 
 }  // namespace
 
-PYBIND11_MODULE(cpu_attention, module) {
-  module.doc() = "Attention of a packed batch on the processor; see cpu_attention.pyi.";
+PYBIND11_MODULE(attention, module) {
+  module.doc() = "Attention of a packed batch on the processor; see attention.pyi.";
   const auto strict = [](const char* name) { return py::arg(name).noconvert(); };
   const auto define = [&](auto forward, auto backward) {
     module.def("attend", forward, strict("qkv"), strict("cosine"), strict("sine"),

@@ -201,8 +201,8 @@ Array<Number> product(Array<Number> x, Array<int8_t> packed, Array<float> scales
 
 }  // namespace
 
-PYBIND11_MODULE(cpu_products, module) {
-  module.doc() = "Products in int8 on the processor; see cpu_products.pyi.";
+PYBIND11_MODULE(products, module) {
+  module.doc() = "Products in int8 on the processor; see products.pyi.";
   module.attr("AVAILABLE") = HAS_VNNI;
   const auto strict = [](const char* name) { return py::arg(name).noconvert(); };
   module.def("pack", &pack, strict("weights"));

@@ -1,4 +1,4 @@
-"""The compiled part (cpu_attention.cpp): a loop over C-contiguous arrays of these dtypes."""
+"""The compiled part (attention.cpp): a loop over C-contiguous arrays of these dtypes."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""The compiled part (kernels.cpp): loops over C-contiguous arrays of exactly these dtypes.
+"""The compiled part (plaid.cpp): loops over C-contiguous arrays of exactly these dtypes.
 
 Code arrays are uint16 or uint32 as they are stored, int32 where they were just computed.
 """

@@ -5,9 +5,9 @@
 // Shapes and dtypes are checked by the Python callers; what comes out of an index file (codes,
 // passage numbers) is bounded, so that a damaged file gives wrong scores and never a wild access.
 
-#include "cpp/nearest.h"
-#include "cpp/residuals.h"
-#include "cpp/search.h"
+#include "nearest.h"
+#include "residuals.h"
+#include "search.h"
 
 namespace {
 
@@ -27,8 +27,8 @@ void define_for(py::module_& module) {
 
 }  // namespace
 
-PYBIND11_MODULE(kernels, module) {
-  module.doc() = "The hot loops of the multi-vector engine; see kernels.pyi.";
+PYBIND11_MODULE(plaid, module) {
+  module.doc() = "The hot loops of the multi-vector engine; see plaid.pyi.";
   const auto strict = [](const char* name) { return py::arg(name).noconvert(); };
   module.def("nearest", &nearest, strict("vectors"), strict("leaders"), strict("leader_norms"),
              strict("members"), strict("member_norms"), strict("bounds"), py::arg("probes"),

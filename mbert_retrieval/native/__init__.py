@@ -1,0 +1,1 @@
+"""Compiled kernels: attention, int8 products, and the stages of a PLAID query. Arrays only."""
