@@ -26,9 +26,9 @@ from readme import write_table
 
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.eval.peers import open_peer
-from mbert_retrieval.freshness import follow
 from mbert_retrieval.indexes.lexical import STOP_WORDS
 from mbert_retrieval.sources.files import look
+from mbert_retrieval.sync.apply import follow
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPTH = 10

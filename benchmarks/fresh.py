@@ -30,13 +30,13 @@ from tour import LEFT_OUT, django, made_by_nano
 
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.encoders.base import chunked
-from mbert_retrieval.freshness import follow, follow_remembered
 from mbert_retrieval.index import is_there
-from mbert_retrieval.origins import settings_of
 from mbert_retrieval.packed import Packed
 from mbert_retrieval.sources import Selection
 from mbert_retrieval.sources.files import look
 from mbert_retrieval.sources.walk import walk
+from mbert_retrieval.sync.apply import follow, follow_remembered
+from mbert_retrieval.sync.provenance import settings_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 16 * 2**10  # bytes

@@ -24,11 +24,11 @@ from code_text import answers
 from readme import write_table
 
 from mbert_retrieval import Index, Passage, load_encoder
-from mbert_retrieval.answers import LEXICAL_WEIGHT
-from mbert_retrieval.encoding import AnyEncoder
 from mbert_retrieval.eval.datasets import read_beir
-from mbert_retrieval.identifiers import definitions_first, names_in
-from mbert_retrieval.indexes.fusion import fuse
+from mbert_retrieval.protocols import AnyEncoder
+from mbert_retrieval.search.fusion import fuse
+from mbert_retrieval.search.ranking import definitions_first, names_in
+from mbert_retrieval.search.result import LEXICAL_WEIGHT
 from mbert_retrieval.sources import read_source
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..records import Passage, titled
+from ..types import Passage, titled
 
 if TYPE_CHECKING:
-    from ..encoding import AnyEncoder
     from ..index import Index
+    from ..protocols import AnyEncoder
 
 
 class BeirModel:

@@ -19,7 +19,7 @@ from .runs import write_run
 from .suites.spec import ClassificationTask, Suite, Task
 
 if TYPE_CHECKING:
-    from ..encoding import AnyEncoder
+    from ..protocols import AnyEncoder
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..records import Passage
+from ..types import Passage
 from .files import Digest, fault, read_lines, read_objects
 
 Qrels = dict[str, dict[str, int]]

@@ -17,7 +17,7 @@ from ..packed import Packed
 from .files import sha256_of
 
 if TYPE_CHECKING:
-    from ..encoding import AnyEncoder
+    from ..protocols import AnyEncoder
 
 PEER_PREFIX = "st:"
 LEXICAL_NAMES = ("none", "bm25")

@@ -29,8 +29,8 @@ from .results import Result, environment, now, peak_memory_bytes
 from .runs import Run
 
 if TYPE_CHECKING:
-    from ..encoding import AnyEncoder
     from ..index import Index
+    from ..protocols import AnyEncoder
 
 MODES = ("vector", "lexical", "hybrid", "late", "dense")  # the last two in an index with both
 QUERY_BATCH = 32

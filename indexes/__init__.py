@@ -5,8 +5,8 @@ Nothing here knows of models: vectors arrive as `Packed`, already computed.
 
 from __future__ import annotations
 
+from ..search.fusion import fuse
 from .folder import IndexFolder
-from .fusion import fuse
 from .manifest import EncoderIdentity, Leg
 from .writer import FileState, Writer
 

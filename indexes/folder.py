@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError, NotThere
 from ..packed import Packed
-from ..records import Passage
+from ..types import Passage
 from . import lexical
 from .confined import check_own_files
 from .durable import bytes_in, sync_folder

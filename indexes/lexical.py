@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
-from ..records import Passage
+from ..types import Passage
 from .filtering import Filter
 
 SCHEMA = """

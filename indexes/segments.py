@@ -18,7 +18,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from . import dense, flat, plaid
+from . import faiss_index as dense
+from . import flat, plaid
 from .arrays import load_array
 from .confined import check_inside, remove_segments_except
 from .durable import sha256_of_file, sync_file, sync_folder

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from ..records import Passage
+from ..types import Passage
 from .manifest import EncoderIdentity
 from .store import row_checksum
 

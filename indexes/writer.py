@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError, NotThere
 from ..packed import Packed
-from ..records import Passage
+from ..types import Passage
 from . import lexical
 from .compaction import groups
 from .lock import WriterLock

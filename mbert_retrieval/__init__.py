@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .records import Hit, Passage
+from .types import Hit, Passage
 
 if TYPE_CHECKING:
     from .encoders import load_encoder

@@ -8,20 +8,20 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from .answers import LEG_DEPTH, Answers, Ranking
-from .encoding import AnyEncoder
 from .errors import InputError
-from .identifiers import definitions_first, names_in
 from .indexes.engine import NO_TUNING
 from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
 from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
-from .legs import AnyEncoders, Kinds, encoders_of, legs_of, listed, shown
-from .loading import LegEncoders
 from .packed import Packed
-from .records import Hit, Passage
-from .storing import Changes, different, reuse, store
+from .protocols import AnyEncoder
+from .search.encoders import LegEncoders
+from .search.legs import AnyEncoders, Kinds, encoders_of, legs_of, listed, shown
+from .search.ranking import definitions_first, names_in
+from .search.result import LEG_DEPTH, Answers, Ranking
+from .sync.passages import Changes, different, reuse, store
+from .types import Hit, Passage
 
 MODES = ("hybrid", "vector", "late", "dense", "lexical")
 

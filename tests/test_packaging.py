@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 TOP = {"mbert_retrieval/indexes": ROOT / "indexes", "mbert_retrieval/eval": ROOT / "eval"}
 
 # who may import whom (besides itself and the top-level records)

@@ -162,8 +162,8 @@ def export(model: Nano, tokenizer_folder: Path, skipped: np.ndarray, out: Path) 
     from mbert_retrieval.encoders.dense_layer import Dense
     from mbert_retrieval.encoders.encoder import Encoder, Side
     from mbert_retrieval.encoders.heads import DenseHead, LateHead
-    from mbert_retrieval.encoders.portable import write_dense_head, write_encoder
     from mbert_retrieval.encoders.tokens import TextTokenizer
+    from mbert_retrieval.encoders.write import write_dense_head, write_encoder
 
     layer = Dense(HIDDEN, TOKEN_DIMENSION, bias=False)
     layer.linear.weight = model.projection.weight

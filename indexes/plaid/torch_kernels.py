@@ -1,9 +1,10 @@
 """The engine's arithmetic in torch, for GPUs: the results of `native/plaid.cpp`, in large products.
 
 Loaded only under `device.on_device`. A query goes through the stages of `native/search.h`: the
-levels of the centroids, the passages that the best of them lead to, their ranking by centroids alone, and
-the scores of the best with residuals. The query is rounded to 8 bits as there, and sums of such
-products are exact in float32, so that scores differ by the rounding of the centroids' part only.
+levels of the centroids, the passages that the best of them lead to, their ranking by centroids
+alone, and the scores of the best with residuals. The query is rounded to 8 bits as there, and sums
+of such products are exact in float32, so that scores differ by the rounding of the centroids' part
+only.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from ..records import Hit
+from ..types import Hit
 from .console import visible
-from .marked import Mark, MarkedLine, answering_lines, marked_lines
-from .results import from_here, style_of
+from .snippets import Mark, MarkedLine, answering_lines, marked_lines
+from .terminal import from_here, style_of
 
 
 def print_lines(

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from ..origins import is_cut_alike, recorded, remembered, selection, settings_of
 from ..sources.selection import EVERYTHING, Selection
-from . import places
-from .asked import DEFAULT_ENCODER, NO_ENCODER, Asked
+from ..sync.provenance import is_cut_alike, recorded, remembered, selection, settings_of
+from . import locate
+from .build_options import DEFAULT_ENCODER, NO_ENCODER, Asked
 from .console import BAD_INPUT, message, new_app, print_json, run, visible
-from .following import bring, check_collections, skipped_files, survey
-from .seeding import seed
+from .syncing import bring, check_collections, skipped_files, survey
+from .worktrees import seed
 
 if TYPE_CHECKING:
     from ..index import Index
-    from ..storing import Changes
+    from ..sync.passages import Changes
 
 app = new_app("Make an index of code, text or a collection, and look after it.")
 
@@ -148,7 +148,7 @@ def build(
     asked = Asked(encoder, head, kind, nbits, centroids, faiss, lexical)
     asked.check(sources)
     context.with_resource(on_device(device))
-    place = places.index_for_sources(sources, index)
+    place = locate.index_for_sources(sources, index)
     if index is None and asked.is_default and whole is None:
         seed(place)
     if is_there(place):
@@ -159,7 +159,7 @@ def build(
         tree = survey(sources, None, chosen, again)
         again = again or remembered(settings, place)[1] != tree.root
         if index is None:
-            places.check_same_sources(settings, place, tree.sources)
+            locate.check_same_sources(settings, place, tree.sources)
         check_collections(tree, target, again)
     else:
         from ..index import Index
@@ -334,7 +334,7 @@ def verify(index: NearIndex = None, json: AsJson = False) -> None:
 def _open(index: Path | None) -> Index:
     from ..index import Index
 
-    return Index.open(places.index_from_here(index))
+    return Index.open(locate.index_from_here(index))
 
 
 def _chosen(

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ..origins import remembered
-from . import places, serving
+from ..sync.provenance import remembered
+from . import locate, serving
 from .console import NOTHING_FOUND, new_app, run
-from .following import before_query
+from .syncing import before_query
 
 app = new_app("Search an index, or serve it.")
 
@@ -89,11 +89,11 @@ def query(
     """Find the passages that answer TEXT best. Exit code 1 when there is none."""
     from ..index import Index
     from ..indexes.filtering import narrowed
-    from .printing import Form, print_hits
+    from .output import Form, print_hits
 
     form = Form(json, explain, lines, files, counts)
     form.check()
-    target = Index.open(places.index_from_here(index))
+    target = Index.open(locate.index_from_here(index))
     if update:
         before_query(target, target.folder.path)
     question = " ".join(text)

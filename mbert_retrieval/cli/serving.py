@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from . import places
+from . import locate
 from .console import message
 
 NearIndex = Annotated[
@@ -54,7 +54,7 @@ def serve(
     from ..serve.service import Service
 
     token = read_token(token_file, host)
-    place = places.index_from_here(index)
+    place = locate.index_from_here(index)
     service = Service(place, Limits(body=body, concurrency=concurrency), not read_only)
     run_server(
         service, host, port, token, lambda url: message(f"{place} is at {url} (Ctrl+C stops)")
@@ -64,10 +64,10 @@ def serve(
 def mcp(index: NearIndex = None, read_only: ReadOnly = False) -> None:
     """Serve an index to an agent: the Model Context Protocol on standard input and output."""
     _check_installed()
-    from ..serve.agents import run
+    from ..serve.mcp_server import run
     from ..serve.service import Service
 
-    run(Service(places.index_from_here(index), writable=not read_only))
+    run(Service(locate.index_from_here(index), writable=not read_only))
 
 
 def _one_thread_each() -> None:

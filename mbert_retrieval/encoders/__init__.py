@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from .base import BaseEncoder
     from .encoder import Encoder
-    from .layout import Layout
     from .onnx_encoder import OnnxEncoder
+    from .spec import Layout
 
 __all__ = ["load_encoder", "load_query_encoder"]
 
@@ -90,7 +90,7 @@ def load_query_encoder(
     Raises InputError when there is no such encoder or its files are broken.
     """
     from ..backbone.arrays import UnknownDtype
-    from .query import QueryEncoder
+    from .numpy_encoder import QueryEncoder
 
     layout = _layout(name, head, truncate, pool_factor)
     encoder: BaseEncoder
@@ -117,7 +117,7 @@ def _options(truncate: int | None, pool_factor: float) -> dict[str, Any]:
 def _layout(name: str | Path, head: str | None, truncate: int | None, pool_factor: float) -> Layout:
     """What the encoder's files say, but for the weights."""
     from ..backbone.files import find_checkpoint
-    from .formats import read_layout
+    from .read import read_layout
 
     if head not in (None, "dense", "late"):
         raise InputError(f"head must be dense or late, not {head!r}")

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from .layout import Layout
-from .sides import Side, side_ids
+from .inputs import Side, side_ids
+from .spec import Layout
 from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
 

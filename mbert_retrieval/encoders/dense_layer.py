@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..backbone.checkpoint import fill, read_safetensors
-from . import layout
-from .layout import Projection
+from . import spec as layout
+from .spec import Projection
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in layout.ACTIVATIONS}
 

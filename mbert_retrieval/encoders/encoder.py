@@ -19,8 +19,8 @@ from .base import TOKEN_BUDGET, TextEncoder
 from .dense_layer import Dense
 from .fingerprint import describe, fingerprint, stored_fingerprint
 from .heads import DenseHead, LateHead, TokenBatch
-from .layout import STANFORD_PROJECTION, DenseLayout, Layout
-from .sides import Expansion, Side, attended_tokens
+from .inputs import Expansion, Side, attended_tokens
+from .spec import STANFORD_PROJECTION, DenseLayout, Layout
 from .tokens import TextTokenizer
 
 CACHED_ACTIVATIONS = 3 * 2**17  # numbers in a batch's hidden states; see benchmarks/encode.py
@@ -91,7 +91,7 @@ class Encoder(TextEncoder):
 
     def save(self, folder: str | Path) -> None:
         """Write the portable folder that sentence-transformers and PyLate load, in float32."""
-        from .portable import write_encoder
+        from .write import write_encoder
 
         write_encoder(self._in_float32(), Path(folder))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..backbone.config import ModernBertConfig
 from .base import BaseEncoder
-from .layout import DenseLayout, LateLayout, Layout
+from .spec import DenseLayout, LateLayout, Layout
 
 SETTLED_NS = 2 * 10**9  # a file changed later than this ago may change again unnoticed
 

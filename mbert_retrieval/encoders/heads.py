@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dense_layer import Dense
-from .layout import DenseLayout, LateLayout
+from .spec import DenseLayout, LateLayout
 
 
 @dataclass(frozen=True)

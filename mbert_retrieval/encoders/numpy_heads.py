@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backbone.numpy_model import Linear, gelu
 from ..packed import Packed, offsets_from_lengths
-from .layout import DenseLayout, LateLayout, Projection
+from .spec import DenseLayout, LateLayout, Projection
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

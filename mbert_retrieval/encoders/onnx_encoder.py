@@ -12,9 +12,9 @@ from ..errors import InputError
 from ..packed import Packed, offsets_from_lengths
 from .base import LayoutEncoder, TextEncoder
 from .fingerprint import cached_digest, describe
-from .layout import ONNX_GRAPH, Layout
+from .inputs import Side, attended_tokens
 from .numpy_heads import NumpyHead
-from .sides import Side, attended_tokens
+from .spec import ONNX_GRAPH, Layout
 
 PAIRS = 2**22  # pairs of tokens in a batch: bounds the scores that a layer holds
 LENGTH_SLACK = 0.85  # a batch holds sequences at least this share of its longest one

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..backbone.config import ModernBertConfig
 from ..errors import InputError
-from .layout import ONNX_GRAPH
+from .spec import ONNX_GRAPH
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -31,7 +31,7 @@ MASKED = np.float32(-1e9)
 
 def export_onnx(encoder: Encoder, folder: Path, dtype: str = "float32") -> None:
     """Write the encoder as a folder for ONNX Runtime; see `Encoder.export_onnx`."""
-    from .portable import write_settings
+    from .write import write_settings
 
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..explain import LegShare, TokenMatch, WordMatch
-from ..records import Passage
+from ..search.explain import LegShare, TokenMatch, WordMatch
+from ..types import Passage
 from .limits import (
     LARGEST_K,
     LONGEST_FILTER,

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..answers import Answers
 from ..errors import InputError, NotThere
-from ..explain import explain, explained, marks_of
-from ..freshness import follow_remembered
 from ..index import MODES, Index
 from ..indexes.filtering import Filter, narrowed
-from ..records import Passage
-from ..storing import Changes
+from ..search.explain import explain, explained, marks_of
+from ..search.result import Answers
+from ..sync.apply import follow_remembered
+from ..sync.passages import Changes
+from ..types import Passage
 from .batching import Batcher
 from .facets import facets
 from .limits import LARGEST_K, LONGEST_QUERY, MOST_EXPLAINED, Limits, Overloaded

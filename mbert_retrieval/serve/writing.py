@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..index import Index, Progress
-from ..records import Passage
-from ..storing import Changes
+from ..sync.passages import Changes
+from ..types import Passage
 from .limits import Overloaded
 
 MOST_WAITING = 32

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
-from ..records import Passage
+from ..types import Passage
 from .fitness import TRANSLATED, unfit
 from .jsonl import read_jsonl
 from .languages import language_of

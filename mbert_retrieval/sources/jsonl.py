@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import InputError
-from ..records import Passage
+from ..types import Passage
 
 MAX_LINE_BYTES = 64 << 20
 ID_KEYS = ("_id", "id")

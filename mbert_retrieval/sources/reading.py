@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from ..records import Passage
+from ..types import Passage
 from .files import collection_passages, file_passages, look, read_file
 from .selection import EVERYTHING, Selection
 from .source import source_root

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
-from ..records import Passage
+from ..types import Passage
 from .code import code_units
 from .html import html_lines
 from .languages import PROSE, language_of

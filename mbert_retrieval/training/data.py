@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..records import titled
+from ..types import titled
 from .recipe import DataOptions, Recipe
 from .rows import Row, Texts, read_rows
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..records import Passage
+from ..types import Passage
 from .data import Example, read_examples
 from .recipe import DataOptions, positive, sections
 

@@ -25,7 +25,7 @@ from ..backbone import ModernBert, load_network, save_network
 from ..encoders.dense_layer import Dense
 from ..encoders.encoder import Encoder
 from ..encoders.heads import DenseHead
-from ..encoders.sides import Expansion, Side, attended_tokens, side_ids
+from ..encoders.inputs import Expansion, Side, attended_tokens, side_ids
 from ..encoders.tokens import TextTokenizer
 from ..errors import InputError
 from .lora import Lora, add_lora, load_with_lora

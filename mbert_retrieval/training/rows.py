@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..records import titled
+from ..types import titled
 
 if TYPE_CHECKING:
     from datasets import Dataset

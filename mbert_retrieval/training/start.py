@@ -12,10 +12,10 @@ from ..backbone.files import find_checkpoint
 from ..encoders import SHIPPED, load_encoder
 from ..encoders.dense_layer import Dense
 from ..encoders.encoder import Encoder
-from ..encoders.formats import folder_kind
 from ..encoders.heads import DenseHead, LateHead
-from ..encoders.layout import POOLINGS
-from ..encoders.sides import Expansion, Side
+from ..encoders.inputs import Expansion, Side
+from ..encoders.read import folder_kind
+from ..encoders.spec import POOLINGS
 from ..encoders.tokens import TextTokenizer
 from ..errors import InputError
 from .recipe import ModelOptions

@@ -1,0 +1,45 @@
+"""An explanation for people: two lines under a hit."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from ..search.explain import Explanation
+from .console import visible
+from .terminal import CLEAR, style_of
+
+MARGIN = " " * 10
+
+
+def reason_lines(explanation: Explanation) -> list[Text]:
+    """What each part of the index gave, and which word of the query matched which of the text."""
+    legs = Text(MARGIN, "dim")
+    for number, leg in enumerate(explanation.legs):
+        legs.append("  ·  " if number else "", "dim")
+        legs.append(leg.leg, "bold")
+        rank = f" #{leg.rank}" if leg.rank else " below its best"
+        rank = "" if leg.leg == "definition" else rank
+        score = "" if leg.score is None else f" {leg.score:.4g}"
+        legs.append(f"{rank}{score} (+{leg.share:.4g})", "dim")
+    lines = [legs]
+    matched = Text(MARGIN, "dim")
+    for token in explanation.tokens:
+        if token.query_start is None:
+            continue
+        matched.append("  " if len(matched) > len(MARGIN) else "")
+        matched.append(visible(token.query), "cyan")
+        matched.append("→", "dim")
+        where = f":{token.line}" if token.line else " (title)" if token.part == "title" else ""
+        place = visible(token.text) + where
+        matched.append(place, style_of(token.score) if token.score >= CLEAR else "")
+        matched.append(f" {token.score:.2f}", "dim")
+    if len(matched) > len(MARGIN):
+        lines.append(matched)
+    words = Text(MARGIN, "dim")
+    for word in explanation.words:
+        words.append("  " if len(words) > len(MARGIN) else "BM25 ", "dim")
+        words.append(visible(word.word), "cyan")
+        words.append(f" {word.score:.2f}", "dim")
+    if explanation.words:
+        lines.append(words)
+    return lines

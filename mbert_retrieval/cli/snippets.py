@@ -1,0 +1,111 @@
+"""A hit's text as lines, with the pieces in them that answer the query."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from ..types import Hit
+from .console import visible
+
+WRAP_COLUMNS = 100
+LONGEST_LINE = 300  # characters of one line that are looked at and shown
+
+Mark = tuple[int, int, float]  # start, end, heat from 0 to 1
+
+
+@dataclass
+class MarkedLine:
+    """marks: spans of `text`."""
+
+    text: str
+    marks: list[Mark] = field(default_factory=list)
+
+    @property
+    def words(self) -> dict[str, float]:
+        """The different words that answer, each with its greatest heat."""
+        return _warmest((self.text[start:end].lower(), heat) for start, end, heat in self.marks)
+
+    @property
+    def worth(self) -> float:
+        return sum(self.words.values())
+
+
+def marked_lines(hit: Hit, marks: Sequence[Mark], as_is: bool = False) -> list[MarkedLine]:
+    """The lines as a terminal can show them: a passage of a file as it stands, others wrapped.
+
+    marks: spans of `hit.text`. as_is: whole lines with their tabs, none wrapped.
+    """
+    text = visible(hit.text)
+    longest = len(text) if as_is else LONGEST_LINE
+    # tabs, line ends and wrapping change white space alone, so marks follow the other characters
+    heats = [heat for char, heat in zip(text, _heats(len(text), marks), strict=True) if _inks(char)]
+    if as_is:
+        lines = text.split("\n")
+    elif hit.path is None:
+        lines = textwrap.wrap(" ".join(text.split()), WRAP_COLUMNS)
+    else:
+        lines = text.expandtabs(4).split("\n")
+    marked: list[MarkedLine] = []
+    passed = 0
+    for line in lines:
+        own: list[tuple[int, float] | None] = []
+        for char in line:
+            own.append(heats[passed] if _inks(char) else None)
+            passed += _inks(char)
+        marked.append(MarkedLine(line[:longest], _runs(own[:longest])))
+    return marked
+
+
+def best_window(lines: Sequence[MarkedLine], height: int) -> int:
+    """The first of `height` lines that hold the most different answering words, then the most in
+    all."""
+
+    def worth(first: int) -> tuple[float, int, int]:
+        held = lines[first : first + height]
+        words = _warmest(word for line in held for word in line.words.items())
+        return sum(words.values()), sum(len(line.marks) for line in held), -first
+
+    return max(range(max(1, len(lines) - height + 1)), key=worth)
+
+
+def answering_lines(lines: Sequence[MarkedLine]) -> list[int]:
+    """The places of the lines that answer at least half as well as the best; the first line where
+    none does."""
+    most = max((line.worth for line in lines), default=0.0)
+    if most == 0:
+        return [0]
+    return [place for place, line in enumerate(lines) if line.worth >= most / 2]
+
+
+def _heats(length: int, marks: Sequence[Mark]) -> list[tuple[int, float] | None]:
+    """For each character the mark that it is in: its number, so that neighbours stay apart, and
+    its heat."""
+    heats: list[tuple[int, float] | None] = [None] * length
+    for number, (start, end, heat) in enumerate(marks):
+        heats[start:end] = [(number, heat)] * (end - start)
+    return heats
+
+
+def _runs(heats: Sequence[tuple[int, float] | None]) -> list[Mark]:
+    runs: list[Mark] = []
+    start = 0
+    for value, run in groupby(heats):
+        end = start + len(list(run))
+        if value is not None:
+            runs.append((start, end, value[1]))
+        start = end
+    return runs
+
+
+def _inks(char: str) -> bool:
+    return not char.isspace()
+
+
+def _warmest(words: Iterable[tuple[str, float]]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for word, heat in words:
+        best[word] = max(heat, best.get(word, 0.0))
+    return best

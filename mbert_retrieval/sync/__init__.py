@@ -1,0 +1,1 @@
+"""Keep an index in sync with its source files."""

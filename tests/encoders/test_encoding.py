@@ -1,0 +1,159 @@
+"""Encoders: batching, streaming, lengths, and folders that must be refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbert_retrieval import InputError, load_encoder
+from mbert_retrieval.encoders import base as encoder_module
+from mbert_retrieval.encoders.base import chunked, token_batches
+from mbert_retrieval.encoders.inputs import Side
+
+
+@given(
+    lengths=st.lists(st.integers(0, 300), max_size=60),
+    budget=st.integers(1, 500),
+)
+def test_token_batches_cover_everything_within_the_budget(lengths, budget):
+    batches = list(token_batches(np.array(lengths, dtype=np.int64), budget))
+    assert [i for b in batches for i in range(b.start, b.stop)] == list(range(len(lengths)))
+    for batch in batches:
+        held = lengths[batch]
+        assert sum(held) <= budget or len([n for n in held if n]) == 1
+
+
+@given(st.lists(st.text(max_size=50), max_size=200))
+def test_chunks_keep_every_text_in_order(texts):
+    assert [t for chunk in chunked(iter(texts)) for t in chunk] == texts
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    texts=st.lists(st.text(max_size=400), min_size=1, max_size=12),
+    budget=st.sampled_from([1, 40, 10_000]),
+)
+def test_vectors_do_not_depend_on_the_company(tiny_encoder_folder, texts, budget):
+    """Any text, any order, any batch: the same vectors as when it is encoded alone."""
+    encoder = load_encoder(tiny_encoder_folder)
+    alone = [encoder.encode_documents([text]).values for text in texts]
+    encoder_module.TOKEN_BUDGET, kept = budget, encoder_module.TOKEN_BUDGET
+    try:
+        together = encoder.encode_documents(texts)
+    finally:
+        encoder_module.TOKEN_BUDGET = kept
+    for mine, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(mine, expected, atol=2e-5)
+    np.testing.assert_allclose(np.linalg.norm(together.values, axis=1), 1, atol=1e-5)
+
+
+def test_streaming_holds_memory_flat(tiny_encoder_folder, monkeypatch):
+    """An iterator goes in and chunks come out: what is held does not grow with what passes."""
+    encoder = load_encoder(tiny_encoder_folder)
+    monkeypatch.setattr(encoder_module, "CHUNK_TEXTS", 32)
+    peaks = []
+    for count in (64, 1024):
+        tracemalloc.start()
+        texts = (f"def f{i}(self): return open({i}).read()" for i in range(count))
+        assert sum(len(chunk) for chunk in encoder.stream_documents(texts)) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] + 200_000
+
+
+def test_no_texts(tiny_encoder_folder):
+    vectors = load_encoder(tiny_encoder_folder).encode_queries([])
+    assert len(vectors) == 0
+    assert vectors.values.shape == (0, 32)
+
+
+def test_lengths_can_be_set(tiny_encoder_folder):
+    encoder = load_encoder(tiny_encoder_folder, query_length=6, document_length=11)
+    long = "parse the list of files " * 50
+    assert encoder.encode_queries([long]).lengths.tolist() == [6]
+    assert encoder.encode_documents([long]).lengths.tolist() == [11]
+    with pytest.raises(InputError, match="from 4 to 8192"):
+        load_encoder(tiny_encoder_folder, document_length=8193)
+
+
+def test_a_long_document_is_read_whole(tiny_encoder_folder):
+    encoder = load_encoder(tiny_encoder_folder, document_length=8192)
+    vectors = encoder.encode_documents(["file " * 9000, "a list"])
+    assert vectors.lengths.tolist() == [8192, 5]
+    assert np.isfinite(vectors.values).all()
+
+
+def test_fingerprint_follows_what_decides_the_vectors(tiny_encoder_folder, tmp_path):
+    same = load_encoder(tiny_encoder_folder).fingerprint
+    copy = shutil.copytree(tiny_encoder_folder, tmp_path / "copy")
+    assert load_encoder(copy).fingerprint == same
+    assert load_encoder(copy, document_length=100).fingerprint != same
+    assert load_encoder(copy, pool_factor=2).fingerprint != same
+    path = copy / "1_Dense" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert load_encoder(copy).fingerprint != same
+
+
+@pytest.fixture
+def folder(tiny_encoder_folder, tmp_path):
+    return shutil.copytree(tiny_encoder_folder, tmp_path / "copy")
+
+
+def refused(folder, **options):
+    with pytest.raises(InputError) as caught:
+        load_encoder(folder, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_modules_stay_in_the_folder(folder):
+    shutil.copytree(folder / "1_Dense", folder.parent / "outside")
+    text = (folder / "modules.json").read_text().replace("1_Dense", "../outside")
+    (folder / "modules.json").write_text(text)
+    assert "leads out of the folder" in refused(folder)
+
+
+def test_foreign_module(folder):
+    text = (folder / "modules.json").read_text().replace("models.Dense", "models.CNN")
+    (folder / "modules.json").write_text(text)
+    assert "module CNN is not supported" in refused(folder)
+
+
+def test_foreign_activation(folder):
+    path = folder / "1_Dense" / "config.json"
+    raw = json.loads(path.read_text()) | {"activation_function": "os.system"}
+    path.write_text(json.dumps(raw))
+    assert "'os.system' is not supported" in refused(folder)
+
+
+def test_missing_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+    assert "tokenizer.json is missing" in refused(folder)
+
+
+def test_head_that_is_not_there(folder):
+    assert "without a dense head" in refused(folder, head="dense")
+
+
+def test_options_of_the_other_kind(folder, bare_folder):
+    assert "needs a dense encoder" in refused(folder, truncate=8)
+    assert "needs a late-interaction encoder" in refused(bare_folder, pool_factor=2)
+
+
+def test_unknown_name():
+    assert "unknown encoder 'no-such-encoder'" in refused("no-such-encoder")
+
+
+def test_prefix_that_is_no_token_cannot_be_written(tiny_encoder_folder, tmp_path):
+    encoder = load_encoder(tiny_encoder_folder)
+    encoder.query = Side("search query: ", 32)
+    with pytest.raises(InputError, match="not one token"):
+        encoder.save(tmp_path / "out")

@@ -1,0 +1,126 @@
+"""The engine's arithmetic in torch (here on the processor) against the kernels and numpy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mbert_retrieval import InputError
+from mbert_retrieval.indexes import plaid
+from mbert_retrieval.indexes.device import on_device
+from mbert_retrieval.indexes.engine import VectorsWriter
+from mbert_retrieval.indexes.manifest import EncoderIdentity, Leg
+from mbert_retrieval.indexes.plaid import building
+from mbert_retrieval.indexes.plaid.centroids import router
+from support.index_model import max_sim
+from support.plaid_collections import clustered, collection
+
+QUERIES, DIMENSION = 12, 48
+
+
+def build(folder, passages, **chosen):
+    folder.mkdir()
+    writer = VectorsWriter(folder, DIMENSION)
+    writer.append(passages)
+    writer.finish()
+    leg = Leg(EncoderIdentity("toy", "00", "late", DIMENSION), "plaid", chosen)
+    plaid.build(folder, leg, [])
+    return plaid.load(folder, len(passages), len(passages.values), DIMENSION)
+
+
+@pytest.fixture
+def passages(monkeypatch):
+    monkeypatch.setattr(building, "EXACT_PASSAGES", 1)
+    return collection(np.random.default_rng(5), 800, DIMENSION)
+
+
+@pytest.fixture
+def queries():
+    return collection(np.random.default_rng(6), QUERIES, DIMENSION, longest=20)
+
+
+def by_place(found):
+    places, scores = found
+    return dict(zip(places.tolist(), scores.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("candidates", [30, 5000])
+def test_finds_what_the_kernels_find(tmp_path, passages, queries, bits, candidates):
+    engine = build(tmp_path / "late", passages, nbits=bits)
+    live = np.random.default_rng(7).random(len(passages)) < 0.8
+    tuning = {"candidates": candidates, "nprobe": 3}
+    expected = engine.search(queries, live, 10, tuning)
+    with on_device("cpu"):
+        found = engine.search(queries, live, 10, tuning)
+    same = 0
+    for theirs, ours in zip(expected, found, strict=True):
+        theirs, ours = by_place(theirs), by_place(ours)
+        assert len(ours) == 10
+        assert all(live[place] for place in ours)
+        both = theirs.keys() & ours.keys()
+        assert all(ours[place] == pytest.approx(theirs[place], abs=1e-4) for place in both)
+        same += len(both)
+    # a passage at the edge of what is scored may differ by the rounding of a level
+    assert same >= 0.98 * 10 * QUERIES
+
+
+def test_scores_are_max_sim_of_the_decoded_vectors(tmp_path, passages, queries):
+    engine = build(tmp_path / "late", passages, nbits=8)
+    with on_device("cpu"):
+        found = engine.search(queries, np.ones(len(passages), bool), len(passages) + 5)
+    for query, (places, scores) in zip(queries, found, strict=True):
+        assert sorted(places.tolist()) == list(range(len(passages)))
+        for place, score in list(zip(places.tolist(), scores.tolist(), strict=True))[:20]:
+            decoded = engine.read(place, place + 1).values
+            # the query is rounded to 8 bits against the residuals
+            assert score == pytest.approx(max_sim(query, decoded), abs=0.01 * len(query))
+
+
+def test_no_more_than_is_allowed_and_none_at_all(tmp_path, passages, queries):
+    engine = build(tmp_path / "late", passages)
+    live = np.zeros(len(passages), bool)
+    with on_device("cpu"):
+        assert all(len(places) == 0 for places, _ in engine.search(queries, live, 10))
+        live[[3, 500]] = True
+        for places, _ in engine.search(queries, live, 10):
+            assert sorted(places.tolist()) == [3, 500]
+
+
+def test_the_nearest_centroid_is_the_nearest():
+    rng = np.random.default_rng(8)
+    centroids, vectors = clustered(rng, 700, 32, words=300), clustered(rng, 2000, 32, words=300)
+    with on_device("cpu"):
+        found = router(centroids).nearest(vectors)
+    distances = np.square(vectors[:, None].astype(np.float64) - centroids).sum(-1)
+    chosen = np.take_along_axis(distances, found[:, None], 1)[:, 0]
+    assert np.all(chosen <= distances.min(1) + 1e-5)
+
+
+def test_an_index_built_on_a_device_is_as_good(tmp_path, passages):
+    made = build(tmp_path / "kernels", passages)
+    with on_device("cpu"):
+        ours = build(tmp_path / "device", passages)
+    assert ours.codec.error <= 1.02 * made.codec.error
+    assert len(ours.codec.centroids) == len(made.codec.centroids)
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="no device 'cuda:97'"), on_device("cuda:97"):
+        pass
+    with pytest.raises(InputError, match="no device 'abacus'"), on_device("abacus"):
+        pass
+
+
+def test_torch_is_loaded_on_a_device_only():
+    code = (
+        "import sys; from mbert_retrieval.indexes import device, plaid\n"
+        "print('torch' in sys.modules)\n"
+        "with device.on_device(None): print('torch' in sys.modules)\n"
+        "with device.on_device('cpu'): print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True"]

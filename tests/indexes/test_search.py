@@ -1,0 +1,250 @@
+"""Vector search and fusion against brute force."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbert_retrieval import InputError, Packed, Passage
+from mbert_retrieval.indexes import IndexFolder, Leg, flat, fuse
+from mbert_retrieval.indexes.ranking import best
+from support.index_model import (
+    DENSE,
+    DENSE_FLAT,
+    DENSE_GRAPH,
+    DENSE_SMALL,
+    DIMENSION,
+    LATE_FLAT,
+    assert_same_ranking,
+    brute_force,
+    max_sim,
+    random_vectors,
+)
+
+DENSE_LISTS = Leg(DENSE, "faiss", {"factory": "IVF2,Flat"})
+ENGINES = [LATE_FLAT, DENSE_FLAT, DENSE_SMALL, DENSE_GRAPH, DENSE_LISTS]
+
+
+def ragged(seed: int, lengths: list[int], grid: bool) -> Packed:
+    """Vectors of these lengths; on a coarse grid scores are exact and often tie."""
+    rng = np.random.default_rng(seed)
+    shape = (sum(lengths), DIMENSION)
+    values = rng.integers(-2, 3, shape) if grid else rng.standard_normal(shape)
+    return Packed(values.astype(np.float32), np.cumsum([0, *lengths]))
+
+
+some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    queries=some_lengths,
+    passages=some_lengths,
+    dead=st.sets(st.integers(0, 11)),
+    k=st.integers(1, 15),
+    grid=st.booleans(),
+    block=st.sampled_from([1, 3, 10, 8192]),
+    chunk=st.sampled_from([1, 5, 512]),
+)
+def test_flat_is_exact_max_sim(seed, queries, passages, dead, k, grid, block, chunk):
+    query, passage = ragged(seed, queries, grid), ragged(seed + 1, passages, grid)
+    live = np.array([place not in dead for place in range(len(passages))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flat, "BLOCK_VECTORS", block)
+        patch.setattr(flat, "CHUNK_VECTORS", chunk)
+        found = flat.FlatVectors(passage).search(query, live, k)
+    assert len(found) == len(queries)
+    for vectors, (places, scores) in zip(query, found, strict=True):
+        exact = {i: max_sim(vectors, passage[i]) for i in np.flatnonzero(live)}
+        got = dict(zip(places.tolist(), scores.tolist(), strict=True))
+        assert all(abs(score - exact[place]) < 1e-4 for place, score in got.items())
+        if grid:  # all that tie with the k-th, and no other
+            kth = sorted(exact.values(), reverse=True)[: min(k, len(exact))][-1:]
+            assert got.keys() == {i for i, score in exact.items() if score >= min(kth)}
+        else:
+            expected = sorted(exact.values(), reverse=True)[:k]
+            assert np.allclose(sorted(got.values(), reverse=True)[:k], expected, atol=1e-4)
+
+
+@given(st.lists(st.integers(-3, 3), max_size=20), st.integers(1, 25))
+def test_best_keeps_the_k_highest_and_their_ties(scores, k):
+    chosen = best(np.array(scores, dtype=np.float32), k).tolist()
+    threshold = sorted(scores, reverse=True)[:k][-1] if scores else 0
+    assert sorted(chosen) == [i for i, score in enumerate(scores) if score >= threshold]
+
+
+def filled(path, leg, sequences, batches=1) -> IndexFolder:
+    """An index of passages d000, d001, ... with metadata n, in several commits."""
+    folder = IndexFolder.create(path, legs=[leg], lexical=True)
+    ids = [f"d{number:03}" for number in range(len(sequences))]
+    with folder.writer() as writer:
+        for part in np.array_split(np.arange(len(sequences)), batches):
+            writer.add(
+                [Passage(ids[n], f"text {n}", metadata={"n": int(n)}) for n in part],
+                {leg.name: Packed.from_sequences([sequences[n] for n in part])},
+            )
+            writer.commit()
+    return folder
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_late_index_equals_brute_force(tmp_path, batches):
+    rng = np.random.default_rng(1)
+    sequences = random_vectors(rng, 50)
+    folder = filled(tmp_path / "index", LATE_FLAT, sequences, batches)
+    queries = random_vectors(rng, 6)
+    model = {f"d{n:03}": (Passage("", ""), vectors) for n, vectors in enumerate(sequences)}
+    for query, found in zip(
+        queries, folder.search_vectors(Packed.from_sequences(queries), k=7), strict=True
+    ):
+        assert_same_ranking(found, brute_force(query, model, 7))
+
+
+@pytest.mark.parametrize("leg", [DENSE_FLAT, DENSE_SMALL, DENSE_GRAPH, DENSE_LISTS])
+@pytest.mark.parametrize("batches", [1, 3])
+def test_dense_index_equals_faiss(tmp_path, leg, batches):
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((60, DIMENSION)).astype(np.float32)
+    folder = filled(tmp_path / "index", leg, [row[None] for row in rows], batches)
+    queries = rng.standard_normal((5, DIMENSION)).astype(np.float32)
+    reference = faiss.IndexFlatIP(DIMENSION)
+    reference.add(rows)
+    scores, places = reference.search(queries, 9)
+    for found, row, place in zip(
+        folder.search_vectors(Packed.from_rows(queries), k=9), scores, places, strict=True
+    ):
+        assert [id for id, _ in found] == [f"d{number:03}" for number in place]
+        assert np.allclose([score for _, score in found], row, atol=1e-5)
+
+
+@pytest.mark.parametrize("leg", ENGINES)
+def test_deleted_and_filtered_passages_are_never_returned(tmp_path, leg):
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((30, DIMENSION)).astype(np.float32)
+    folder = filled(tmp_path / "index", leg, [row[None] for row in rows], 3)
+    with folder.writer() as writer:
+        writer.delete([f"d{n:03}" for n in range(0, 30, 3)])
+        writer.commit()
+    query = Packed.from_rows(rows[:2])
+    everything = folder.search_vectors(query, k=1000)
+    left = {f"d{n:03}" for n in range(30) if n % 3}
+    assert [{id for id, _ in found} for found in everything] == [left, left]
+    # a filter is applied before the search: k of those allowed, with the scores they had
+    for found, all_found in zip(
+        folder.search_vectors(query, k=4, where="n >= 20"), everything, strict=True
+    ):
+        allowed = [hit for hit in all_found if int(hit[0][1:]) >= 20]
+        assert_same_ranking(found, allowed[:4], tolerance=1e-5)
+    assert folder.search_vectors(query, k=4, where="n > 1000") == [[], []]
+
+
+@pytest.mark.parametrize("leg", ENGINES)
+def test_equal_scores_come_by_id(tmp_path, leg):
+    folder = IndexFolder.create(tmp_path / "index", legs=[leg], lexical=False)
+    ids = ["m", "b", "z", "a", "k"]
+    with folder.writer() as writer:
+        for part in (ids[:2], ids[2:]):
+            rows = {leg.name: Packed.from_rows(one(len(part)))}
+            writer.add([Passage(id, "x") for id in part], rows)
+            writer.commit()
+    found = folder.search_vectors(Packed.from_rows(one(1)), k=5)[0]
+    assert [id for id, _ in found] == sorted(ids)
+    if leg is not DENSE_LISTS:  # also at the cut
+        assert folder.search_vectors(Packed.from_rows(one(1)), k=2)[0] == found[:2]
+
+
+def one(count: int) -> np.ndarray:
+    return np.ones((count, DIMENSION), dtype=np.float32)
+
+
+def test_stored_vectors_are_exactly_those_given(tmp_path):
+    """A query of one unit coordinate reads a coordinate back, to the last bit."""
+    rows = np.random.default_rng(4).standard_normal((20, DIMENSION)).astype(np.float32)
+    folder = filled(tmp_path / "index", DENSE_FLAT, [row[None] for row in rows])
+    found = folder.search_vectors(Packed.from_rows(np.eye(DIMENSION, dtype=np.float32)), k=20)
+    for coordinate, ranking in enumerate(found):
+        assert all(score == rows[int(id[1:]), coordinate] for id, score in ranking)
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (Packed.from_rows(np.ones((1, DIMENSION + 1), np.float32)), "dimension 8"),
+        (Packed.from_rows(np.full((1, DIMENSION), np.nan, np.float32)), "query 1 .* NaN"),
+        (Packed(one(1), np.array([0, 1, 1])), "query 2 has no vectors"),
+        (Packed.from_rows(np.ones((1, DIMENSION), np.int64)), "floating-point"),
+        (Packed(one(2), np.array([0, 2])), "dense encoder makes one"),
+    ],
+)
+def test_bad_queries_are_refused(tmp_path, queries, message):
+    folder = filled(tmp_path / "index", DENSE_FLAT, [one(1)])
+    with pytest.raises(InputError, match=message):
+        folder.search_vectors(queries, k=3)
+
+
+def test_k_must_be_positive(tmp_path):
+    folder = filled(tmp_path / "index", DENSE_FLAT, [one(1)])
+    with pytest.raises(InputError, match="k must be at least 1"):
+        folder.search_vectors(Packed.from_rows(one(1)), k=0)
+    with pytest.raises(InputError, match="k must be at least 1"):
+        folder.search_lexical(["text"], k=0)
+
+
+def test_an_empty_index_finds_nothing(tmp_path):
+    folder = IndexFolder.create(tmp_path / "index", legs=[LATE_FLAT], lexical=True)
+    assert folder.search_vectors(Packed.from_rows(one(2)), k=3) == [[], []]
+    assert folder.search_lexical(["text"], k=3) == [[]]
+    assert folder.verify() == []
+    assert len(folder) == 0
+
+
+def test_reciprocal_rank_fusion_by_hand():
+    legs = [[("a", 9.0), ("b", 8.0)], [("b", 0.2), ("c", 0.1)]]
+    assert fuse(legs, 10, method="rrf") == [("b", 1 / 62 + 1 / 61), ("a", 1 / 61), ("c", 1 / 62)]
+    assert fuse(legs, 1, method="rrf") == [("b", 1 / 62 + 1 / 61)]
+    assert [id for id, _ in fuse(legs, 10, [0.0, 1.0], "rrf")] == ["b", "c", "a"]
+
+
+def test_convex_combination_by_hand():
+    legs = [[("a", 30.0), ("b", 20.0), ("c", 10.0)], [("c", 1.0), ("b", 0.0)]]
+    found = fuse(legs, 10, weights=[0.25, 0.75], method="minmax")
+    assert found == [("c", 0.75), ("a", 0.25), ("b", 0.125)]
+
+
+def test_standard_scores_by_numpy():
+    late = [("a", 9.0), ("b", 8.0), ("c", 5.0), ("d", 2.0)]
+    lexical = [("c", 7.0), ("e", 3.0)]  # found no more: two others count as 0
+    found = dict(fuse([late, lexical], 10, [0.7, 0.3]))
+    first, second = np.array([9.0, 8, 5, 2]), np.array([7.0, 3, 0, 0])
+    vectors = dict(zip("abcd", (first - 2) / first.std(), strict=True))
+    words = dict(zip("ce", second / second.std(), strict=False))
+    expected = {id: 0.7 * vectors.get(id, 0) + 0.3 * words.get(id, 0) for id in "abcde"}
+    assert found == pytest.approx(expected)
+    same = dict(fuse([[("a", 1.0), ("b", 1.0)], [("b", 2.0), ("a", 1.0)]], 2))
+    assert same == pytest.approx({"a": 1.0, "b": 3.0})
+
+
+methods = st.sampled_from(["zscore", "rrf", "minmax"])
+ranking = st.lists(st.sampled_from("abcdefgh"), unique=True).map(
+    lambda ids: [(id, float(-place)) for place, id in enumerate(ids)]
+)
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(ranking, max_size=4), st.integers(1, 10), st.sampled_from(["zscore", "rrf", "minmax"])
+)
+def test_fusion_returns_each_id_once_best_first(legs, k, method):
+    found = fuse(legs, k, method=method)
+    ids = {id for leg in legs for id, _ in leg}
+    assert len(found) == min(k, len(ids))
+    assert {id for id, _ in found} <= ids
+    assert found == sorted(set(found), key=lambda hit: (-hit[1], hit[0]))
+
+
+def test_one_leg_keeps_its_order():
+    leg = [("x", 3.0), ("a", 2.0), ("m", 1.0)]
+    assert [id for id, _ in fuse([leg, []], 3)] == ["x", "a", "m"]
