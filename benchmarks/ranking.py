@@ -25,7 +25,7 @@ from readme import write_table
 
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
-from mbert_retrieval.protocols import AnyEncoder
+from mbert_retrieval.protocols import DocumentEncoder
 from mbert_retrieval.search.fusion import fuse
 from mbert_retrieval.search.ranking import definitions_first, names_in
 from mbert_retrieval.search.result import LEXICAL_WEIGHT
@@ -36,7 +36,7 @@ DEPTH = 100
 NAMES = 150  # questions for a name, of each tree
 LEGS = ("late", "dense", "lexical")
 Ranking = list[tuple[str, float]]
-Heads = Sequence[AnyEncoder]
+Heads = Sequence[DocumentEncoder]
 
 
 @dataclass

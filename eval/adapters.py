@@ -21,7 +21,7 @@ from ..types import Passage, titled
 
 if TYPE_CHECKING:
     from ..index import Index
-    from ..protocols import AnyEncoder
+    from ..protocols import DocumentEncoder
 
 
 class BeirModel:
@@ -30,7 +30,7 @@ class BeirModel:
     Raises InputError for a late-interaction encoder, whose scores are no products of two rows.
     """
 
-    def __init__(self, encoder: AnyEncoder) -> None:
+    def __init__(self, encoder: DocumentEncoder) -> None:
         self.encoder = _dense(encoder, "BEIR's exact search")
 
     def encode_queries(self, queries: list[str], batch_size: int = 0, **ignored: Any) -> Any:
@@ -45,7 +45,7 @@ class BeirModel:
         return _tensor(_rows(self.encoder, texts))
 
 
-def for_mteb(encoder: AnyEncoder) -> MtebEncoder | MtebSearch:
+def for_mteb(encoder: DocumentEncoder) -> MtebEncoder | MtebSearch:
     """The encoder as MTEB takes one: a dense one for every kind of task, a late-interaction one for
     retrieval and reranking."""
     return MtebEncoder(encoder) if encoder.kind == "dense" else MtebSearch(encoder)
@@ -54,7 +54,7 @@ def for_mteb(encoder: AnyEncoder) -> MtebEncoder | MtebSearch:
 class _MtebModel:
     """What MTEB asks of every model."""
 
-    def __init__(self, encoder: AnyEncoder) -> None:
+    def __init__(self, encoder: DocumentEncoder) -> None:
         self.encoder = encoder
 
     @property
@@ -80,7 +80,7 @@ class _MtebModel:
 class MtebEncoder(_MtebModel):
     """A dense encoder (MTEB's `EncoderProtocol`). Texts are documents unless MTEB says queries."""
 
-    def __init__(self, encoder: AnyEncoder) -> None:
+    def __init__(self, encoder: DocumentEncoder) -> None:
         super().__init__(_dense(encoder, "MTEB's encoder protocol"))
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **ignored: Any) -> np.ndarray:
@@ -102,7 +102,7 @@ class MtebEncoder(_MtebModel):
 class MtebSearch(_MtebModel):
     """Any encoder with our exact index (MTEB's `SearchProtocol`)."""
 
-    def __init__(self, encoder: AnyEncoder) -> None:
+    def __init__(self, encoder: DocumentEncoder) -> None:
         super().__init__(encoder)
         self._folder: TemporaryDirectory[str] | None = None
         self._index: Index | None = None
@@ -145,7 +145,7 @@ class MtebSearch(_MtebModel):
         return found
 
 
-def _dense(encoder: AnyEncoder, what: str) -> AnyEncoder:
+def _dense(encoder: DocumentEncoder, what: str) -> DocumentEncoder:
     if encoder.kind != "dense":
         raise InputError(
             f"{what} takes one vector a text, and {encoder.name} is late-interaction: "
@@ -154,7 +154,7 @@ def _dense(encoder: AnyEncoder, what: str) -> AnyEncoder:
     return encoder
 
 
-def _rows(encoder: AnyEncoder, texts: list[str]) -> np.ndarray:
+def _rows(encoder: DocumentEncoder, texts: list[str]) -> np.ndarray:
     """(texts, dimension) float32 of documents."""
     chunks = [chunk.values for chunk in encoder.stream_documents(texts)]
     return np.concatenate(chunks) if chunks else np.zeros((0, encoder.dimension), np.float32)

@@ -19,7 +19,7 @@ from .runs import write_run
 from .suites.spec import ClassificationTask, Suite, Task
 
 if TYPE_CHECKING:
-    from ..protocols import AnyEncoder
+    from ..protocols import DocumentEncoder
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
@@ -145,7 +145,7 @@ class _Encoders:
         self.encoder = open_encoder(retriever.encoder, retriever.head)
         self.lengths: tuple[int | None, int | None] | None = None
 
-    def reading(self, task: Task) -> AnyEncoder | None:
+    def reading(self, task: Task) -> DocumentEncoder | None:
         if self.encoder is None:
             return None
         asked, kind = self.retriever, self.encoder.kind
@@ -161,7 +161,7 @@ class _Encoders:
         return self.encoder
 
 
-def _default_kind(encoder: AnyEncoder | None) -> str | None:
+def _default_kind(encoder: DocumentEncoder | None) -> str | None:
     from ..indexes.manifest import DEFAULT_KINDS
 
     return None if encoder is None else DEFAULT_KINDS[encoder.kind]

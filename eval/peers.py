@@ -17,7 +17,7 @@ from ..packed import Packed
 from .files import sha256_of
 
 if TYPE_CHECKING:
-    from ..protocols import AnyEncoder
+    from ..protocols import DocumentEncoder
 
 PEER_PREFIX = "st:"
 LEXICAL_NAMES = ("none", "bm25")
@@ -28,7 +28,7 @@ NOT_NEEDED = ["*.bin", "*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*
 def open_encoder(
     name: str,
     head: Literal["dense", "late"] | None = None,
-) -> AnyEncoder | None:
+) -> DocumentEncoder | None:
     """The encoder that the command line names, or None for "bm25" (or "none").
 
     "st:NAME" is run by sentence-transformers; everything else goes, with the head that is wanted,

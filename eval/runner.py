@@ -30,7 +30,7 @@ from .runs import Run
 
 if TYPE_CHECKING:
     from ..index import Index
-    from ..protocols import AnyEncoder
+    from ..protocols import DocumentEncoder
 
 MODES = ("vector", "lexical", "hybrid", "late", "dense")  # the last two in an index with both
 QUERY_BATCH = 32
@@ -189,7 +189,7 @@ class System:
 @contextmanager
 def prepare(
     dataset: Dataset,
-    encoder: AnyEncoder | None,
+    encoder: DocumentEncoder | None,
     *,
     kind: str | None = None,
     cache: Path | None = None,
@@ -292,7 +292,7 @@ def check_depth(k: int, measures: Sequence[Measure]) -> None:
             raise InputError(f"{measure} looks at {cutoff} results: set k to at least {cutoff}")
 
 
-def system_name(encoder: EncoderFacts | AnyEncoder | None, kind: str | None, mode: str) -> str:
+def system_name(encoder: EncoderFacts | DocumentEncoder | None, kind: str | None, mode: str) -> str:
     """ "BM25", "nano late (flat)", "nano dense (faiss) + BM25"."""
     if encoder is None or mode == "lexical":
         return "BM25"
@@ -348,7 +348,7 @@ def _facts(index: Index) -> dict[str, Any]:
     }
 
 
-def _index_name(dataset: Dataset, encoder: AnyEncoder | None, kind: str | None) -> str:
+def _index_name(dataset: Dataset, encoder: DocumentEncoder | None, kind: str | None) -> str:
     """A folder name that no other corpus, encoder or kind has."""
     parts = [dataset.name, dataset.checksums["corpus.jsonl"][:12]]
     if encoder is None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, NotThere
+from ..errors import InputError, NotFoundError
 from ..packed import Packed
-from ..types import Passage
+from ..types import Passage, Ranking
 from . import lexical
 from .confined import check_own_files
 from .durable import bytes_in, sync_folder
@@ -46,8 +46,6 @@ from .store import create_store, get_meta, newest_generation, store_errors
 from .validation import check_k, check_text, check_vectors, row_passage
 from .verify import verify
 from .writer import FileState, Writer
-
-Ranking = list[tuple[str, float]]
 
 
 class IndexFolder:
@@ -193,7 +191,7 @@ class IndexFolder:
             return [lexical.search(snapshot.connection, text, k, parsed) for text in texts]
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """The passages of `ids`, in that order. Raises NotThere when one is not."""
+        """The passages of `ids`, in that order. Raises NotFoundError when one is not."""
         for id in ids:
             check_text(id, "the id")
         select = "SELECT id, path, start_line, end_line, metadata, title, text FROM passages"
@@ -203,7 +201,7 @@ class IndexFolder:
             found = {row[0]: row_passage(*row) for row in rows}
         unknown = next((id for id in ids if id not in found), None)
         if unknown is not None:
-            raise NotThere(f"no passage has the id {unknown!r}")
+            raise NotFoundError(f"no passage has the id {unknown!r}")
         return [found[id] for id in ids]
 
     def passages_at(self, path: str) -> list[Passage]:
@@ -234,13 +232,13 @@ class IndexFolder:
     def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
         """(n, D) float32: the vectors of a passage; of a lossy kind, as it remembers them.
 
-        leg: which; may be left out when there is one. Raises NotThere."""
+        leg: which; may be left out when there is one. Raises NotFoundError."""
         check_text(id, "the id")
         snapshot, name = self._current, self._leg(leg).name
         with store_errors(self.path):
             found = snapshot.vectors(id, name)
         if found is None:
-            raise NotThere(f"no passage has the id {id!r}")
+            raise NotFoundError(f"no passage has the id {id!r}")
         return found
 
     def content_hashes(self) -> dict[str, str]:

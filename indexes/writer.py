@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, NotThere
+from ..errors import InputError, NotFoundError
 from ..packed import Packed
 from ..types import Passage
 from . import lexical
@@ -164,7 +164,7 @@ class Writer:
         ]
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Remove passages from every leg. Raises NotThere when one is not."""
+        """Remove passages from every leg. Raises NotFoundError when one is not."""
         wanted = list(dict.fromkeys(ids))
         for id in wanted:
             check_text(id, "the id to delete")
@@ -172,7 +172,7 @@ class Writer:
             stored = self._stored(wanted)
         unknown = next((id for id in wanted if id not in stored), None)
         if unknown is not None:
-            raise NotThere(f"no passage has the id {unknown!r}: nothing was deleted")
+            raise NotFoundError(f"no passage has the id {unknown!r}: nothing was deleted")
         if stored:
             with self._changing():
                 self._remove(list(stored.values()))

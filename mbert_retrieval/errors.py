@@ -8,5 +8,5 @@ class InputError(ValueError):
     """
 
 
-class NotThere(InputError):
+class NotFoundError(InputError):
     """An index has no passage of that id or path."""

@@ -15,15 +15,13 @@ from .indexes.folder import IndexFolder
 from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
 from .packed import Packed
-from .protocols import AnyEncoder
-from .search.encoders import LegEncoders
-from .search.legs import AnyEncoders, Kinds, encoders_of, legs_of, listed, shown
+from .protocols import DocumentEncoder
+from .search.encoders import IndexEncoders
+from .search.legs import Encoders, Kinds, encoders_of, legs_of, listed, shown
 from .search.ranking import definitions_first, names_in
-from .search.result import LEG_DEPTH, Answers, Ranking
+from .search.result import LEG_DEPTH, SearchResult
 from .sync.passages import Changes, different, reuse, store
-from .types import Hit, Passage
-
-MODES = ("hybrid", "vector", "late", "dense", "lexical")
+from .types import MODES, Hit, Passage, Ranking
 
 Progress = Callable[[int], None]
 
@@ -35,16 +33,16 @@ class Index:
     encoders: those that were given; the others are loaded when first needed.
     """
 
-    def __init__(self, folder: IndexFolder, encoders: LegEncoders | None = None) -> None:
+    def __init__(self, folder: IndexFolder, encoders: IndexEncoders | None = None) -> None:
         self.folder = folder
-        self.encoders = encoders or LegEncoders(folder)
+        self.encoders = encoders or IndexEncoders(folder)
 
     @classmethod
     def build(
         cls,
         path: str | Path,
         passages: Iterable[Passage],
-        encoder: AnyEncoders,
+        encoder: Encoders,
         *,
         kind: Kinds = None,
         lexical: bool = True,
@@ -66,7 +64,7 @@ class Index:
     def create(
         cls,
         path: str | Path,
-        encoder: AnyEncoders,
+        encoder: Encoders,
         *,
         kind: Kinds = None,
         lexical: bool = True,
@@ -86,19 +84,19 @@ class Index:
         legs = legs_of(encoders, kind, engine or {})
         if not is_there(path):
             folder = IndexFolder.create(path, legs=legs, lexical=lexical, settings=settings or {})
-            return cls(folder, LegEncoders(folder, encoders))
+            return cls(folder, IndexEncoders(folder, encoders))
         index = cls.open(path, encoders)
         index.check_made_as(legs, lexical, engine is not None)
         return index
 
     @classmethod
-    def open(cls, path: str | Path, encoder: AnyEncoders = None) -> Index:
+    def open(cls, path: str | Path, encoder: Encoders = None) -> Index:
         """An index that is there. Without `encoder`, its own are loaded when first needed.
 
         Raises InputError when there is no index at `path`, or when other encoders made it.
         """
         folder = IndexFolder.open(path)
-        return cls(folder, LegEncoders(folder, encoders_of(encoder)))
+        return cls(folder, IndexEncoders(folder, encoders_of(encoder)))
 
     def reopened(self) -> Index:
         """The index as it is on the disk now, with the encoders that are loaded here already.
@@ -108,7 +106,7 @@ class Index:
         return Index(folder, self.encoders.over(folder))
 
     @property
-    def encoder(self) -> AnyEncoder:
+    def encoder(self) -> DocumentEncoder:
         """The one encoder, or the late-interaction one of two. Raises InputError when the index
         has no vectors, or its encoder has changed or gone."""
         legs = self.folder.legs
@@ -206,7 +204,7 @@ class Index:
         where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
         group: bool = False,
-    ) -> tuple[list[Hit], Answers]:
+    ) -> tuple[list[Hit], SearchResult]:
         """As `search`; and what `explain.explained` and `explain.marks_of` need to say why."""
         if not text.strip():
             raise InputError("the query is empty: say what to look for")
@@ -261,7 +259,7 @@ class Index:
         mode: str = "hybrid",
         where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
-    ) -> list[Answers]:
+    ) -> list[SearchResult]:
         """What each part of the index that answers in this mode says to each text: what
         `search_many` combines, and `explain` explains."""
         return self._answers(texts, self._asked(texts, k, mode), k, mode, where, tuning)
@@ -285,12 +283,12 @@ class Index:
         mode: str,
         where: str | Filter | None,
         tuning: Mapping[str, int],
-    ) -> list[Answers]:
+    ) -> list[SearchResult]:
         """`answers` to texts with the vectors that `_asked` gives."""
         folder = self.folder
         names = self.parts(mode)
         depth = k if len(names) == 1 else max(k, LEG_DEPTH)
-        found = [Answers(text, k, mode, {}, {}) for text in texts]
+        found = [SearchResult(text, k, mode, {}, {}) for text in texts]
         for name in names:
             if name == "lexical":
                 rankings = folder.search_lexical(texts, depth, where)
@@ -302,7 +300,7 @@ class Index:
                 each.rankings[name] = ranking
         return found
 
-    def ranking(self, found: Answers) -> Ranking:
+    def ranking(self, found: SearchResult) -> Ranking:
         """The k best (id, score) of what the parts say."""
         ranking = found.combined()
         if found.mode == "hybrid" and len(found.rankings) > 1:

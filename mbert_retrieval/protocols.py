@@ -24,14 +24,14 @@ class QueryEncoder(Protocol):
     def encode_queries(self, texts: list[str]) -> Packed: ...
 
 
-class AnyEncoder(QueryEncoder, Protocol):
+class DocumentEncoder(QueryEncoder, Protocol):
     """What an index needs of an encoder; `load_encoder` gives one. See `encoders.Encoder`."""
 
     def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]: ...
 
 
 def in_step(
-    passages: Iterable[Passage], encoders: Mapping[str, AnyEncoder]
+    passages: Iterable[Passage], encoders: Mapping[str, DocumentEncoder]
 ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
     """Passages in parts, in order, with the vectors of each encoder (at least one) for them.
 

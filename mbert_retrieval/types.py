@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Ranking = list[tuple[str, float]]  # (passage id, score), best first
+Mode = Literal["hybrid", "vector", "late", "dense", "lexical"]
+MODES: tuple[Mode, ...] = ("hybrid", "vector", "late", "dense", "lexical")
 
 
 @dataclass(frozen=True)

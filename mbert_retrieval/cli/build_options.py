@@ -10,7 +10,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..index import Index
-    from ..protocols import AnyEncoder
+    from ..protocols import DocumentEncoder
 
 NO_ENCODER, DEFAULT_ENCODER = "none", "nano"
 HEADS = ("late", "dense", "both")
@@ -63,7 +63,7 @@ class Asked:
         given = {"nbits": self.nbits, "centroids": self.centroids, "factory": self.faiss}
         return {name: value for name, value in given.items() if value is not None} or None
 
-    def load(self, whole: bool) -> list[AnyEncoder]:
+    def load(self, whole: bool) -> list[DocumentEncoder]:
         """The encoders, none for BM25 alone. whole: late interaction reads as many tokens of a
         document as it can, not as many as its folder says."""
         name = self.encoder or DEFAULT_ENCODER

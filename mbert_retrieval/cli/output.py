@@ -15,7 +15,7 @@ from .console import output, print_json
 
 if TYPE_CHECKING:
     from ..index import Index
-    from ..search.result import Answers
+    from ..search.result import SearchResult
     from .snippets import Mark
 
 
@@ -41,7 +41,7 @@ class Form:
 
 def print_hits(
     index: Index,
-    found: Answers,
+    found: SearchResult,
     hits: Sequence[Hit],
     form: Form,
     root: Path | None,
@@ -80,7 +80,7 @@ def print_hits(
 
 
 def _marks(
-    index: Index, found: Answers, hits: Sequence[Hit], explanations: Mapping[str, Explanation]
+    index: Index, found: SearchResult, hits: Sequence[Hit], explanations: Mapping[str, Explanation]
 ) -> dict[str, Sequence[Mark]]:
     """By id, the pieces of each hit's text that answer."""
     if explanations:

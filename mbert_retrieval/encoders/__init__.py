@@ -90,7 +90,7 @@ def load_query_encoder(
     Raises InputError when there is no such encoder or its files are broken.
     """
     from ..backbone.arrays import UnknownDtype
-    from .numpy_encoder import QueryEncoder
+    from .numpy_encoder import NumpyQueryEncoder
 
     layout = _layout(name, head, truncate, pool_factor)
     encoder: BaseEncoder
@@ -100,7 +100,7 @@ def load_query_encoder(
 
             encoder = OnnxEncoder(layout, str(name))
         else:
-            encoder = QueryEncoder(layout, str(name))
+            encoder = NumpyQueryEncoder(layout, str(name))
     except UnknownDtype:
         return None
     encoder.options |= _options(truncate, pool_factor)

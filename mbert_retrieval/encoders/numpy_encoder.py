@@ -15,7 +15,7 @@ from .numpy_heads import NumpyHead
 from .spec import Layout
 
 
-class QueryEncoder(LayoutEncoder, TextEncoder):
+class NumpyQueryEncoder(LayoutEncoder, TextEncoder):
     """Encodes queries, and a few documents, as `encoder.Encoder` does (to float32 rounding), and
     has its fingerprint.
 

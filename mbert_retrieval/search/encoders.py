@@ -9,7 +9,7 @@ from typing import cast
 from ..errors import InputError
 from ..indexes.folder import IndexFolder
 from ..packed import Packed
-from ..protocols import AnyEncoder, QueryEncoder, in_step
+from ..protocols import DocumentEncoder, QueryEncoder, in_step
 from ..sync.passages import BATCH
 from ..types import Passage
 from .legs import full_name, listed
@@ -17,14 +17,14 @@ from .legs import full_name, listed
 FEW = 12  # passages that are encoded sooner than torch is loaded
 
 
-class LegEncoders:
+class IndexEncoders:
     """Raises InputError, here and where one is loaded, for an encoder that did not make the index's
     vectors, and for one that is not there."""
 
     def __init__(
         self,
         folder: IndexFolder,
-        whole: Sequence[AnyEncoder] = (),
+        whole: Sequence[DocumentEncoder] = (),
         light: Sequence[QueryEncoder] = (),
     ) -> None:
         self._folder = folder
@@ -33,16 +33,16 @@ class LegEncoders:
         for encoder in (*whole, *light):
             self._compare(encoder)
 
-    def over(self, folder: IndexFolder) -> LegEncoders:
+    def over(self, folder: IndexFolder) -> IndexEncoders:
         """The same encoders for another state of the index."""
-        return LegEncoders(folder, list(self._whole.values()), list(self._light.values()))
+        return IndexEncoders(folder, list(self._whole.values()), list(self._light.values()))
 
     def check(self) -> None:
         """Raises InputError when one of them cannot be loaded or did not make the vectors."""
         for leg in self._folder.legs:
             self.of_queries(leg)
 
-    def whole(self, leg: str) -> AnyEncoder:
+    def whole(self, leg: str) -> DocumentEncoder:
         """One that encodes documents as well."""
         if leg not in self._whole:
             from ..encoders import load_encoder
@@ -84,11 +84,11 @@ class LegEncoders:
             encoder = self._soonest if few else self.whole
             yield from in_step(chain(head, passages), {leg: encoder(leg) for leg in legs})
 
-    def _soonest(self, leg: str) -> AnyEncoder:
+    def _soonest(self, leg: str) -> DocumentEncoder:
         """One of documents that starts at once, where there is such a one."""
         light = self.of_queries(leg)
         if hasattr(light, "stream_documents"):
-            return cast(AnyEncoder, light)
+            return cast(DocumentEncoder, light)
         return self.whole(leg)
 
     def _compare(self, encoder: QueryEncoder) -> None:

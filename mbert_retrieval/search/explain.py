@@ -12,7 +12,7 @@ from ..packed import Packed
 from ..types import Passage
 from .alignment import Alignment, alignments_of
 from .query_words import telling_words, word_pattern
-from .result import Answers, combine
+from .result import SearchResult, combine
 
 if TYPE_CHECKING:
     from ..indexes.filtering import Filter
@@ -108,7 +108,7 @@ def explain(
 
 
 def explained(
-    index: Index, found: Answers, ids: Sequence[str], tuning: Mapping[str, int] = NO_TUNING
+    index: Index, found: SearchResult, ids: Sequence[str], tuning: Mapping[str, int] = NO_TUNING
 ) -> list[Explanation]:
     """As `explain`, of a search that was made: nothing is searched or encoded again, but scores
     of passages that a part did not find."""
@@ -137,7 +137,7 @@ def explained(
     return explanations
 
 
-def marks_of(index: Index, found: Answers, passages: Sequence[Passage]) -> list[list[Mark]]:
+def marks_of(index: Index, found: SearchResult, passages: Sequence[Passage]) -> list[list[Mark]]:
     """Of each passage the pieces of its text that answer the question, with a heat of 0 to 1: by
     late interaction where it took part in the search, else the question's words."""
     return [
@@ -147,7 +147,7 @@ def marks_of(index: Index, found: Answers, passages: Sequence[Passage]) -> list[
 
 
 def _alignments(
-    index: Index, found: Answers, passages: Sequence[Passage]
+    index: Index, found: SearchResult, passages: Sequence[Passage]
 ) -> Sequence[Alignment | None]:
     vectors = found.vectors.get("late")
     if vectors is None:
@@ -163,7 +163,7 @@ def _marks(question: str, passage: Passage, alignment: Alignment | None) -> list
 
 
 def _leg_shares(
-    index: Index, found: Answers, ids: Sequence[str], tuning: Mapping[str, int]
+    index: Index, found: SearchResult, ids: Sequence[str], tuning: Mapping[str, int]
 ) -> dict[str, list[LegShare]]:
     rankings = found.rankings
     shares: dict[str, list[LegShare]] = {id: [] for id in ids}
@@ -178,7 +178,9 @@ def _leg_shares(
     return shares
 
 
-def _add_definitions(index: Index, found: Answers, shares: Mapping[str, list[LegShare]]) -> None:
+def _add_definitions(
+    index: Index, found: SearchResult, shares: Mapping[str, list[LegShare]]
+) -> None:
     """What a definition gets for the name that was asked for."""
     before = found.combined()
     fused = dict(before)
@@ -188,7 +190,7 @@ def _add_definitions(index: Index, found: Answers, shares: Mapping[str, list[Leg
 
 
 def _scores_of(
-    index: Index, found: Answers, leg: str, ids: Sequence[str], tuning: Mapping[str, int]
+    index: Index, found: SearchResult, leg: str, ids: Sequence[str], tuning: Mapping[str, int]
 ) -> dict[str, float]:
     """A part's own scores of a few passages."""
     if leg == "lexical":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-Ranking = list[tuple[str, float]]
+from ..types import Ranking
+
 RRF_CONSTANT = 60
 
 

@@ -8,16 +8,16 @@ from typing import Any
 
 from ..errors import InputError
 from ..indexes.manifest import DEFAULT_KINDS, EncoderIdentity, Leg
-from ..protocols import AnyEncoder
+from ..protocols import DocumentEncoder
 
 # an engine's settings -> the kind that takes them
 SETTINGS = {"nbits": "plaid", "centroids": "plaid", "factory": "faiss"}
 
-AnyEncoders = AnyEncoder | Sequence[AnyEncoder] | None
+Encoders = DocumentEncoder | Sequence[DocumentEncoder] | None
 Kinds = str | Mapping[str, str] | None
 
 
-def encoders_of(given: AnyEncoders) -> list[AnyEncoder]:
+def encoders_of(given: Encoders) -> list[DocumentEncoder]:
     """As a list. Raises InputError for two encoders of a kind."""
     if given is None:
         return []
@@ -27,7 +27,9 @@ def encoders_of(given: AnyEncoders) -> list[AnyEncoder]:
     return encoders
 
 
-def legs_of(encoders: Sequence[AnyEncoder], kind: Kinds, engine: Mapping[str, Any]) -> list[Leg]:
+def legs_of(
+    encoders: Sequence[DocumentEncoder], kind: Kinds, engine: Mapping[str, Any]
+) -> list[Leg]:
     """A leg for each encoder; see `Index.create`. Raises InputError for engine settings that no leg
     takes."""
     legs = []
@@ -54,7 +56,7 @@ def shown(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items()) or "automatic settings"
 
 
-def _identity(encoder: AnyEncoder) -> EncoderIdentity:
+def _identity(encoder: DocumentEncoder) -> EncoderIdentity:
     name = full_name(encoder.name)
     options = dict(getattr(encoder, "options", {}))  # encoders of others have none
     return EncoderIdentity(name, encoder.fingerprint, encoder.kind, encoder.dimension, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-Ranking = list[tuple[str, float]]
+from ..types import Ranking
 
 BOOST = 1.0  # of the best score, added to that of a definition
 DEFINITIONS = ("function", "method", "class", "table")

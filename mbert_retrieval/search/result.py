@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..types import Ranking
 from .fusion import fuse
 
 LEXICAL_WEIGHT = 0.3  # of BM25 in fusion; the vectors share the rest. By benchmarks/ranking.py
 LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
 
-Ranking = list[tuple[str, float]]
-
 
 @dataclass(frozen=True)
-class Answers:
+class SearchResult:
     """To one question; see `Index.answers`.
 
     k, mode: as it was asked. rankings: of each part that answered, its best (id, score), k of one

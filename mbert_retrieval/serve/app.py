@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from .. import __version__
-from ..errors import InputError, NotThere
+from ..errors import InputError, NotFoundError
 from ..indexes.lock import Locked
 from . import models
 from .guard import Guard
@@ -150,7 +150,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(InputError)
     async def input_error(request: Request, error: InputError) -> Response:
-        return problem(404 if isinstance(error, NotThere) else 400, str(error))
+        return problem(404 if isinstance(error, NotFoundError) else 400, str(error))
 
     @app.exception_handler(Locked)
     async def locked(request: Request, error: Locked) -> Response:

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, NotThere
+from ..errors import InputError, NotFoundError
 from ..index import MODES, Index
 from ..indexes.filtering import Filter, narrowed
 from ..search.explain import explain, explained, marks_of
-from ..search.result import Answers
+from ..search.result import SearchResult
 from ..sync.apply import follow_remembered
 from ..sync.passages import Changes
 from ..types import Passage
@@ -123,7 +123,7 @@ class Service:
             for found in view.answers(queries, asked.k, asked.mode, asked.filter)
         ]
 
-    def _hits(self, view: Index, found: Answers, asked: Asked) -> list[JSON]:
+    def _hits(self, view: Index, found: SearchResult, asked: Asked) -> list[JSON]:
         ranking = view.ranking(found)
         hits = [hit.to_json() for hit in view.hits(ranking)]
         ids = [id for id, _ in ranking]
@@ -139,7 +139,7 @@ class Service:
 
     async def explain(self, query: str, id: str, asked: Asked) -> JSON:
         """Why a passage has the score that it has, with all scores of late interaction, token by
-        token. Raises InputError, NotThere."""
+        token. Raises InputError, NotFoundError."""
         check_query(query)
 
         def reason() -> JSON:
@@ -151,17 +151,17 @@ class Service:
         return await self._in_time(asyncio.to_thread(reason))
 
     async def passage(self, id: str) -> JSON:
-        """Raises NotThere."""
+        """Raises NotFoundError."""
         folder = self._live.view.folder
         (found,) = await asyncio.to_thread(folder.passages, [id])
         return _shown(found)
 
     async def document(self, path: str) -> JSON:
-        """All passages of a file, in the order in which they stand there. Raises NotThere."""
+        """All passages of a file, in the order in which they stand there. Raises NotFoundError."""
         folder = self._live.view.folder
         passages = await asyncio.to_thread(folder.passages_at, path)
         if not passages:
-            raise NotThere(f"no passage has the path {path!r}")
+            raise NotFoundError(f"no passage has the path {path!r}")
         return {"path": path, "passages": [_shown(passage) for passage in passages]}
 
     async def add(self, passages: Sequence[Passage]) -> JSON:
@@ -170,7 +170,7 @@ class Service:
         return self._changed(await self._writes.add(passages))
 
     async def delete(self, ids: Sequence[str]) -> JSON:
-        """Delete all of them, or none when one is not there. Raises NotThere."""
+        """Delete all of them, or none when one is not there. Raises NotFoundError."""
         self._check_writable()
         return self._changed(Changes(deleted=await self._writes.delete(ids)))
 

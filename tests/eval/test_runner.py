@@ -17,13 +17,13 @@ from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.report import markdown_table
 from mbert_retrieval.eval.results import read_results
 from mbert_retrieval.eval.runner import EncoderFacts, System, open_index, prepare, score_run
-from mbert_retrieval.search.encoders import LegEncoders
+from mbert_retrieval.search.encoders import IndexEncoders
 
 MEASURES = parse_measures("P@1 R@3")
 
 
 class FakeIndex:
-    """Answers with rankings written down beforehand, by query text."""
+    """SearchResult with rankings written down beforehand, by query text."""
 
     def __init__(self, rankings):
         self.rankings = rankings
@@ -241,7 +241,7 @@ def test_an_index_with_two_encoders_is_named_by_what_answers(tmp_path):
     encoders = [LetterEncoder("late"), LetterEncoder("dense", fingerprint="2" * 64)]
     Index.build(tmp_path / "both.index", dataset.passages(), encoders, kind="flat")
     system = open_index(dataset, tmp_path / "both.index")
-    system.index.encoders = LegEncoders(system.index.folder, encoders)
+    system.index.encoders = IndexEncoders(system.index.folder, encoders)
     results = {
         mode: system.evaluate(mode, MEASURES)[0]
         for mode in ("late", "dense", "vector", "hybrid", "lexical")

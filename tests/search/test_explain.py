@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.cli.snippets import answering_lines, marked_lines
 from mbert_retrieval.encoders.spans import Pieces, document_pieces
-from mbert_retrieval.errors import InputError, NotThere
+from mbert_retrieval.errors import InputError, NotFoundError
 from mbert_retrieval.search.alignment import Alignment, alignments_of
 from mbert_retrieval.search.explain import explain, explained, marks_of
 from mbert_retrieval.types import Hit
@@ -126,7 +126,7 @@ def test_a_passage_that_was_not_found_is_explained_too(index):
     )
     (first,) = explain(index, QUESTION, [best], k=1, mode="late")
     assert first.legs[0].rank == 1
-    with pytest.raises(NotThere, match="'nope'"):
+    with pytest.raises(NotFoundError, match="'nope'"):
         explain(index, QUESTION, ["nope"])
     with pytest.raises(InputError, match="unknown mode"):
         explain(index, QUESTION, [best], mode="magic")
