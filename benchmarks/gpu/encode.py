@@ -6,8 +6,8 @@ ModernBERT of the published sizes with random weights in bfloat16, packed, again
 model of the same weights with SDPA and, where `flash_attn` is installed, flash_attention_2, sorted
 by length, at the best of several batch sizes; counted in real tokens. Lengths are those of the
 ModernBERT paper's table of throughput. MaxSim is the kernel of `training/maxsim_cuda.py` against
-sentence-transformers' padded one. Medians of several runs. Rewrites the part between the gpu
-markers of README.md, and prints it.
+sentence-transformers' padded one. Medians of several runs. Writes
+docs/results/gpu.md, and prints it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from readme import write_table
+from results_page import write_table
 
 from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
 from mbert_retrieval.backbone.attention import has_varlen_kernel

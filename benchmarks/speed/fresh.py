@@ -1,13 +1,13 @@
 """What it costs that an index follows its files: of 10,000, none changed, and one changed.
 
-    python benchmarks/fresh.py
+    python -m benchmarks.speed.fresh
 
 copies the files of Python's standard library and Django (as `tour` has them; up to 16 KiB, without
 translations) side by side until there are so many, and indexes them by `nano`, with the vectors
 that the index of `tour` has where it is there. What was built is kept in the work folder. Times
 are of whole processes, medians: a query that does not look at the files, one that finds them
 unchanged, one that finds a function added to one of them (other files each time), and an update
-that does. Then of the library, in a process that has all loaded. Writes the table to README.md.
+that does. Then of the library, in a process that has all loaded. Writes docs/results/fresh.md.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from shutil import copyfile
 from statistics import median
 from typing import Any
 
-from readme import write_table
-from tour import LEFT_OUT, django, made_by_nano
-
+from benchmarks.inputs import LEFT_OUT, django, index_of_nano
+from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.encoders.base import chunked
 from mbert_retrieval.index import is_there
@@ -38,7 +37,6 @@ from mbert_retrieval.sources.walk import walk
 from mbert_retrieval.sync.apply import follow, follow_remembered
 from mbert_retrieval.sync.provenance import settings_of
 
-ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 16 * 2**10  # bytes
 TIMES = 9
 QUESTION = "how are passwords hashed before they are stored"
@@ -127,11 +125,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / ".mbert" / "tour")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
-    tree, place = work / f"tree-{arguments.files}", made_by_nano(work, f"fresh-{arguments.files}")
+    tree, place = work / f"tree-{arguments.files}", index_of_nano(work, f"fresh-{arguments.files}")
     if not tree.exists():
         make_tree(tree, work, arguments.files)
     at = ("--index", str(place))
-    build(tree, place, made_by_nano(work, "tour"))
+    build(tree, place, index_of_nano(work, "tour"))
     time.sleep(1.5)  # what was changed by the last run has settled
     query = process("mbert-search", "query", QUESTION, *at)
     query()
@@ -162,7 +160,7 @@ def main() -> None:
     for name, seconds in rows.items():
         print(f"{name}: {seconds:.3f} s", flush=True)
     head = (
-        f"`python benchmarks/fresh.py`, {arguments.files:,} files, {len(index.folder):,} passages, "
+        f"{arguments.files:,} files, {len(index.folder):,} passages, "
         f"medians of {TIMES}:\n\n| what | seconds |\n|---|--:|\n"
     )
     write_table("fresh", head + "\n".join(f"| {name} | {s:.2f} |" for name, s in rows.items()))

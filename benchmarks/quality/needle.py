@@ -1,6 +1,6 @@
 """A fact at a random depth of a long document: does the late-interaction head find the document?
 
-    python benchmarks/needle.py --encoder nano
+    python -m benchmarks.quality.needle --encoder nano
 
 After LongEmbed's needle and passkey tests (Zhu et al. 2024), whose data is not at hand: 100
 documents of one length, made of paragraphs of Python's own documentation in random order, each with
@@ -15,16 +15,14 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-from readme import write_table
 
+from benchmarks.results_page import CARD, write_table
 from mbert_retrieval import InputError, load_encoder
 
-CARD = Path(__file__).resolve().parents[1] / "mbert_retrieval" / "encoders" / "nano" / "README.md"
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 DEPTHS = 5  # equal parts of a document, counted apart
 ROOM = 64  # tokens left for the fact and what a paragraph's cut costs
@@ -128,8 +126,8 @@ def main() -> None:
             lines.append(f"| {length:,} | {found.mean():.2f} | " + " | ".join(cells) + " |")
             print(lines[-1], file=sys.stderr, flush=True)
         if not arguments.no_table:
-            command = f"python benchmarks/needle.py --encoder {arguments.encoder}"
-            write_table("needle", f"Made by `{command}`:\n\n" + "\n".join(lines), CARD)
+            for page in (None, CARD):
+                write_table("needle", "\n".join(lines), page)
     except InputError as error:
         sys.exit(f"needle: {error}")
 

@@ -1,11 +1,11 @@
 """Which fusion of the legs, and which rule on top of it, ranks better: on several collections.
 
-    python benchmarks/ranking.py
+    python -m benchmarks.quality.ranking
 
 asks CoSQA, Cranfield and pinned source trees (see `code_data`): what functions do, by their
 docstrings and comments, and where names are defined. The legs' rankings are kept in the cache,
 under the encoder's fingerprint, so that rules are compared without encoding again. A rule is worth
-having when it gains on the mean and loses on none. Writes the table to README.md.
+having when it gains on the mean and loses on none. Writes docs/results/ranking.md.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from code_data import SEED, Tree, javascript_tree, python_tree
-from code_text import answers
-from readme import write_table
 
+from benchmarks.inputs import add_data_option
+from benchmarks.quality.code_data import SEED, Tree, javascript_tree, python_tree
+from benchmarks.quality.code_text import answers
+from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.protocols import DocumentEncoder
@@ -31,7 +32,6 @@ from mbert_retrieval.search.ranking import definitions_first, names_in
 from mbert_retrieval.search.result import LEXICAL_WEIGHT
 from mbert_retrieval.sources import read_source
 
-ROOT = Path(__file__).resolve().parents[1]
 DEPTH = 100
 NAMES = 150  # questions for a name, of each tree
 LEGS = ("late", "dense", "lexical")
@@ -158,7 +158,7 @@ def load(path: Path) -> dict[str, Collection]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--encoder", default="nano")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    add_data_option(parser)
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "code")
     arguments = parser.parse_args()
     heads = [load_encoder(arguments.encoder, head) for head in ("late", "dense")]
@@ -193,7 +193,7 @@ def main() -> None:
         cells = " | ".join(f"{mean(rule, collection):.3f}" for collection in found.values())
         rows.append(f"| {name} | {cells} |")
     counts = ", ".join(f"{name} {len(value.questions)}" for name, value in found.items())
-    head = f"`python benchmarks/ranking.py`, {arguments.encoder}, questions: {counts}.\n\n"
+    head = f"{arguments.encoder}, questions: {counts}.\n\n"
     write_table("ranking", head + "\n".join(rows))
 
 

@@ -1,11 +1,11 @@
 """Twenty questions about Python's standard library and Django, and what comes first.
 
-    python benchmarks/tour.py
+    python -m benchmarks.quality.tour
 
 indexes both in one go with `mbert-index build` (the standard library of the Python that runs this,
 without tests and site-packages; Django downloaded by pip), asks each question with `mbert-search
-query`, and writes the first answers to README.md. Which passages answer a question is said here, by
-hand. What was built is kept in the work folder and not built again.
+query`, and writes the first answers to docs/results/tour.md. Which passages answer a question is
+said here, by hand. What was built is kept in the work folder and not built again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -24,13 +23,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from readme import write_table
+from benchmarks.inputs import DJANGO, LEFT_OUT, django, index_of_nano
+from benchmarks.results_page import ROOT, write_table
 
-from mbert_retrieval import load_encoder
-
-ROOT = Path(__file__).resolve().parents[1]
-DJANGO = "Django==5.2.8"
-LEFT_OUT = ("site-packages", "test", "tests", "idle_test")
 SHOWN = 10  # answers that are looked at
 
 
@@ -141,18 +136,6 @@ QUESTIONS = [
 ]
 
 
-def django(work: Path) -> Path:
-    """Django's package, downloaded and unpacked in the work folder."""
-    folder = work / "django"
-    if not folder.exists():
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        subprocess.run([*command, "--dest", str(work / "wheels"), DJANGO], check=True)
-        for wheel in (work / "wheels").glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(work)
-    return folder
-
-
 def called(program: str, *arguments: str) -> list[dict[str, Any]]:
     """What one of the commands prints, as JSON."""
     command = [str(Path(sys.executable).with_name(program)), *arguments, "--json"]
@@ -160,17 +143,12 @@ def called(program: str, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def made_by_nano(work: Path, name: str) -> Path:
-    """Where an index stands; another nano has another."""
-    return work / f"{name}-{load_encoder('nano').fingerprint[:8]}.index"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=ROOT / ".mbert" / "tour")
     work = parser.parse_args().work.resolve()
     library, package = Path(sysconfig.get_path("stdlib")).resolve(), django(work)
-    index = made_by_nano(work, "tour")
+    index = index_of_nano(work, "tour")
     kept = index.with_suffix(".json")
     if not kept.exists():
         leaving_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
@@ -192,7 +170,7 @@ def main() -> None:
         print(rows[-1], *answers[1:], sep="\n    ", flush=True)
     within = {depth: sum(place <= depth for place in places) for depth in (1, 3, SHOWN)}
     head = (
-        f"`python benchmarks/tour.py`: CPython {sys.version.split()[0]}'s standard library and "
+        f"CPython {sys.version.split()[0]}'s standard library and "
         f"{DJANGO}, {built['passages']:,} passages, indexed in {built['seconds'] / 60:.0f} minutes "
         f"by one command; a query takes {median(seconds):.2f} s, the whole process. A right "
         f"answer is the first for {within[1]} of {len(places)} questions, among three for "

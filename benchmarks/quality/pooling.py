@@ -1,10 +1,11 @@
 """Token pooling: how many vectors a document keeps, and what that costs in quality.
 
-    python benchmarks/pooling.py
+    python -m benchmarks.quality.pooling
 
-indexes Cranfield (../shared/data) and manual pages (`mbert-eval collect manpages`, built first) by
-all and 1/2, 1/3 and 1/4 of their vectors (`load_encoder(..., pool_factor=F)`), in plaid, and asks
-them without BM25. Indexes are kept in the cache and not built again. Writes the table to README.md.
+indexes Cranfield (the folder --data) and manual pages (`mbert-eval collect manpages`, built first)
+by all and 1/2, 1/3 and 1/4 of their vectors (`load_encoder(..., pool_factor=F)`), in plaid, and
+asks them without BM25. Indexes are kept in the cache and not built again. Writes
+docs/results/pooling.md.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from readme import command_line, write_table
-
+from benchmarks.inputs import add_data_option
+from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import InputError, load_encoder
 from mbert_retrieval.eval.collections import manpages
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.runner import prepare
 
-ROOT = Path(__file__).resolve().parents[1]
 FACTORS = (1, 2, 3, 4)
 COLLECTIONS = ("cranfield", "manpages")
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--encoder", default="nano", help="name or folder, late interaction")
     parser.add_argument("--length", type=int, help="tokens read of a document; default: its own")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    add_data_option(parser)
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "quality")
     parser.add_argument("--collections", nargs="+", default=COLLECTIONS, choices=COLLECTIONS)
     arguments = parser.parse_args()
@@ -62,7 +62,7 @@ def main() -> None:
                 print(name, *row, file=sys.stderr, flush=True)
     except InputError as error:
         sys.exit(f"pooling: {error}")
-    head = f"`{command_line()}`, late interaction in plaid, bytes of the index's vectors:\n\n"
+    head = "Late interaction in plaid, bytes of the index's vectors:\n\n"
     write_table("pooling", head + "\n".join("| " + " | ".join(row) + " |" for row in rows))
 
 

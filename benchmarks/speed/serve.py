@@ -1,16 +1,15 @@
 """The service under load: 32 connections that never rest, on this machine alone.
 
-    python benchmarks/serve.py --index DIR [--seconds 60] [--connections 32] [--dry]
+    python -m benchmarks.speed.serve --index DIR [--seconds 60] [--connections 32] [--dry]
 
 Serves a copy of DIR (made by `mbert-index build`) with `mbert-search serve` in a process of its own
 and asks it over the loopback address, from this one: each connection asks its next question when it
 has the answer to the last. Questions are the names of functions in the index with the words of
 their first lines, in an order that is always the same; k = 10. Meanwhile another connection adds
-two passages, replaces one and deletes one, every second, and each change must be found, or gone,
-in the next search. Any answer but 200 and any broken connection counts as failed.
+two passages, replaces one and deletes one, every second, and each change must be found, or gone, in
+the next search. Any answer but 200 and any broken connection counts as failed.
 
-Client and server share the processors. Rewrites the table between the serve markers of README.md
-unless --dry is given.
+Client and server share the processors. Writes docs/results/serve.md unless --dry is given.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from readme import write_table
 
+from benchmarks.results_page import write_table
 from mbert_retrieval import Index, InputError
 
 QUESTIONS, WARM_SECONDS = 400, 3.0
@@ -193,7 +192,7 @@ def main() -> None:
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--dry", action="store_true", help="leave README.md alone")
+    parser.add_argument("--dry", action="store_true", help="print only")
     arguments = parser.parse_args()
     with TemporaryDirectory() as work:
         index = Path(work) / "index"
@@ -221,7 +220,7 @@ def main() -> None:
         vectors = sum(leg["vectors"] for leg in info["legs"].values())
         table = "\n".join(
             [
-                f"`python benchmarks/serve.py`, {info['passages']:,} passages, {vectors:,} "
+                f"{info['passages']:,} passages, {vectors:,} "
                 f"vectors, parts: {', '.join([*info['legs'], 'lexical'])}; {os.cpu_count()} "
                 f"processors, which client and server share; last row: {arguments.seconds:.0f} s:",
                 "",

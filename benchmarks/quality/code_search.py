@@ -1,11 +1,12 @@
 """Code search beside what people use: ripgrep, BM25, and all-MiniLM-L6-v2 with FAISS.
 
-    python benchmarks/code_search.py
+    python -m benchmarks.quality.code_search
 
 asks the questions of the Python tree of `code_data`; a system ranks files, by its best passage or
 by how many of the question's words a file has, by ripgrep. Also times: to index, to notice that
 nothing changed, to follow one changed file, and to answer. What a system scored is kept in the
-cache, an encoder's under its fingerprint, and not measured again. Writes the table to README.md.
+cache, an encoder's under its fingerprint, and not measured again. Writes docs/results/code-
+search.md.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from code_data import Tree, python_tree
-from readme import write_table
 
+from benchmarks.quality.code_data import Tree, python_tree
+from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.eval.peers import open_peer
 from mbert_retrieval.indexes.lexical import STOP_WORDS
 from mbert_retrieval.sources.files import look
 from mbert_retrieval.sync.apply import follow
 
-ROOT = Path(__file__).resolve().parents[1]
 DEPTH = 10
 HEAD = (
     "| system | docstrings RR@10 | comments RR@10 | index, s | nothing changed, s "
@@ -98,7 +98,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     files = len(list(tree.root.rglob("*.py")))
     counts = ", ".join(f"{len(asked)} {kind}s" for kind, asked in tree.questions.items())
-    head = f"`python benchmarks/code_search.py`: {files} files, {counts}; files are ranked.\n\n"
+    head = f"{files} files, {counts}; files are ranked.\n\n"
     write_table("code-search", head + "\n".join([*HEAD, *rows]))
 
 

@@ -1,11 +1,11 @@
 """Retrieval quality of an encoder, alone and with BM25, on four collections.
 
-    python benchmarks/quality.py --encoder nano
+    python -m benchmarks.quality.judged_collections --encoder nano
 
-measures on CoSQA and Cranfield (../shared/data), and on manual pages and Python functions, which it
-builds from packages first (`mbert-eval collect`). It writes one result file a cell to eval/results/
-and the table of all results there to README.md and to nano's model card, between their quality
-markers; `mbert-eval report eval/results` prints the same table, and with --format html the plots.
+measures on CoSQA and Cranfield (the folder --data), and on manual pages and Python functions, which
+it builds from packages first (`mbert-eval collect`). It writes one result file a cell to
+eval/results/ and the table of all results there to docs/results/quality.md and to nano's model
+card; `mbert-eval report eval/results` prints the same table, and with --format html the plots.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from readme import README, command_line, write_table
-
+from benchmarks.inputs import add_data_option
+from benchmarks.results_page import CARD, ROOT, write_table
 from mbert_retrieval import InputError
 from mbert_retrieval.eval.collections import manpages, python
 from mbert_retrieval.eval.datasets import Dataset, read_beir
@@ -28,9 +28,7 @@ from mbert_retrieval.eval.peers import limit_lengths, open_encoder
 from mbert_retrieval.eval.results import Result, cell_file, read_results
 from mbert_retrieval.eval.runner import LATENCY_QUERIES, prepare
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "eval" / "results"
-CARD = ROOT / "mbert_retrieval" / "encoders" / "nano" / "README.md"
 SPLITS = {"cosqa": "dev", "cranfield": "test", "python": "test", "manpages": "test"}
 BUILT = {"python": python.collect, "manpages": manpages.collect}
 MEASURES = "nDCG@10 R@100 RR@10 AP@100"
@@ -42,7 +40,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="nano", help="name or folder, with both heads")
     parser.add_argument("--peer", help="a model to compare with, as mbert-eval run --encoder")
     parser.add_argument("--peer-name", help="what the table calls it")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    add_data_option(parser)
     parser.add_argument("--cache", type=Path, default=ROOT / ".mbert" / "quality")
     parser.add_argument("--collections", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--long", type=int, help="read so many tokens of a manual page as well")
@@ -60,10 +58,10 @@ def main() -> None:
         order = list(SPLITS)
         results = sorted(read_results(RESULTS), key=lambda r: order.index(r.dataset["name"]))
         table = as_markdown(results, SHOWN).rstrip()
-        for page in (README, CARD):
-            write_table("quality", f"Made by `{command_line()}`:\n\n{table}", page)
+        for page in (None, CARD):
+            write_table("quality", table, page)
     except InputError as error:
-        sys.exit(f"quality: {error}")
+        sys.exit(f"judged_collections: {error}")
 
 
 def measure(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[Result]:

@@ -1,11 +1,11 @@
 """Dense vectors: FAISS indexes against exact search, on the index's own segments.
 
-    python benchmarks/dense.py [--vectors 200000] [--work FOLDER]
+    python -m benchmarks.speed.dense [--vectors 200000] [--work FOLDER]
 
 Made vectors of 768 dimensions: documents around topics around fields, of unit length; a query is a
 document's vector with noise. One query at a time, k = 10, FAISS's own threads. The first choice is
-what `--kind faiss` takes by itself at this size. Rewrites the table between the dense markers of
-README.md unless --dry is given.
+what `--kind faiss` takes by itself at this size. Writes docs/results/dense.md unless --dry is
+given.
 
 On a machine where OPENBLAS_CORETYPE is set, unset it: it slows exact search.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from readme import write_table
 
+from benchmarks.results_page import write_table
 from mbert_retrieval import Packed
 from mbert_retrieval.indexes import EncoderIdentity, Leg
 from mbert_retrieval.indexes import faiss_index as dense
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vectors", type=int, default=200_000)
     parser.add_argument("--work", type=Path, help="a folder for the indexes")
-    parser.add_argument("--dry", action="store_true", help="print only, leave README.md alone")
+    parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args()
     if "OPENBLAS_CORETYPE" in os.environ:
         sys.exit("unset OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE: they slow exact search")

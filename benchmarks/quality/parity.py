@@ -1,10 +1,10 @@
 """How far backbone and encoders are from transformers and sentence-transformers.
 
-    python benchmarks/parity.py
+    python -m benchmarks.quality.parity
 
 Same random weights on both sides, float32, on the CPU. A difference is the largest one as a share
 of the reference's largest value (hidden states, logits, gradients), or absolute (embeddings, which
-have unit norm). Rewrites the table between the parity markers of README.md; takes
+have unit norm). Writes docs/results/parity.md; takes
 some minutes and 8 GB.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from readme import write_table
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.results_page import ROOT, write_table
+
 LENGTHS = [1, 7, 64, 65, 129, 511, 1030, 8192]
 TEXTS = [
     "Return the list of files in a folder, sorted by name.",
@@ -146,7 +146,7 @@ def main() -> None:
     lines += [f"| {what} | {peer} | {value:.1e} |" for what, peer, value in rows]
     lines.append("")
     lines.append(
-        f"`python benchmarks/parity.py`, torch {torch.__version__}, transformers "
+        f"torch {torch.__version__}, transformers "
         f"{transformers.__version__}, sentence-transformers {sentence_transformers.__version__}."
     )
     write_table("parity", "\n".join(lines))

@@ -24,7 +24,6 @@ from mbert_retrieval.packed import offsets_from_lengths
 
 DIMENSION, QUERY_VECTORS, BLOCK = 128, 32, 1000
 WORDS, OWN_WORDS, PASSAGES_A_TOPIC = 16_384, 150, 25
-COSQA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cosqa"
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,14 @@ def _noise(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.standard_normal((count, DIMENSION), dtype=np.float32) / DIMENSION**0.5
 
 
-def cosqa(count: int = 200) -> tuple[Packed, Packed]:
+def cosqa(data: Path, count: int = 200) -> tuple[Packed, Packed]:
     """What `nano` makes of the CoSQA passages and of the first `count` queries."""
     from mbert_retrieval import load_encoder
 
     encoder = load_encoder("nano")
     texts = {}
     for name in ("corpus", "queries"):
-        lines = (COSQA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (data / "cosqa" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         texts[name] = [json.loads(line)["text"] for line in lines]
     passages = encoder.encode_documents(texts["corpus"])
     return passages, encoder.encode_queries(texts["queries"][:count])
