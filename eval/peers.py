@@ -51,9 +51,9 @@ def limit_lengths(encoder: Any, query: int | None, document: int | None) -> None
     To be called before its fingerprint is read, which holds the lengths.
     """
     if query is not None:
-        encoder.set_lengths(query=min(query, encoder.longest))
+        encoder.set_lengths(query=min(query, encoder.max_positions))
     if document is not None:
-        encoder.set_lengths(document=min(document, encoder.longest))
+        encoder.set_lengths(document=min(document, encoder.max_positions))
 
 
 def open_peer(name: str) -> DensePeer | LatePeer:
@@ -87,7 +87,7 @@ class Peer(ABC):
         self._lengths: list[str] = []
 
     @property
-    def longest(self) -> int:
+    def max_positions(self) -> int:
         """The network's positions; its own maximum where the configuration says none."""
         config = getattr(self.model[0], "auto_model", None)
         positions = getattr(getattr(config, "config", None), "max_position_embeddings", None)

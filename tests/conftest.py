@@ -33,7 +33,7 @@ def tiny_encoder_folder(bare_folder, tmp_path_factory):
 
     from mbert_retrieval.backbone import ModernBert, load_network
     from mbert_retrieval.encoders.dense_layer import Dense
-    from mbert_retrieval.encoders.encoder import Encoder, Side
+    from mbert_retrieval.encoders.encoder import Encoder, InputSpec
     from mbert_retrieval.encoders.heads import LateHead
     from mbert_retrieval.encoders.tokens import TextTokenizer
 
@@ -42,8 +42,8 @@ def tiny_encoder_folder(bare_folder, tmp_path_factory):
         load_network(ModernBert, bare_folder),
         TextTokenizer.load(bare_folder),
         LateHead((Dense(64, 32, bias=False),)),
-        Side("[Q] ", 32),
-        Side("[D] ", 256),
+        InputSpec("[Q] ", 32),
+        InputSpec("[D] ", 256),
     )
     folder = tmp_path_factory.mktemp("tiny-encoder")
     encoder.save(folder)

@@ -75,7 +75,7 @@ def encoder_rows(folder: Path) -> list[tuple[str, str, float]]:
     from mbert_retrieval import load_encoder
     from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
     from mbert_retrieval.encoders.dense_layer import Dense
-    from mbert_retrieval.encoders.encoder import Encoder, Expansion, Side
+    from mbert_retrieval.encoders.encoder import Encoder, InputSpec, QueryExpansion
     from mbert_retrieval.encoders.heads import DenseHead, LateHead
     from mbert_retrieval.encoders.tokens import TextTokenizer
 
@@ -85,7 +85,9 @@ def encoder_rows(folder: Path) -> list[tuple[str, str, float]]:
     initialise(backbone, config, torch.Generator().manual_seed(0))
     rows = []
 
-    dense = Encoder(backbone, tokenizer, DenseHead(768), Side("[Q]", 512), Side("[D]", 512))
+    dense = Encoder(
+        backbone, tokenizer, DenseHead(768), InputSpec("[Q]", 512), InputSpec("[D]", 512)
+    )
     dense.save(folder / "dense")
     theirs = SentenceTransformer(str(folder / "dense"), device="cpu")
     expected = theirs.encode_document(TEXTS)
@@ -107,13 +109,13 @@ def encoder_rows(folder: Path) -> list[tuple[str, str, float]]:
         )
     )
 
-    expansion = Expansion(32, tokenizer.id_of("[MASK]") or 0)
+    expansion = QueryExpansion(32, tokenizer.id_of("[MASK]") or 0)
     late = Encoder(
         backbone,
         tokenizer,
         LateHead((Dense(768, 128, bias=False),), (tokenizer.id_of(".") or 0,)),
-        Side("[Q]", 32, expansion),
-        Side("[D]", 512),
+        InputSpec("[Q]", 32, expansion),
+        InputSpec("[D]", 512),
     )
     late.save(folder / "late")
     theirs = MultiVectorEncoder(str(folder / "late"), device="cpu")

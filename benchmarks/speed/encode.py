@@ -55,13 +55,13 @@ def base_size(folder: Path) -> Path:
     """A dense encoder of ModernBERT-base's size with random weights and nano's tokenizer."""
     if not folder.exists():
         from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
-        from mbert_retrieval.encoders.encoder import Encoder, Side
+        from mbert_retrieval.encoders.encoder import Encoder, InputSpec
         from mbert_retrieval.encoders.heads import DenseHead
 
         config = ModernBertConfig()
         network = ModernBert(config)
         initialise(network, config, torch.Generator().manual_seed(0))
-        side = Side("", LONG)
+        side = InputSpec("", LONG)
         tokenizer = load_encoder("nano").tokenizer
         Encoder(network, tokenizer, DenseHead(config.hidden_size), side, side).save(folder)
     return folder

@@ -160,7 +160,7 @@ def export(model: Nano, tokenizer_folder: Path, skipped: np.ndarray, out: Path) 
     """Write the folder that the package ships: a portable late-interaction checkpoint in float16,
     with the dense head of the same backbone in its `dense` subfolder."""
     from mbert_retrieval.encoders.dense_layer import Dense
-    from mbert_retrieval.encoders.encoder import Encoder, Side
+    from mbert_retrieval.encoders.encoder import Encoder, InputSpec
     from mbert_retrieval.encoders.heads import DenseHead, LateHead
     from mbert_retrieval.encoders.tokens import TextTokenizer
     from mbert_retrieval.encoders.write import write_dense_head, write_encoder
@@ -169,7 +169,7 @@ def export(model: Nano, tokenizer_folder: Path, skipped: np.ndarray, out: Path) 
     layer.linear.weight = model.projection.weight
     late = LateHead((layer,), tuple(np.flatnonzero(skipped).tolist()))
     tokenizer = TextTokenizer.load(tokenizer_folder)
-    query, document = Side("[Q]", 64), Side("[D]", 512)
+    query, document = InputSpec("[Q]", 64), InputSpec("[D]", 512)
     write_encoder(Encoder(model.backbone, tokenizer, late, query, document), out, torch.float16)
     dense = Encoder(model.backbone, tokenizer, DenseHead(HIDDEN), query, document)
     write_dense_head(dense, out / "dense")

@@ -77,7 +77,7 @@ class Asked:
         encoders = [load_encoder(name, each) for each in heads]
         for encoder in encoders:
             if whole and encoder.kind == "late":
-                encoder.set_lengths(document=encoder.longest)
+                encoder.set_lengths(document=encoder.max_positions)
         return list(encoders)
 
     def existing(self, place: Path, whole: bool) -> Index:

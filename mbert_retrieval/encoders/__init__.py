@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .base import BaseEncoder
     from .encoder import Encoder
     from .onnx_encoder import OnnxEncoder
-    from .spec import Layout
+    from .spec import EncoderSpec
 
 __all__ = ["load_encoder", "load_query_encoder"]
 
@@ -49,13 +49,13 @@ def load_encoder(
         The heads, and the vectors, are float32.
     Raises InputError when there is no such encoder or its files are broken.
     """
-    layout = _layout(name, head, truncate, pool_factor)
-    if layout.is_onnx:
+    spec = _read_spec(name, head, truncate, pool_factor)
+    if spec.is_onnx:
         from .onnx_encoder import OnnxEncoder
 
         if device not in (None, "cpu") or dtype is not None:
             raise InputError(f"{name} is an ONNX export: it runs on the CPU in its own precision")
-        exported = OnnxEncoder(layout, str(name))
+        exported = OnnxEncoder(spec, str(name))
         exported.options |= _options(truncate, pool_factor)
         exported.set_lengths(query_length, document_length)
         return exported
@@ -66,7 +66,7 @@ def load_encoder(
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     precision = precision_of(dtype, device) if dtype else chosen_precision(device, name in SHIPPED)
-    encoder = build_encoder(layout, precision, device)
+    encoder = build_encoder(spec, precision, device)
     encoder.name = str(name)
     encoder.options |= _options(truncate, pool_factor)
     encoder.set_lengths(query_length, document_length)
@@ -92,15 +92,15 @@ def load_query_encoder(
     from ..backbone.arrays import UnknownDtype
     from .numpy_encoder import NumpyQueryEncoder
 
-    layout = _layout(name, head, truncate, pool_factor)
+    spec = _read_spec(name, head, truncate, pool_factor)
     encoder: BaseEncoder
     try:
-        if layout.is_onnx:
+        if spec.is_onnx:
             from .onnx_encoder import OnnxEncoder
 
-            encoder = OnnxEncoder(layout, str(name))
+            encoder = OnnxEncoder(spec, str(name))
         else:
-            encoder = NumpyQueryEncoder(layout, str(name))
+            encoder = NumpyQueryEncoder(spec, str(name))
     except UnknownDtype:
         return None
     encoder.options |= _options(truncate, pool_factor)
@@ -114,10 +114,12 @@ def _options(truncate: int | None, pool_factor: float) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value not in (None, 1)}
 
 
-def _layout(name: str | Path, head: str | None, truncate: int | None, pool_factor: float) -> Layout:
+def _read_spec(
+    name: str | Path, head: str | None, truncate: int | None, pool_factor: float
+) -> EncoderSpec:
     """What the encoder's files say, but for the weights."""
     from ..backbone.files import find_checkpoint
-    from .read import read_layout
+    from .read import read_spec
 
     if head not in (None, "dense", "late"):
         raise InputError(f"head must be dense or late, not {head!r}")
@@ -125,4 +127,4 @@ def _layout(name: str | Path, head: str | None, truncate: int | None, pool_facto
         raise InputError("truncate must be at least 1 dimension")
     shipped = str(name) in SHIPPED
     folder = Path(__file__).parent / str(name) if shipped else find_checkpoint(name)
-    return read_layout(folder, head, truncate, pool_factor)
+    return read_spec(folder, head, truncate, pool_factor)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from .inputs import Side, side_ids
-from .spec import Layout
+from .inputs import InputSpec, tokenize
+from .spec import EncoderSpec
 from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
 
@@ -23,7 +23,7 @@ CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts held at once while streami
 class BaseEncoder(ABC):
     """An encoder of queries.
 
-    kind: "dense" or "late". longest: the network's positions.
+    kind: "dense" or "late". max_positions: the network's positions.
     name: what the user called it ("nano", a folder, a hub name).
     pool_factor: token pooling of documents, late interaction only; 1 keeps every vector.
     options: with what `load_encoder` makes it again, beside name and head.
@@ -33,9 +33,9 @@ class BaseEncoder(ABC):
         self,
         kind: str,
         tokenizer: TextTokenizer,
-        query: Side,
-        document: Side,
-        longest: int,
+        query: InputSpec,
+        document: InputSpec,
+        max_positions: int,
         name: str = "",
         pool_factor: float = 1.0,
     ) -> None:
@@ -44,17 +44,17 @@ class BaseEncoder(ABC):
         self.kind = kind
         self.tokenizer = tokenizer
         self.query, self.document = query, document
-        self.longest = longest
+        self.max_positions = max_positions
         self.name = name
         self.pool_factor = pool_factor
         self.options: dict[str, Any] = {}
         if kind == "late":
-            for side in (query, document):
-                tokenizer.keep_whole(side.prompt)
+            for inputs in (query, document):
+                tokenizer.register_marker(inputs.prompt)
         # tokens of [CLS] and the prompt; 0 where there is no prompt
         self._query_prompt, self._document_prompt = (
-            len(tokenizer.pieces(side.prompt)) + 1 if side.prompt else 0
-            for side in (query, document)
+            len(tokenizer.token_ids(inputs.prompt)) + 1 if inputs.prompt else 0
+            for inputs in (query, document)
         )
 
     @property
@@ -78,20 +78,20 @@ class BaseEncoder(ABC):
         """Ids of tokens of which documents keep no vector, late interaction only."""
 
     @abstractmethod
-    def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+    def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
         """Vectors of one batch; `ids` and `content` as `token_ids` gives them."""
 
     def encode_queries(self, texts: list[str]) -> Packed:
         """Vectors of queries: Packed float32 (N, dimension), one sequence a text."""
         return self._concatenate(self._stream(texts, self.query))
 
-    def unpooled(self, text: str) -> np.ndarray:
+    def encode_unpooled(self, text: str) -> np.ndarray:
         """(T, dimension) float32: a document's vectors as they are before token pooling."""
         return self._encode(*self.token_ids([text], self.document), self.document)[0]
 
-    def token_ids(self, texts: list[str], side: Side) -> tuple[Packed, np.ndarray]:
-        """See `side_ids`."""
-        return side_ids(self.tokenizer, texts, side)
+    def token_ids(self, texts: list[str], inputs: InputSpec) -> tuple[Packed, np.ndarray]:
+        """See `tokenize`."""
+        return tokenize(self.tokenizer, texts, inputs)
 
     def set_lengths(self, query: int | None = None, document: int | None = None) -> None:
         """Read so many tokens of a query or of a document, special tokens included.
@@ -99,8 +99,8 @@ class BaseEncoder(ABC):
         Raises InputError for fewer than 4 or for more than the network's positions.
         """
         for length in (query, document):
-            if length is not None and not 4 <= length <= self.longest:
-                raise InputError(f"lengths go from 4 to {self.longest} tokens, not {length}")
+            if length is not None and not 4 <= length <= self.max_positions:
+                raise InputError(f"lengths go from 4 to {self.max_positions} tokens, not {length}")
         if query is not None:
             self.options["query_length"] = query
             expansion = self.query.expansion
@@ -110,8 +110,8 @@ class BaseEncoder(ABC):
             self.options["document_length"] = document
             self.document = replace(self.document, limit=document)
 
-    def _prompt_length(self, side: Side) -> int:
-        return self._query_prompt if side is self.query else self._document_prompt
+    def _prompt_length(self, inputs: InputSpec) -> int:
+        return self._query_prompt if inputs is self.query else self._document_prompt
 
     def _concatenate(self, chunks: Iterator[Packed]) -> Packed:
         parts = list(chunks)
@@ -119,20 +119,20 @@ class BaseEncoder(ABC):
             return Packed(np.zeros((0, self.dimension), np.float32), np.zeros(1, np.int64))
         return Packed.concatenate(parts)
 
-    def _stream(self, texts: Iterable[str], side: Side) -> Iterator[Packed]:
+    def _stream(self, texts: Iterable[str], inputs: InputSpec) -> Iterator[Packed]:
         for chunk in chunked(texts):
-            vectors = self._encode(*self.token_ids(chunk, side), side)
-            if self.pool_factor != 1 and side is self.document:
+            vectors = self._encode(*self.token_ids(chunk, inputs), inputs)
+            if self.pool_factor != 1 and inputs is self.document:
                 vectors = pool_tokens(vectors, self.pool_factor)
             yield vectors
 
-    def _encode(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+    def _encode(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
         """Packed ids to packed vectors, longest first, `token_budget` tokens at a time."""
         order = np.argsort(-ids.lengths, kind="stable")
         batches = [order[part] for part in token_batches(ids.lengths[order], self.token_budget)]
 
         def forward(rows: np.ndarray) -> Packed:
-            return self._forward(ids.select(rows), content[rows], side)
+            return self._forward(ids.select(rows), content[rows], inputs)
 
         vectors = Packed.concatenate(self._map(forward, batches))
         return vectors.select(np.argsort(order, kind="stable"))
@@ -144,28 +144,28 @@ class BaseEncoder(ABC):
         return [forward(rows) for rows in batches]
 
 
-class LayoutEncoder(BaseEncoder):
-    """An encoder that is all that its folder says: layout, as it was read."""
+class FolderEncoder(BaseEncoder):
+    """An encoder that is all that its folder says: spec, as it was read."""
 
-    def __init__(self, layout: Layout, name: str = "") -> None:
+    def __init__(self, spec: EncoderSpec, name: str = "") -> None:
         super().__init__(
-            layout.head.kind,
-            layout.tokenizer,
-            layout.query,
-            layout.document,
-            layout.config.max_position_embeddings,
+            spec.head.kind,
+            spec.tokenizer,
+            spec.query,
+            spec.document,
+            spec.config.max_position_embeddings,
             name,
-            layout.pool_factor,
+            spec.pool_factor,
         )
-        self.layout = layout
+        self.spec = spec
 
     @property
     def dimension(self) -> int:
-        return self.layout.head.dimension
+        return self.spec.head.dimension
 
     @property
     def skiplist(self) -> tuple[int, ...]:
-        return self.layout.head.skiplist
+        return self.spec.head.skiplist
 
 
 class TextEncoder(BaseEncoder):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..backbone.checkpoint import fill, read_safetensors
-from . import spec as layout
+from . import spec
 from .spec import Projection
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in layout.ACTIVATIONS}
+ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in spec.ACTIVATIONS}
 
 
 class Dense(nn.Module):

@@ -19,13 +19,13 @@ from .base import TOKEN_BUDGET, TextEncoder
 from .dense_layer import Dense
 from .fingerprint import describe, fingerprint, stored_fingerprint
 from .heads import DenseHead, LateHead, TokenBatch
-from .inputs import Expansion, Side, attended_tokens
-from .spec import STANFORD_PROJECTION, DenseLayout, Layout
+from .inputs import InputSpec, QueryExpansion, attended_tokens
+from .spec import STANFORD_PROJECTION, DenseHeadSpec, EncoderSpec
 from .tokens import TextTokenizer
 
 CACHED_ACTIVATIONS = 3 * 2**17  # numbers in a batch's hidden states; see benchmarks/encode.py
 
-__all__ = ["Encoder", "Expansion", "Side", "build_encoder"]
+__all__ = ["Encoder", "InputSpec", "QueryExpansion", "build_encoder"]
 
 
 class Encoder(TextEncoder):
@@ -40,15 +40,15 @@ class Encoder(TextEncoder):
         backbone: ModernBert,
         tokenizer: TextTokenizer,
         head: DenseHead | LateHead,
-        query: Side,
-        document: Side,
+        query: InputSpec,
+        document: InputSpec,
         name: str = "",
         pool_factor: float = 1.0,
     ) -> None:
-        longest = backbone.config.max_position_embeddings
-        super().__init__(head.kind, tokenizer, query, document, longest, name, pool_factor)
+        positions = backbone.config.max_position_embeddings
+        super().__init__(head.kind, tokenizer, query, document, positions, name, pool_factor)
         self.backbone, self.head = backbone.eval(), head.eval()
-        self._stored: tuple[Layout, list[tuple[int, int]]] | None = None
+        self._stored: tuple[EncoderSpec, list[tuple[int, int]]] | None = None
 
     @property
     def dimension(self) -> int:
@@ -56,7 +56,7 @@ class Encoder(TextEncoder):
 
     @property
     def skiplist(self) -> tuple[int, ...]:
-        return self.head.layout.skiplist
+        return self.head.spec.skiplist
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +75,7 @@ class Encoder(TextEncoder):
 
         It is the same whatever the device and the precision that the folder was loaded with.
         """
-        description = describe(self.head.layout, self.backbone.config, self)
+        description = describe(self.head.spec, self.backbone.config, self)
         if self._stored is not None and self._is_as_stored():
             try:
                 return stored_fingerprint(description, self._stored[0])
@@ -83,11 +83,11 @@ class Encoder(TextEncoder):
                 pass
         return fingerprint(description, self._tensors())
 
-    def remember_source(self, layout: Layout) -> None:
-        """The weights are, as of now, those of the layout's files."""
+    def remember_source(self, spec: EncoderSpec) -> None:
+        """The weights are, as of now, those of the spec's files."""
         state = self._state()
         if all(version >= 0 for _, version in state):
-            self._stored = layout, state
+            self._stored = spec, state
 
     def save(self, folder: str | Path) -> None:
         """Write the portable folder that sentence-transformers and PyLate load, in float32."""
@@ -161,51 +161,51 @@ class Encoder(TextEncoder):
             torch.set_num_threads(threads)  # also what threads to come will have
 
     @torch.inference_mode()
-    def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+    def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
         device = self.device
         values = torch.from_numpy(ids.values).to(device)
         cu_seqlens = torch.from_numpy(ids.offsets).to(device)
-        seen = attended_tokens(ids, content, side)
+        seen = attended_tokens(ids, content, inputs)
         attended = None if seen is None else torch.from_numpy(seen).to(device)
         hidden = self.backbone(values, cu_seqlens, attended).float()
-        batch = TokenBatch(values, cu_seqlens, self._prompt_length(side), side is self.query)
+        batch = TokenBatch(values, cu_seqlens, self._prompt_length(inputs), inputs is self.query)
         vectors, offsets = self.head(hidden, batch)
         return Packed(vectors.float().cpu().numpy(), offsets.cpu().numpy().astype(np.int64))
 
 
-def build_encoder(layout: Layout, precision: str, device: str) -> Encoder:
+def build_encoder(spec: EncoderSpec, precision: str, device: str) -> Encoder:
     """The encoder of a folder, its weights loaded. precision: see `precision.NAMES`.
 
     Raises InputError for missing, unknown or wrong-shaped tensors.
     """
-    tensors = read_tensors(layout.folder)
+    tensors = read_tensors(spec.folder)
     layers = []
-    for projection in layout.head.projections:
+    for projection in spec.head.projections:
         if projection.folder is None:
             layer = Dense.build(projection)
-            fill(layer, {"linear.weight": tensors.pop(STANFORD_PROJECTION)}, layout.folder)
+            fill(layer, {"linear.weight": tensors.pop(STANFORD_PROJECTION)}, spec.folder)
         else:
             layer = Dense.load(projection.folder)
         layers.append(layer)
     dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
     with torch.device("meta"):
-        backbone = ModernBert(layout.config).to(dtype)
+        backbone = ModernBert(spec.config).to(dtype)
     backbone.to_empty(device="cpu")
-    fill(backbone, backbone_tensors(tensors), layout.folder)
+    fill(backbone, backbone_tensors(tensors), spec.folder)
     head: DenseHead | LateHead
-    if isinstance(layout.head, DenseLayout):
-        head = DenseHead.build(layout.head, tuple(layers))
+    if isinstance(spec.head, DenseHeadSpec):
+        head = DenseHead.build(spec.head, tuple(layers))
     else:
-        head = LateHead(tuple(layers), layout.head.skiplist)
+        head = LateHead(tuple(layers), spec.head.skiplist)
     if precision == "int8":
         quantise(backbone)
     encoder = Encoder(
         backbone.to(device),
-        layout.tokenizer,
+        spec.tokenizer,
         head.to(device),
-        layout.query,
-        layout.document,
-        pool_factor=layout.pool_factor,
+        spec.query,
+        spec.document,
+        pool_factor=spec.pool_factor,
     )
-    encoder.remember_source(layout)
+    encoder.remember_source(spec)
     return encoder

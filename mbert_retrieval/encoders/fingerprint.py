@@ -17,20 +17,20 @@ import numpy as np
 
 from ..backbone.config import ModernBertConfig
 from .base import BaseEncoder
-from .spec import DenseLayout, LateLayout, Layout
+from .spec import DenseHeadSpec, EncoderSpec, LateHeadSpec
 
 SETTLED_NS = 2 * 10**9  # a file changed later than this ago may change again unnoticed
 
 
-def head_settings(head: DenseLayout | LateLayout) -> dict[str, Any]:
+def head_settings(head: DenseHeadSpec | LateHeadSpec) -> dict[str, Any]:
     """What decides the head's vectors beside its weights. What has its usual value is left out."""
     settings: dict[str, Any] = {
         "kind": head.kind,
         "dimension": head.dimension,
         "skiplist": list(head.skiplist),
-        "poolings": list(head.poolings) if isinstance(head, DenseLayout) else [],
+        "poolings": list(head.poolings) if isinstance(head, DenseHeadSpec) else [],
     }
-    if isinstance(head, DenseLayout):
+    if isinstance(head, DenseHeadSpec):
         if not head.include_prompt:
             settings["include_prompt"] = False
         if not head.normalize:
@@ -42,7 +42,7 @@ def head_settings(head: DenseLayout | LateLayout) -> dict[str, Any]:
 
 
 def describe(
-    head: DenseLayout | LateLayout, config: ModernBertConfig, encoder: BaseEncoder
+    head: DenseHeadSpec | LateHeadSpec, config: ModernBertConfig, encoder: BaseEncoder
 ) -> bytes:
     """Everything that decides the vectors but the weights."""
     settings = head_settings(head) | {
@@ -63,15 +63,15 @@ def fingerprint(description: bytes, tensors: Iterable[tuple[str, np.ndarray]]) -
     return digest.hexdigest()
 
 
-def stored_fingerprint(description: bytes, layout: Layout) -> str:
+def stored_fingerprint(description: bytes, spec: EncoderSpec) -> str:
     """The fingerprint of an encoder whose weights are as its folder has them.
 
     It is kept in the user's cache folder under the description and the identity of the weight
     files (path, size, times, inode), so that the weights are hashed once.
-    Raises as `Layout.weights`.
+    Raises as `EncoderSpec.weights`.
     """
     return cached_digest(
-        description, layout.weight_files, lambda: fingerprint(description, layout.tensors())
+        description, spec.weight_files, lambda: fingerprint(description, spec.tensors())
     )
 
 

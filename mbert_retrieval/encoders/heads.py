@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dense_layer import Dense
-from .spec import DenseLayout, LateLayout
+from .spec import DenseHeadSpec, LateHeadSpec
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,20 @@ class DenseHead(nn.Module):
         self.truncated = self.dimension < full
 
     @classmethod
-    def build(cls, layout: DenseLayout, layers: tuple[Dense, ...]) -> DenseHead:
+    def build(cls, spec: DenseHeadSpec, layers: tuple[Dense, ...]) -> DenseHead:
         return cls(
-            layout.hidden_size,
-            layout.poolings,
+            spec.hidden_size,
+            spec.poolings,
             layers,
-            layout.include_prompt,
-            layout.truncate,
-            layout.normalize,
+            spec.include_prompt,
+            spec.truncate,
+            spec.normalize,
         )
 
     @property
-    def layout(self) -> DenseLayout:
+    def spec(self) -> DenseHeadSpec:
         """Everything but the weights."""
-        return DenseLayout(
+        return DenseHeadSpec(
             self.hidden_size,
             self.poolings,
             tuple(layer.settings for layer in self.projections),
@@ -139,9 +139,9 @@ class LateHead(nn.Module):
         self.register_buffer("skipped", torch.tensor(skiplist, dtype=torch.int64), persistent=False)
 
     @property
-    def layout(self) -> LateLayout:
+    def spec(self) -> LateHeadSpec:
         """Everything but the weights."""
-        return LateLayout(tuple(layer.settings for layer in self.projections), self.skiplist)
+        return LateHeadSpec(tuple(layer.settings for layer in self.projections), self.skiplist)
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """(N, hidden) to vectors (M, dimension) and their offsets (B + 1,)."""

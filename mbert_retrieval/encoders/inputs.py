@@ -12,7 +12,7 @@ from .tokens import TextTokenizer
 
 
 @dataclass(frozen=True)
-class Expansion:
+class QueryExpansion:
     """ColBERT's query expansion: [MASK] tokens that fill a query up to `length`.
 
     attend: whether other tokens may attend to them. cut: whether longer queries are cut at `length`
@@ -26,15 +26,17 @@ class Expansion:
 
 
 @dataclass(frozen=True)
-class Side:
+class InputSpec:
     """How the texts of one side become ids. limit: tokens in all, special ones included."""
 
     prompt: str = ""
     limit: int = 8192
-    expansion: Expansion | None = None
+    expansion: QueryExpansion | None = None
 
 
-def side_ids(tokenizer: TextTokenizer, texts: list[str], side: Side) -> tuple[Packed, np.ndarray]:
+def tokenize(
+    tokenizer: TextTokenizer, texts: list[str], inputs: InputSpec
+) -> tuple[Packed, np.ndarray]:
     """The ids that the backbone reads (prompt, special tokens and expansion included), and the
     number of them, (B,) int64, that come before each text's expansion.
 
@@ -43,11 +45,11 @@ def side_ids(tokenizer: TextTokenizer, texts: list[str], side: Side) -> tuple[Pa
     for text in texts:
         if not isinstance(text, str):
             raise InputError(f"texts must be strings, one is {type(text).__name__}")
-    expansion = side.expansion
-    limit = side.limit
+    expansion = inputs.expansion
+    limit = inputs.limit
     if expansion:
         limit = expansion.length if expansion.cut else max(limit, expansion.length)
-    ids = tokenizer.encode([side.prompt + text for text in texts], limit)
+    ids = tokenizer.encode([inputs.prompt + text for text in texts], limit)
     if expansion is None:
         return ids, ids.lengths
     lengths = np.maximum(ids.lengths, expansion.length)
@@ -57,9 +59,9 @@ def side_ids(tokenizer: TextTokenizer, texts: list[str], side: Side) -> tuple[Pa
     return Packed(filled, offsets), ids.lengths
 
 
-def attended_tokens(ids: Packed, content: np.ndarray, side: Side) -> np.ndarray | None:
-    """(N,) bool: which tokens others may attend to; None for all of them. See `side_ids`."""
-    if side.expansion is None or side.expansion.attend:
+def attended_tokens(ids: Packed, content: np.ndarray, inputs: InputSpec) -> np.ndarray | None:
+    """(N,) bool: which tokens others may attend to; None for all of them. See `tokenize`."""
+    if inputs.expansion is None or inputs.expansion.attend:
         return None
     place = positions(np.zeros(len(ids), dtype=np.int64), ids.lengths)
     return place < np.repeat(content, ids.lengths)

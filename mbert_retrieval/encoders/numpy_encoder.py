@@ -8,14 +8,14 @@ import numpy as np
 
 from ..backbone.numpy_model import NumpyModernBert
 from ..packed import Packed
-from .base import LayoutEncoder, TextEncoder
+from .base import FolderEncoder, TextEncoder
 from .fingerprint import describe, stored_fingerprint
-from .inputs import Side, attended_tokens
+from .inputs import InputSpec, attended_tokens
 from .numpy_heads import NumpyHead
-from .spec import Layout
+from .spec import EncoderSpec
 
 
-class NumpyQueryEncoder(LayoutEncoder, TextEncoder):
+class NumpyQueryEncoder(FolderEncoder, TextEncoder):
     """Encodes queries, and a few documents, as `encoder.Encoder` does (to float32 rounding), and
     has its fingerprint.
 
@@ -23,19 +23,19 @@ class NumpyQueryEncoder(LayoutEncoder, TextEncoder):
     type that numpy lacks.
     """
 
-    def __init__(self, layout: Layout, name: str = "") -> None:
-        super().__init__(layout, name)
-        backbone, projections = layout.weights()
-        self.backbone = NumpyModernBert(layout.config, backbone)
-        self._head = NumpyHead(layout.head, projections)
+    def __init__(self, spec: EncoderSpec, name: str = "") -> None:
+        super().__init__(spec, name)
+        backbone, projections = spec.weights()
+        self.backbone = NumpyModernBert(spec.config, backbone)
+        self._head = NumpyHead(spec.head, projections)
 
     @cached_property
     def fingerprint(self) -> str:
         """That of `encoder.Encoder` with the same folder and settings."""
-        layout = self.layout
-        return stored_fingerprint(describe(layout.head, layout.config, self), layout)
+        spec = self.spec
+        return stored_fingerprint(describe(spec.head, spec.config, self), spec)
 
-    def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
-        seen = attended_tokens(ids, content, side)
+    def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
+        seen = attended_tokens(ids, content, inputs)
         hidden = Packed(self.backbone.forward(ids.values, ids.offsets, seen), ids.offsets)
-        return self._head(hidden, ids, self._prompt_length(side), side is self.query)
+        return self._head(hidden, ids, self._prompt_length(inputs), inputs is self.query)

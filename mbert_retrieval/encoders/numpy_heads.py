@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backbone.numpy_model import Linear, gelu
 from ..packed import Packed, offsets_from_lengths
-from .spec import DenseLayout, LateLayout, Projection
+from .spec import DenseHeadSpec, LateHeadSpec, Projection
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -67,12 +67,12 @@ class NumpyHead:
     """
 
     def __init__(
-        self, layout: DenseLayout | LateLayout, weights: Sequence[Mapping[str, np.ndarray]]
+        self, spec: DenseHeadSpec | LateHeadSpec, weights: Sequence[Mapping[str, np.ndarray]]
     ) -> None:
-        self.layout = layout
+        self.spec = spec
         self._projections = [
             (projection, dict(tensors))
-            for projection, tensors in zip(layout.projections, weights, strict=True)
+            for projection, tensors in zip(spec.projections, weights, strict=True)
         ]
 
     def __call__(self, hidden: Packed, ids: Packed, prompt_length: int, is_query: bool) -> Packed:
@@ -80,18 +80,18 @@ class NumpyHead:
 
         prompt_length: tokens of [CLS] and prompt at the start of each sequence.
         """
-        layout = self.layout
+        spec = self.spec
         x = hidden.values
-        if isinstance(layout, DenseLayout):
-            skipped = 0 if layout.include_prompt else prompt_length
-            x = np.concatenate([pool(hidden, mode, skipped) for mode in layout.poolings], axis=1)
+        if isinstance(spec, DenseHeadSpec):
+            skipped = 0 if spec.include_prompt else prompt_length
+            x = np.concatenate([pool(hidden, mode, skipped) for mode in spec.poolings], axis=1)
         for projection, weights in self._projections:
             x = project(x, projection, weights)
-        if isinstance(layout, DenseLayout):
-            x = x[:, : layout.dimension]
-            return Packed.from_rows(unit(x) if layout.normalize else np.ascontiguousarray(x))
+        if isinstance(spec, DenseHeadSpec):
+            x = x[:, : spec.dimension]
+            return Packed.from_rows(unit(x) if spec.normalize else np.ascontiguousarray(x))
         x = unit(x)
-        if is_query or not layout.skiplist:
+        if is_query or not spec.skiplist:
             return Packed(x, ids.offsets)
-        kept = ~np.isin(ids.values, layout.skiplist)
+        kept = ~np.isin(ids.values, spec.skiplist)
         return Packed(x[kept], offsets_from_lengths(kept)[ids.offsets])

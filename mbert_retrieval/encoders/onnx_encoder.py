@@ -10,33 +10,33 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed, offsets_from_lengths
-from .base import LayoutEncoder, TextEncoder
+from .base import FolderEncoder, TextEncoder
 from .fingerprint import cached_digest, describe
-from .inputs import Side, attended_tokens
+from .inputs import InputSpec, attended_tokens
 from .numpy_heads import NumpyHead
-from .spec import ONNX_GRAPH, Layout
+from .spec import ONNX_GRAPH, EncoderSpec
 
 PAIRS = 2**22  # pairs of tokens in a batch: bounds the scores that a layer holds
 LENGTH_SLACK = 0.85  # a batch holds sequences at least this share of its longest one
 
 
-class OnnxEncoder(LayoutEncoder, TextEncoder):
+class OnnxEncoder(FolderEncoder, TextEncoder):
     """Encodes as `encoder.Encoder` does, from a folder that `export_onnx` or optimum wrote.
 
     Raises InputError where onnxruntime is missing or cannot run the graph.
     """
 
-    def __init__(self, layout: Layout, name: str = "") -> None:
-        super().__init__(layout, name)
+    def __init__(self, spec: EncoderSpec, name: str = "") -> None:
+        super().__init__(spec, name)
         try:
             import onnxruntime
         except ImportError as error:
             raise InputError(
-                f"{layout.folder} is an ONNX export, which needs the package onnxruntime: "
+                f"{spec.folder} is an ONNX export, which needs the package onnxruntime: "
                 "pip install 'mbert-retrieval[onnx]'"
             ) from error
-        self._head = NumpyHead(layout.head, layout.projection_weights())
-        path = layout.folder / ONNX_GRAPH
+        self._head = NumpyHead(spec.head, spec.projection_weights())
+        path = spec.folder / ONNX_GRAPH
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), providers=["CPUExecutionProvider"]
@@ -59,11 +59,11 @@ class OnnxEncoder(LayoutEncoder, TextEncoder):
     def fingerprint(self) -> str:
         """sha256 of everything that decides the vectors. It is not that of the encoder that was
         exported: the vectors are not the same to the last bit."""
-        layout = self.layout
-        description = b"onnx" + describe(layout.head, layout.config, self)
-        graph = layout.folder / ONNX_GRAPH
+        spec = self.spec
+        description = b"onnx" + describe(spec.head, spec.config, self)
+        graph = spec.folder / ONNX_GRAPH
         beside = [path for path in (graph.with_name("model.onnx_data"),) if path.is_file()]
-        files = [graph, *beside, *layout.projection_files]
+        files = [graph, *beside, *spec.projection_files]
 
         def compute() -> str:
             digest = hashlib.sha256(description)
@@ -74,11 +74,11 @@ class OnnxEncoder(LayoutEncoder, TextEncoder):
 
         return cached_digest(description, files, compute)
 
-    def _forward(self, ids: Packed, content: np.ndarray, side: Side) -> Packed:
+    def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
         """Sequences come longest first."""
-        attended = attended_tokens(ids, content, side)
+        attended = attended_tokens(ids, content, inputs)
         seen = np.ones(len(ids.values), bool) if attended is None else attended
-        hidden = np.empty((len(ids.values), self.layout.config.hidden_size), np.float32)
+        hidden = np.empty((len(ids.values), self.spec.config.hidden_size), np.float32)
         for batch in rectangles(ids.lengths):
             lengths = ids.lengths[batch]
             real = np.arange(lengths.max()) < lengths[:, None]  # (B, L)
@@ -88,7 +88,7 @@ class OnnxEncoder(LayoutEncoder, TextEncoder):
             feed = {"input_ids": padded_ids, "attention_mask": mask}
             hidden[span] = self._session.run([self._output], feed)[0][real]
         packed = Packed(hidden, offsets_from_lengths(ids.lengths))
-        return self._head(packed, ids, self._prompt_length(side), side is self.query)
+        return self._head(packed, ids, self._prompt_length(inputs), inputs is self.query)
 
 
 def rectangles(lengths: np.ndarray) -> Iterator[slice]:

@@ -1,7 +1,7 @@
 """Encoder folders of the ecosystem, read: sentence-transformers (old and 6.2), PyLate, Stanford.
 
-Everything that differs between the formats ends here; what comes out is a `Layout`. Nothing here
-imports torch, and no weights are read.
+Everything that differs between the formats ends here; what comes out is an `EncoderSpec`. Nothing
+here imports torch, and no weights are read.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import Any
 from ..backbone.config import ModernBertConfig
 from ..backbone.files import read_config, read_json, weight_files
 from ..errors import InputError
-from .inputs import Expansion, Side
-from .spec import POOLINGS, STANFORD_PROJECTION, DenseLayout, LateLayout, Layout, Projection
+from .inputs import InputSpec, QueryExpansion
+from .spec import (
+    POOLINGS,
+    STANFORD_PROJECTION,
+    DenseHeadSpec,
+    EncoderSpec,
+    LateHeadSpec,
+    Projection,
+)
 from .tokens import TextTokenizer
 
 LEGACY_POOLINGS = {  # the six flags of 1_Pooling/config.json before sentence-transformers 5.3
@@ -29,23 +36,23 @@ LEGACY_POOLINGS = {  # the six flags of 1_Pooling/config.json before sentence-tr
 DENSE_HEAD = "dense"  # subfolder with a second, dense head on the same backbone (ours alone)
 
 
-def read_layout(
+def read_spec(
     folder: Path, head: str | None, truncate: int | None = None, pool_factor: float = 1.0
-) -> Layout:
+) -> EncoderSpec:
     """Read any of the formats. `head` chooses where a folder carries both; see `load_encoder`."""
     kind = folder_kind(folder)
     second = folder / DENSE_HEAD
-    layout = folder
+    settings_folder = folder
     if head == "dense" and kind == "late":
         if not (second / "modules.json").is_file():
             raise InputError(f"{folder} is a late-interaction checkpoint without a dense head")
-        layout, kind = second, "dense"
+        settings_folder, kind = second, "dense"
     if head == "late" and kind == "dense":
         raise InputError(f"{folder} is a dense checkpoint without a late-interaction head")
     if kind == "dense":
         if pool_factor != 1:
             raise InputError("token pooling needs a late-interaction encoder")
-        return _read_dense(folder, layout, truncate)
+        return _read_dense(folder, settings_folder, truncate)
     if truncate is not None:
         raise InputError("truncation (Matryoshka) needs a dense encoder")
     if _is_stanford(folder):
@@ -111,15 +118,15 @@ def _limit(folder: Path, tokenizer: TextTokenizer, config: ModernBertConfig) -> 
     return min(int(own), config.max_position_embeddings)
 
 
-def _read_dense(folder: Path, layout: Path, truncate: int | None) -> Layout:
-    """folder holds backbone and tokenizer; layout (the same, as a rule) the modules and prompts."""
+def _read_dense(folder: Path, settings_folder: Path, truncate: int | None) -> EncoderSpec:
+    """folder holds backbone and tokenizer, settings_folder the modules and prompts."""
     config = read_config(folder)
     tokenizer = _tokenizer(folder)
-    settings = _settings(layout)
+    settings = _settings(settings_folder)
     poolings: tuple[str, ...] = ("mean",)  # what sentence-transformers does with a bare model
     include_prompt, normalize = True, settings.get("similarity_fn_name") in (None, "cosine")
     projections: list[Projection] = []
-    for kind, place in _modules(layout):
+    for kind, place in _modules(settings_folder):
         if kind == "Pooling":
             raw = read_json(place / "config.json")
             poolings = _poolings(raw, place)
@@ -129,8 +136,8 @@ def _read_dense(folder: Path, layout: Path, truncate: int | None) -> Layout:
         elif kind == "Normalize":
             normalize = True
         elif kind != "Transformer":
-            raise InputError(f"{layout}/modules.json: module {kind} is not supported")
-    head = DenseLayout(
+            raise InputError(f"{settings_folder}/modules.json: module {kind} is not supported")
+    head = DenseHeadSpec(
         config.hidden_size,
         poolings,
         tuple(projections),
@@ -141,9 +148,9 @@ def _read_dense(folder: Path, layout: Path, truncate: int | None) -> Layout:
     limit = _limit(folder, tokenizer, config)
     prompts = settings.get("prompts") or {}
     default = prompts.get(settings.get("default_prompt_name") or "", "")
-    query = Side(prompts.get("query") or default, limit)
-    document = Side(_first(prompts, "document", "passage", "corpus") or default, limit)
-    return Layout(folder, config, tokenizer, head, query, document)
+    query = InputSpec(prompts.get("query") or default, limit)
+    document = InputSpec(_first(prompts, "document", "passage", "corpus") or default, limit)
+    return EncoderSpec(folder, config, tokenizer, head, query, document)
 
 
 def _poolings(raw: dict[str, Any], place: Path) -> tuple[str, ...]:
@@ -162,7 +169,7 @@ def _first(prompts: dict[str, str], *names: str) -> str:
     return next((prompts[name] for name in names if name in prompts), "") or ""
 
 
-def _read_late(folder: Path, pool_factor: float) -> Layout:
+def _read_late(folder: Path, pool_factor: float) -> EncoderSpec:
     """PyLate's folder (model_type "ColBERT") or sentence-transformers 6.2's own."""
     config = read_config(folder)
     tokenizer = _tokenizer(folder)
@@ -192,7 +199,7 @@ def _read_late(folder: Path, pool_factor: float) -> Layout:
     knobs = settings | _transformer_settings(folder)
     query_limit = int(knobs.get("query_length") or (32 if is_pylate else limit))
     document_limit = int(knobs.get("document_length") or (180 if is_pylate else limit))
-    expansion: Expansion | None = None
+    expansion: QueryExpansion | None = None
     if knobs.get("query_expansion"):
         expansion = _expansion(knobs["query_expansion"], tokenizer, folder)
     elif is_pylate and settings.get("do_query_expansion") is not False:
@@ -203,34 +210,34 @@ def _read_late(folder: Path, pool_factor: float) -> Layout:
     document = settings.get("document_prefix") or ""
     query += (prompts.get("query") or "").removeprefix(query)
     document += (prompts.get("document") or "").removeprefix(document)
-    return Layout(
+    return EncoderSpec(
         folder,
         config,
         tokenizer,
-        LateLayout(tuple(projections), _skiplist(words, tokenizer)),
-        Side(query, min(query_limit, limit), expansion),
-        Side(document, min(document_limit, limit)),
+        LateHeadSpec(tuple(projections), _skiplist(words, tokenizer)),
+        InputSpec(query, min(query_limit, limit), expansion),
+        InputSpec(document, min(document_limit, limit)),
         pool_factor=pool_factor,
     )
 
 
-def _expansion(raw: dict[str, Any], tokenizer: TextTokenizer, folder: Path) -> Expansion:
-    token = raw.get("token") or tokenizer.named_token("mask_token") or "[MASK]"
+def _expansion(raw: dict[str, Any], tokenizer: TextTokenizer, folder: Path) -> QueryExpansion:
+    token = raw.get("token") or tokenizer.special_token("mask_token") or "[MASK]"
     token_id = tokenizer.id_of(token)
     if token_id is None:
         raise InputError(f"{folder}: the expansion token {token!r} is not in the tokenizer")
     cut = raw.get("strategy", "fixed") == "fixed"
-    return Expansion(int(raw["length"]), token_id, bool(raw.get("attend")), cut)
+    return QueryExpansion(int(raw["length"]), token_id, bool(raw.get("attend")), cut)
 
 
 def _skiplist(words: list[str], tokenizer: TextTokenizer) -> tuple[int, ...]:
     """Ids of the words that are tokens; the others are no single token and are left aside."""
-    unknown = tokenizer.id_of(tokenizer.named_token("unk_token") or "[UNK]")
+    unknown = tokenizer.id_of(tokenizer.special_token("unk_token") or "[UNK]")
     ids = (tokenizer.id_of(word) for word in words)
     return tuple(i for i in ids if i is not None and i != unknown)
 
 
-def _read_stanford(folder: Path, pool_factor: float) -> Layout:
+def _read_stanford(folder: Path, pool_factor: float) -> EncoderSpec:
     """Stanford ColBERT: the projection is `linear.weight` beside the backbone's tensors, the
     settings are in `artifact.metadata` (JSON); queries are always expanded."""
     config = read_config(folder)
@@ -247,13 +254,13 @@ def _read_stanford(folder: Path, pool_factor: float) -> Layout:
     words = string.punctuation if raw.get("mask_punctuation", True) else ""
     query = (raw.get("query_token_id") or "[unused0]") + " "
     document = (raw.get("doc_token_id") or "[unused1]") + " "
-    return Layout(
+    return EncoderSpec(
         folder,
         config,
         tokenizer,
-        LateLayout((projection,), _skiplist(list(words), tokenizer)),
-        Side(query, min(length, limit), _expansion(expansion, tokenizer, folder)),
-        Side(document, min(int(raw.get("doc_maxlen") or 220), limit)),
+        LateHeadSpec((projection,), _skiplist(list(words), tokenizer)),
+        InputSpec(query, min(length, limit), _expansion(expansion, tokenizer, folder)),
+        InputSpec(document, min(int(raw.get("doc_maxlen") or 220), limit)),
         pool_factor=pool_factor,
     )
 

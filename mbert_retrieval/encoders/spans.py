@@ -10,7 +10,7 @@ from .base import BaseEncoder
 
 
 @dataclass(frozen=True)
-class Pieces:
+class TokenSpans:
     """The tokens of one text that have a vector, in the vectors' order.
 
     spans: (T, 2) int64, where each stands in the text, in characters; (-1, -1) for what is not of
@@ -25,36 +25,36 @@ class Pieces:
         return len(self.names)
 
 
-def query_pieces(encoder: BaseEncoder, text: str) -> Pieces:
+def query_token_spans(encoder: BaseEncoder, text: str) -> TokenSpans:
     """A query has a vector for each token, those of the expansion included."""
     return _pieces(encoder, text, is_query=True)
 
 
-def document_pieces(encoder: BaseEncoder, text: str) -> Pieces:
+def document_token_spans(encoder: BaseEncoder, text: str) -> TokenSpans:
     """A document has none for the tokens of the encoder's skiplist. Without token pooling these
     are the vectors that `encode_documents` gives."""
     return _pieces(encoder, text, is_query=False)
 
 
-def _pieces(encoder: BaseEncoder, text: str, is_query: bool) -> Pieces:
-    side = encoder.query if is_query else encoder.document
-    packed, content = encoder.token_ids([text], side)
+def _pieces(encoder: BaseEncoder, text: str, is_query: bool) -> TokenSpans:
+    inputs = encoder.query if is_query else encoder.document
+    packed, content = encoder.token_ids([text], inputs)
     ids = packed[0]
     tokenizer = encoder.tokenizer
-    found = tokenizer.spans(side.prompt + text, int(content[0]))
+    found = tokenizer.spans(inputs.prompt + text, int(content[0]))
     spans = np.full((len(ids), 2), -1, dtype=np.int64)
     names = []
     for place, token in enumerate(ids.tolist()):
         start, end = found[place] if place < len(found) else (0, 0)
-        start, end = max(0, start - len(side.prompt)), end - len(side.prompt)
+        start, end = max(0, start - len(inputs.prompt)), end - len(inputs.prompt)
         while start < end and text[start].isspace():
             start += 1
         if start < end:
             spans[place] = start, end
             names.append(text[start:end])
         else:
-            names.append(tokenizer.name_of(token))
+            names.append(tokenizer.token_of(token))
     if is_query or not encoder.skiplist:
-        return Pieces(spans, names)
+        return TokenSpans(spans, names)
     kept = ~np.isin(ids, encoder.skiplist)
-    return Pieces(spans[kept], [name for name, keep in zip(names, kept, strict=True) if keep])
+    return TokenSpans(spans[kept], [name for name, keep in zip(names, kept, strict=True) if keep])

@@ -13,7 +13,7 @@ from ..backbone.config import ModernBertConfig
 from ..backbone.files import bare_names, read_json, weight_files
 from ..backbone.numpy_model import tensor_shapes
 from ..errors import InputError
-from .inputs import Side
+from .inputs import InputSpec
 from .tokens import TextTokenizer
 
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")  # of torch.nn
@@ -68,7 +68,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class DenseLayout:
+class DenseHeadSpec:
     """One vector a text; see `heads.DenseHead`."""
 
     hidden_size: int
@@ -90,7 +90,7 @@ class DenseLayout:
 
 
 @dataclass(frozen=True)
-class LateLayout:
+class LateHeadSpec:
     """One vector a token; see `heads.LateHead`."""
 
     projections: tuple[Projection, ...]
@@ -104,15 +104,15 @@ class LateLayout:
 
 
 @dataclass(frozen=True)
-class Layout:
+class EncoderSpec:
     """An encoder folder, read but for its weights. folder: where backbone and tokenizer are."""
 
     folder: Path
     config: ModernBertConfig
     tokenizer: TextTokenizer
-    head: DenseLayout | LateLayout
-    query: Side
-    document: Side
+    head: DenseHeadSpec | LateHeadSpec
+    query: InputSpec
+    document: InputSpec
     pool_factor: float = 1.0
 
     @property

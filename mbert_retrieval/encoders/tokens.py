@@ -55,22 +55,22 @@ class TextTokenizer:
     def id_of(self, token: str) -> int | None:
         return self.backend.token_to_id(token)
 
-    def name_of(self, id: int) -> str:
+    def token_of(self, id: int) -> str:
         """The token as the vocabulary has it."""
         return self.backend.id_to_token(id) or str(id)
 
-    def named_token(self, role: str) -> str | None:
+    def special_token(self, role: str) -> str | None:
         """The content of `mask_token`, `pad_token` and so on."""
         token = self.config.get(role)
         return token.get("content") if isinstance(token, dict) else token
 
-    def pieces(self, text: str) -> list[int]:
+    def token_ids(self, text: str) -> list[int]:
         """Ids of a text alone, without the sequence's special tokens."""
         with self._truncating:
             self.backend.no_truncation()
             return self.backend.encode(text, add_special_tokens=False).ids
 
-    def keep_whole(self, prefix: str) -> None:
+    def register_marker(self, prefix: str) -> None:
         """See to it that a ColBERT marker such as "[Q] " is read as the one token it is.
 
         PyLate and Stanford ColBERT insert the marker's id; putting its text in front gives the same
@@ -84,7 +84,7 @@ class TextTokenizer:
         for marker in (prefix, prefix.split(maxsplit=1)[0]):
             known = self.id_of(marker)
             if known is not None:
-                if self.pieces(marker) != [known]:
+                if self.token_ids(marker) != [known]:
                     self.backend.add_special_tokens([AddedToken(marker, normalized=False)])
                 return
 

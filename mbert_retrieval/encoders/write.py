@@ -110,7 +110,7 @@ def write_late_head(encoder: Encoder, folder: Path) -> None:
                 "random embedding. Add the token, with a trained row, before saving"
             )
     expansion = encoder.query.expansion
-    mask = encoder.tokenizer.named_token("mask_token") or "[MASK]"
+    mask = encoder.tokenizer.special_token("mask_token") or "[MASK]"
     if expansion and (not expansion.cut or expansion.token_id != encoder.tokenizer.id_of(mask)):
         raise InputError("the portable layout only knows expansion with [MASK] to a fixed length")
     skiplist = [encoder.tokenizer.backend.id_to_token(i) for i in head.skiplist]

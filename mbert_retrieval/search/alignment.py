@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..encoders.spans import Pieces, document_pieces, query_pieces
+from ..encoders.spans import TokenSpans, document_token_spans, query_token_spans
 from ..indexes.lexical import PART, STOP_WORDS
 from ..types import Passage
 
@@ -30,8 +30,8 @@ class Alignment:
     in_title: (T,) bool.
     """
 
-    query: Pieces
-    content: Pieces
+    query: TokenSpans
+    content: TokenSpans
     in_title: np.ndarray
     scores: np.ndarray
 
@@ -98,24 +98,24 @@ def alignments_of(
     that ranked the passage; where tokens were pooled, the passage is encoded again.
     """
     encoder = cast("BaseEncoder", index.encoders.of_queries(LEG))
-    pieces = query_pieces(encoder, question)
+    pieces = query_token_spans(encoder, question)
     found = []
     for passage in passages:
-        content = document_pieces(encoder, passage.content)
+        content = document_token_spans(encoder, passage.content)
         kept = index.folder.vectors(passage.id, LEG)
         if len(kept) != len(content) or encoder.pool_factor != 1:
-            kept = encoder.unpooled(passage.content)
+            kept = encoder.encode_unpooled(passage.content)
         in_text = _in_text(content, passage)
         in_title = (content.spans[:, 0] >= 0) & (in_text.spans[:, 0] < 0)
         found.append(Alignment(pieces, in_text, in_title, vectors @ kept.T))
     return found
 
 
-def _in_text(pieces: Pieces, passage: Passage) -> Pieces:
+def _in_text(pieces: TokenSpans, passage: Passage) -> TokenSpans:
     """With spans in the passage's `text` instead of its `content`, of which it is a part."""
     text = passage.text
     begins = passage.content.rfind(text.strip()) - (len(text) - len(text.lstrip()))
     spans = pieces.spans - begins
     outside = (spans[:, 0] < 0) | (spans[:, 1] > len(text)) | (pieces.spans[:, 0] < 0)
     spans[outside] = -1
-    return Pieces(spans, pieces.names)
+    return TokenSpans(spans, pieces.names)

@@ -113,7 +113,7 @@ def pretrain(recipe: MlmRecipe, report: Report | None = None) -> Path:
     set_seed(run.seed)
     network, tokenizer = _network(recipe.model, recipe.data.length, run.seed)
     config = network.config
-    mask_id = tokenizer.id_of(tokenizer.named_token("mask_token") or "[MASK]")
+    mask_id = tokenizer.id_of(tokenizer.special_token("mask_token") or "[MASK]")
     if mask_id is None:
         raise InputError("the tokenizer has no [MASK] token")
     ends = config.cls_token_id, config.sep_token_id
@@ -178,7 +178,7 @@ def _new_network(
 ) -> MaskedLM:
     ids: dict[str, int] = {}
     for role in ("pad", "cls", "sep"):
-        found = tokenizer.id_of(tokenizer.named_token(f"{role}_token") or f"[{role.upper()}]")
+        found = tokenizer.id_of(tokenizer.special_token(f"{role}_token") or f"[{role.upper()}]")
         if found is None:
             raise InputError(f"{options.tokenizer}: the tokenizer has no {role}_token")
         ids[f"{role}_token_id"] = found

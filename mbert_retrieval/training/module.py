@@ -25,7 +25,7 @@ from ..backbone import ModernBert, load_network, save_network
 from ..encoders.dense_layer import Dense
 from ..encoders.encoder import Encoder
 from ..encoders.heads import DenseHead
-from ..encoders.inputs import Expansion, Side, attended_tokens, side_ids
+from ..encoders.inputs import InputSpec, QueryExpansion, attended_tokens, tokenize
 from ..encoders.tokens import TextTokenizer
 from ..errors import InputError
 from .lora import Lora, add_lora, load_with_lora
@@ -48,8 +48,8 @@ class PackedModernBert(InputModule):
         self,
         backbone: ModernBert,
         tokenizer: TextTokenizer,
-        query: Side,
-        document: Side,
+        query: InputSpec,
+        document: InputSpec,
         lora: Lora | None = None,
     ) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PackedModernBert(InputModule):
         names = {
             role: token
             for role in ("unk_token", "mask_token", "pad_token", "cls_token", "sep_token")
-            if (token := self.text_tokenizer.named_token(role))
+            if (token := self.text_tokenizer.special_token(role))
         }
         return PreTrainedTokenizerFast(tokenizer_object=self.text_tokenizer.backend, **names)
 
@@ -91,7 +91,7 @@ class PackedModernBert(InputModule):
         `attended` (1, N) bool, and where there is a prompt `prompt_length`, [CLS] included.
         """
         side = replace(self.query if task == "query" else self.document, prompt=prompt or "")
-        ids, content = side_ids(self.text_tokenizer, list(inputs), side)
+        ids, content = tokenize(self.text_tokenizer, list(inputs), side)
         features: dict[str, Any] = {
             "input_ids": torch.from_numpy(ids.values)[None],
             "cu_seq_lens_q": torch.from_numpy(ids.offsets),
@@ -100,7 +100,7 @@ class PackedModernBert(InputModule):
         if attended is not None:
             features["attended"] = torch.from_numpy(attended)[None]
         if prompt:
-            features["prompt_length"] = len(self.text_tokenizer.pieces(prompt)) + 1
+            features["prompt_length"] = len(self.text_tokenizer.token_ids(prompt)) + 1
         return features
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -136,9 +136,11 @@ class PackedModernBert(InputModule):
         return cls(backbone, TextTokenizer.load(folder), query, document, lora)
 
 
-def _read_side(raw: dict[str, Any]) -> Side:
+def _read_side(raw: dict[str, Any]) -> InputSpec:
     expansion = raw["expansion"]
-    return Side(raw["prompt"], raw["limit"], Expansion(**expansion) if expansion else None)
+    return InputSpec(
+        raw["prompt"], raw["limit"], QueryExpansion(**expansion) if expansion else None
+    )
 
 
 def sentence_transformer(

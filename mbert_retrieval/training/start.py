@@ -13,7 +13,7 @@ from ..encoders import SHIPPED, load_encoder
 from ..encoders.dense_layer import Dense
 from ..encoders.encoder import Encoder
 from ..encoders.heads import DenseHead, LateHead
-from ..encoders.inputs import Expansion, Side
+from ..encoders.inputs import InputSpec, QueryExpansion
 from ..encoders.read import folder_kind
 from ..encoders.spec import POOLINGS
 from ..encoders.tokens import TextTokenizer
@@ -92,20 +92,20 @@ def _new_late(encoder: Encoder, options: ModelOptions) -> Encoder:
     query_length = min(options.query_length or QUERY_LENGTH, longest)
     expansion = None
     if options.expansion is not False:
-        mask = tokenizer.id_of(tokenizer.named_token("mask_token") or "[MASK]")
+        mask = tokenizer.id_of(tokenizer.special_token("mask_token") or "[MASK]")
         if mask is None:
             raise InputError(
                 f"{options.base} has no [MASK] token: set model.expansion = false to train without"
             )
-        expansion = Expansion(query_length, mask)
+        expansion = QueryExpansion(query_length, mask)
     skipped = [tokenizer.id_of(mark) for mark in string.punctuation]
     skiplist = () if options.skiplist is False else tuple(i for i in skipped if i is not None)
     return Encoder(
         backbone,
         tokenizer,
         LateHead((layer,), skiplist),
-        Side(prompts[0], query_length, expansion),
-        Side(prompts[1], min(options.document_length or DOCUMENT_LENGTH, longest)),
+        InputSpec(prompts[0], query_length, expansion),
+        InputSpec(prompts[1], min(options.document_length or DOCUMENT_LENGTH, longest)),
         encoder.name,
     )
 

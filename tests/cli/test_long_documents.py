@@ -22,7 +22,7 @@ QUESTION = "who repairs violins"
 def minutes(tokens: int) -> str:
     encoder = load_encoder("nano")
     text, number = "", 0
-    while len(encoder.tokenizer.pieces(text)) < tokens:
+    while len(encoder.tokenizer.token_ids(text)) < tokens:
         number += 1
         text += "".join(sentence.format(number) for sentence in SENTENCES)
     return text

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mbert_retrieval import InputError, load_encoder
 from mbert_retrieval.encoders import base as encoder_module
 from mbert_retrieval.encoders.base import chunked, token_batches
-from mbert_retrieval.encoders.inputs import Side
+from mbert_retrieval.encoders.inputs import InputSpec
 
 
 @given(
@@ -154,6 +154,6 @@ def test_unknown_name():
 
 def test_prefix_that_is_no_token_cannot_be_written(tiny_encoder_folder, tmp_path):
     encoder = load_encoder(tiny_encoder_folder)
-    encoder.query = Side("search query: ", 32)
+    encoder.query = InputSpec("search query: ", 32)
     with pytest.raises(InputError, match="not one token"):
         encoder.save(tmp_path / "out")

@@ -43,7 +43,7 @@ def test_a_late_interaction_peer_gives_the_vectors_of_our_encoder(tiny_encoder_f
     texts = ["parse http headers and write a log file to disk " * 3, "", "x"]
     peer = open_encoder(f"st:{tiny_encoder_folder}")
     ours = open_encoder(str(tiny_encoder_folder))
-    assert (peer.kind, peer.dimension, peer.longest) == ("late", 32, 8192)
+    assert (peer.kind, peer.dimension, peer.max_positions) == ("late", 32, 8192)
     for lengths in ((None, None), (7, 9)):
         limit_lengths(peer, *lengths)
         limit_lengths(ours, *lengths)

@@ -363,7 +363,7 @@ def test_a_wider_nano_gives_texts_without_new_words_the_same_vectors(tmp_path, m
             assert (mine.shape == expected.shape) == same
             if same:
                 np.testing.assert_allclose(mine, expected, atol=1e-6)
-    assert [len(wide.tokenizer.pieces(word)) == 1 for word in words] == [True, False, True]
+    assert [len(wide.tokenizer.token_ids(word)) == 1 for word in words] == [True, False, True]
 
 
 def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.cli.snippets import answering_lines, marked_lines
-from mbert_retrieval.encoders.spans import Pieces, document_pieces
+from mbert_retrieval.encoders.spans import TokenSpans, document_token_spans
 from mbert_retrieval.errors import InputError, NotFoundError
 from mbert_retrieval.search.alignment import Alignment, alignments_of
 from mbert_retrieval.search.explain import explain, explained, marks_of
@@ -175,8 +175,8 @@ def test_words_have_their_own_bm25(tmp_path):
 
 
 def _alignment(names, spans, query, scores):
-    content = Pieces(np.array(spans), names)
-    asked = Pieces(np.array([(0, 1)] * len(query)), query)
+    content = TokenSpans(np.array(spans), names)
+    asked = TokenSpans(np.array([(0, 1)] * len(query)), query)
     inside = np.zeros(len(names), dtype=bool)
     return Alignment(asked, content, inside, np.array(scores, dtype=np.float32))
 
@@ -195,7 +195,7 @@ def test_marks_take_parts_of_identifiers_whole_and_leave_stop_words():
 def test_spans_are_of_the_text_whatever_is_in_it(tiny_encoder_folder):
     encoder = load_encoder(tiny_encoder_folder)
     for text in ["", " \t\n ", "é日本 \U0001f600 read", "\x00a\x07", "x" * 2000]:
-        pieces = document_pieces(encoder, text)
+        pieces = document_token_spans(encoder, text)
         assert len(pieces) == len(encoder.encode_documents([text])[0])
         for (start, end), name in zip(pieces.spans.tolist(), pieces.names, strict=True):
             assert (start, end) == (-1, -1) or text[start:end] == name != ""
