@@ -28,7 +28,7 @@ from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.eval.peers import open_peer
 from mbert_retrieval.indexes.lexical import STOP_WORDS
-from mbert_retrieval.sources.files import look
+from mbert_retrieval.sources.scan import scan
 from mbert_retrieval.sync.apply import follow
 
 DEPTH = 10
@@ -130,7 +130,7 @@ def _timed_index(root: Path, place: Path, encoders: list) -> tuple[Index, list[s
 
     def step() -> None:
         started = time.perf_counter()
-        follow(index, look([root], root), "all")
+        follow(index, scan([root], root), "all")
         seconds.append(time.perf_counter() - started)
 
     step()
@@ -142,7 +142,7 @@ def _timed_index(root: Path, place: Path, encoders: list) -> tuple[Index, list[s
         step()
     finally:
         file.write_bytes(before)
-        follow(index, look([root], root), "all")
+        follow(index, scan([root], root), "all")
     return index, [f"{value:.2f}" for value in seconds]
 
 

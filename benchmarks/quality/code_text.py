@@ -26,7 +26,7 @@ from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.indexes.lexical import PART
 from mbert_retrieval.packed import Packed
 from mbert_retrieval.sources import read_source
-from mbert_retrieval.sources.source import cut
+from mbert_retrieval.sources.split import split_into_passages
 
 COSQA_FUNCTIONS = 1500
 Asked = list[tuple[str, set[int]]]  # text, places of the passages that answer it
@@ -81,7 +81,7 @@ def cosqa(folder: Path) -> tuple[list[Passage], Asked]:
     described = []
     for passage in passages:
         if passage.id in kept:
-            units = list(cut(passage.text, "f.py"))
+            units = list(split_into_passages(passage.text, "f.py"))
             facts = units[0].metadata if units else {"kind": "module", "name": ""}
             described.append(replace(passage, metadata=facts))
     places = {passage.id: place for place, passage in enumerate(described)}

@@ -32,7 +32,7 @@ from mbert_retrieval.encoders.base import chunked
 from mbert_retrieval.index import is_there
 from mbert_retrieval.packed import Packed
 from mbert_retrieval.sources import Selection
-from mbert_retrieval.sources.files import look
+from mbert_retrieval.sources.scan import scan
 from mbert_retrieval.sources.walk import walk
 from mbert_retrieval.sync.apply import follow, follow_remembered
 from mbert_retrieval.sync.provenance import settings_of
@@ -89,7 +89,7 @@ class Remembering:
 
 def build(tree: Path, place: Path, known: Path) -> None:
     index = Index.create(place, Remembering(load_encoder("nano"), known))
-    found = look([tree], tree)
+    found = scan([tree], tree)
     follow(index, found, "all", progress=lambda done: print(f"\r{done:,} files", end=""))
     index.remember(settings_of(found, place))
     print()

@@ -16,45 +16,45 @@ from .console import INTERRUPTED, message, progress_bar
 if TYPE_CHECKING:
     from ..index import Index
     from ..sources import Selection
-    from ..sources.files import Tree
+    from ..sources.scan import SourceTree
     from ..sync.apply import Differences, Removing
     from ..sync.passages import Changes
 
 MANY = 200  # files; so many changed are not read before a query is answered
 
 
-def survey(sources: list[Path], root: Path | None, chosen: Selection, again: bool) -> Tree:
+def survey(sources: list[Path], root: Path | None, chosen: Selection, again: bool) -> SourceTree:
     """What the sources hold. Raises InputError for anything in them that would break a change half
     way, and when there is nothing to index. again: everything will be read."""
     from ..sources import source_root
-    from ..sources.files import look
+    from ..sources.scan import scan
 
     sources = list(dict.fromkeys(source.resolve() for source in sources))
     own_root = source_root(sources)
     with interruptible("nothing was changed"):
-        tree = look(sources, root or own_root, chosen)
+        tree = scan(sources, root or own_root, chosen)
         _check_named(tree)
         if again:
             _check_text(tree)
     return tree
 
 
-def _check_named(tree: Tree) -> None:
+def _check_named(tree: SourceTree) -> None:
     """Files that are sources themselves have to be readable."""
-    from ..sources.files import file_passages, read_file
+    from ..sources.passages import file_passages, read_file
 
     for path, file in tree.files.items():
-        if not file.named:
+        if not file.explicit:
             continue
         try:
             next(file_passages(file, path, read_file(file, tree.selection), tree.selection), None)
         except InputError as reason:
-            raise InputError(f"cannot index {file.place}: {reason}") from None
+            raise InputError(f"cannot index {file.path_on_disk}: {reason}") from None
 
 
-def _check_text(tree: Tree) -> None:
+def _check_text(tree: SourceTree) -> None:
     """Raises InputError when no file and no collection gives a passage."""
-    from ..sources.files import file_passages, read_file
+    from ..sources.passages import file_passages, read_file
 
     for path, file in tree.files.items():
         try:
@@ -69,10 +69,10 @@ def _check_text(tree: Tree) -> None:
         raise InputError(f"no text to index in {names} ({count} files skipped)")
 
 
-def check_collections(tree: Tree, index: Index | None, again: bool) -> None:
+def check_collections(tree: SourceTree, index: Index | None, again: bool) -> None:
     """Read changed collections once through, so that nothing broken in them surprises a change.
     Raises InputError for what is broken, and for an id that two of them have."""
-    from ..sources.files import collection_passages
+    from ..sources.passages import collection_passages
     from ..sync.apply import differences
 
     if tree.files and not tree.collections:
@@ -97,7 +97,11 @@ def check_collections(tree: Tree, index: Index | None, again: bool) -> None:
 
 
 def bring(
-    index: Index, tree: Tree, removing: Removing, again: bool, found: Differences | None = None
+    index: Index,
+    tree: SourceTree,
+    removing: Removing,
+    again: bool,
+    found: Differences | None = None,
 ) -> Changes:
     """`freshness.follow` with a progress bar. found: what it will find, where that is known."""
     from ..sync.apply import differences, follow
@@ -117,7 +121,7 @@ def before_query(index: Index, place: Path) -> None:
     """Follow the files of the index's sources before a query is answered. What stands in the way
     (another process writes, a source is gone, too many files changed) is said, and the query is
     answered from what the index holds."""
-    from ..sources.files import look
+    from ..sources.scan import scan
     from ..sync.apply import differences, is_unsettled
 
     settings = index.folder.settings
@@ -125,7 +129,7 @@ def before_query(index: Index, place: Path) -> None:
     if not sources or root is None:
         return
     try:
-        tree = look(sources, root, selection(settings))
+        tree = scan(sources, root, selection(settings))
         states = index.folder.file_states()
         found = differences(tree, states)
         if not is_cut_alike(settings):

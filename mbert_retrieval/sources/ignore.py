@@ -1,8 +1,8 @@
 """`.gitignore` and `.ignore` files, with git's rules of precedence.
 
-An entry of a folder is judged by itself, with the folders above it known not to be ignored: as in
-git, nothing below an ignored folder can be taken back in. (Why not pathspec: it judges whole paths,
-and takes `!*/` for a rule about the files inside folders.)
+Each entry of a folder is judged on its own, after the folders above it were found not to be
+ignored: as in git, nothing below an ignored folder can be included again. (pathspec does not fit:
+it judges whole paths, and reads `!*/` as a rule for the files inside folders as well.)
 """
 
 from __future__ import annotations
@@ -16,47 +16,51 @@ from pathlib import Path
 
 from .wildmatch import Rule, parse_rule
 
-RULE_FILES = (".gitignore", ".ignore")  # of two in one folder the later has the last word
+RULE_FILES = (".gitignore", ".ignore")  # in one folder, the rules of the second come last
 
 
 @dataclass(frozen=True)
-class Rules:
-    """The rules of one folder. base: the folder, ending in a slash; entries are matched by what
-    follows it. rules: in the order of the file, of which the last that matches decides."""
+class FolderRules:
+    """The ignore rules of one folder.
 
-    base: str
+    Args:
+        prefix: The folder with a slash at the end. Rules see the rest of an entry's path.
+        rules: In the order of the file. The last that matches an entry decides.
+    """
+
+    prefix: str
     rules: tuple[Rule, ...]
 
     @cached_property
-    def _any(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        """What matches whatever a rule for names, or one for whole paths, matches."""
-        both = []
+    def _any_rule(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Patterns that match if any rule for names, or any rule for whole paths, matches."""
+        patterns = []
         for whole_path in (False, True):
-            patterns = [r.pattern.pattern for r in self.rules if r.whole_path == whole_path]
-            both.append(re.compile("|".join(f"(?:{p})" for p in patterns) or r"(?!)", re.DOTALL))
-        return both[0], both[1]
+            parts = [r.pattern.pattern for r in self.rules if r.whole_path == whole_path]
+            patterns.append(re.compile("|".join(f"(?:{p})" for p in parts) or r"(?!)", re.DOTALL))
+        return patterns[0], patterns[1]
 
-    def decide(self, path: str, folder: bool) -> bool | None:
-        """True ignored, False taken back in, None when no rule matches."""
-        inside = path[len(self.base) :]
-        names, paths = self._any
-        if not (names.fullmatch(inside.rpartition("/")[2]) or paths.fullmatch(inside)):
-            return None  # as for nearly all entries
+    def decide(self, path: str, is_folder: bool) -> bool | None:
+        """Return True for ignored, False for included again, None if no rule matches."""
+        relative = path[len(self.prefix) :]
+        names, paths = self._any_rule
+        if not (names.fullmatch(relative.rpartition("/")[2]) or paths.fullmatch(relative)):
+            return None  # fast path: nearly all entries
         for rule in reversed(self.rules):
-            if rule.matches(inside, folder):
+            if rule.matches(relative, is_folder):
                 return not rule.negated
         return None
 
 
 @dataclass(frozen=True)
 class IgnoreRules:
-    """All rules that hold for the entries of a folder, the nearest first."""
+    """All rules that apply to the entries of a folder: its own first, then those of its parents."""
 
-    chain: tuple[Rules, ...] = ()
+    by_folder: tuple[FolderRules, ...] = ()
 
     @classmethod
     def above(cls, folder: Path) -> IgnoreRules:
-        """What holds in `folder` by the folders above it, up to the repository's top."""
+        """Return the rules of the folders above `folder`, up to the top of its repository."""
         top = repository_top(folder)
         if top is None:
             return cls()
@@ -69,14 +73,18 @@ class IgnoreRules:
     def within(
         self, folder: str | os.PathLike[str], names: Container[str] = RULE_FILES
     ) -> IgnoreRules:
-        """With the rules of `folder` itself, whose entries are to be judged. names: of the entries
-        that it has, where that is known."""
+        """Return these rules with those of `folder` added.
+
+        Args:
+            folder: A folder; its entries can then be judged.
+            names: The names of its entries, if they are known. Spares reading absent files.
+        """
         return self._with(folder, [name for name in RULE_FILES if name in names])
 
-    def ignores(self, path: str, folder: bool) -> bool:
-        """Whether an entry of the folder, by its full path, is ignored."""
-        for rules in self.chain:
-            decision = rules.decide(path, folder)
+    def ignores(self, path: str, is_folder: bool) -> bool:
+        """Return whether an entry of the folder, by its full path, is ignored."""
+        for rules in self.by_folder:
+            decision = rules.decide(path, is_folder)
             if decision is not None:
                 return decision
         return False
@@ -85,16 +93,16 @@ class IgnoreRules:
         rules = [rule for name in names for rule in _read_rules(os.path.join(folder, name))]
         if not rules:
             return self
-        return IgnoreRules((Rules(os.path.join(folder, ""), tuple(rules)), *self.chain))
+        return IgnoreRules((FolderRules(os.path.join(folder, ""), tuple(rules)), *self.by_folder))
 
 
 def repository_top(folder: Path) -> Path | None:
-    """The nearest folder, `folder` or above, that holds `.git`."""
+    """Return the nearest folder that contains `.git`: `folder` itself or one above."""
     return next((f for f in (folder, *folder.parents) if (f / ".git").exists()), None)
 
 
 def _read_rules(file: str) -> list[Rule]:
-    """The rules of a file; none where it is not there or cannot be read."""
+    """Return the rules of a file, none if it does not exist or cannot be read."""
     try:
         content = Path(file).read_bytes()
     except OSError:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from .units import Unit
+from .line_ranges import Unit
 
 MAX_WORDS = 200  # of one passage, unless one line alone has more
 OVERLAP_WORDS = 40  # that a passage repeats of the one before

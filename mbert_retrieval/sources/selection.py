@@ -1,4 +1,4 @@
-"""Which files of a folder are wanted, and how they are cut: kept with the index."""
+"""`Selection`: which files of a folder to index, and how to split them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,31 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import InputError
-from .text import MAX_BYTES
+from .decode import MAX_BYTES
 from .wildmatch import Rule, parse_rule
 
 
 @dataclass(frozen=True)
 class Selection:
-    """include, exclude: patterns in `.gitignore`'s notation, of files (all when there is none) and
-    of files and folders; max_bytes: of one file. documents: "whole", one passage
-    each; "cut" into passages; "" for files cut and the records of collections whole.
+    """Which files of a folder to index, and how to split them. An index stores its selection.
 
-    Raises InputError for a pattern that matches nothing and for a limit under 1.
+    Args:
+        include: Patterns in the notation of `.gitignore`. Only files that match one are taken, or
+            files in a folder that matches one. All files if empty.
+        exclude: Patterns of files and folders to leave out.
+        max_bytes: The largest size of a file in bytes. Collections have no limit.
+        documents: "whole" for one passage per document, "cut" to split documents, "" to split files
+            but keep the records of collections whole.
+
+    Raises:
+        InputError: For a pattern that can match nothing, and a limit below 1.
+
+    Example:
+        >>> selection = Selection(include=("*.py",), exclude=("tests/",))
+        >>> selection.includes("src/main.py"), selection.includes("README.md")
+        (True, False)
+        >>> selection.excludes("tests", is_folder=True)
+        True
     """
 
     include: tuple[str, ...] = ()
@@ -36,6 +50,7 @@ class Selection:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Selection:
+        """Return the selection that `to_json` described."""
         return cls(
             tuple(value.get("include", ())),
             tuple(value.get("exclude", ())),
@@ -44,7 +59,7 @@ class Selection:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from the default."""
+        """Return the values that differ from the default, as JSON can hold them."""
         default = asdict(Selection())
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -52,31 +67,31 @@ class Selection:
             if value != default[name]
         }
 
-    def takes(self, path: str) -> bool:
-        """Whether a file is wanted. path: below the source's folder."""
-        if not self._included:
+    def includes(self, path: str) -> bool:
+        """Return whether a file, by its path below the source's folder, is to be included."""
+        if not self._include_rules:
             return True
         parts = path.split("/")
         folders = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
         return any(
             rule.matches(path, False) or any(rule.matches(folder, True) for folder in folders)
-            for rule in self._included
+            for rule in self._include_rules
         )
 
-    def asks_for(self, suffix: str) -> bool:
-        """Whether a pattern to include ends as such files do."""
+    def includes_suffix(self, suffix: str) -> bool:
+        """Return whether a pattern to include ends with this suffix."""
         return any(pattern.lower().endswith(suffix.lower()) for pattern in self.include)
 
-    def leaves_out(self, path: str, folder: bool) -> bool:
-        """Whether a file or folder, and all that is in it, is not wanted."""
-        return any(rule.matches(path, folder) for rule in self._excluded)
+    def excludes(self, path: str, is_folder: bool) -> bool:
+        """Return whether a file, or a folder and everything in it, is to be left out."""
+        return any(rule.matches(path, is_folder) for rule in self._exclude_rules)
 
     @cached_property
-    def _included(self) -> list[Rule]:
+    def _include_rules(self) -> list[Rule]:
         return [rule for pattern in self.include if (rule := parse_rule(pattern))]
 
     @cached_property
-    def _excluded(self) -> list[Rule]:
+    def _exclude_rules(self) -> list[Rule]:
         return [rule for pattern in self.exclude if (rule := parse_rule(pattern))]
 
 

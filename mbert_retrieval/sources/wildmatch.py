@@ -20,23 +20,30 @@ _CLASSES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """pattern: matches an entry's name, or, when `whole_path`, its path below the rule's folder.
-    negated: takes back in; folders_only: does not hold for files."""
+    """A line of a `.gitignore`.
+
+    Args:
+        pattern: Matches the name of an entry.
+        whole_path: The pattern matches the entry's path below the rule's folder instead.
+        negated: The rule includes again what an earlier rule ignores.
+        folders_only: The rule does not apply to files.
+    """
 
     pattern: re.Pattern[str]
     whole_path: bool
     negated: bool
     folders_only: bool
 
-    def matches(self, path: str, folder: bool) -> bool:
-        if self.folders_only and not folder:
+    def matches(self, path: str, is_folder: bool) -> bool:
+        """Return whether the rule applies to an entry, by its path below the rule's folder."""
+        if self.folders_only and not is_folder:
             return False
         name = path if self.whole_path else path.rpartition("/")[2]
         return self.pattern.fullmatch(name) is not None
 
 
 def parse_rule(line: str) -> Rule | None:
-    """The rule that a line states, or None for blank lines, comments and broken patterns."""
+    """Return the rule of a line, or None for blank lines, comments and invalid patterns."""
     line = line.removesuffix("\r")
     if line.startswith("#"):
         return None
@@ -53,86 +60,91 @@ def parse_rule(line: str) -> Rule | None:
 
 
 def _without_trailing_spaces(line: str) -> str:
-    """Spaces at the end do not count, unless a backslash stands before."""
+    """Remove spaces at the end, except one that a backslash escapes."""
     stripped = line.rstrip(" ")
     backslashes = len(stripped) - len(stripped.rstrip("\\"))
     return stripped + " " if backslashes % 2 and len(stripped) < len(line) else stripped
 
 
 def _translate(pattern: str) -> str | None:
-    """A wildcard pattern as a regular expression; None for one that matches nothing."""
-    # git compares what stands before the first wildcard apart, so "**" after it counts as first
+    """Return a wildcard pattern as a regular expression, None if it matches nothing."""
+    # git compares the text before the first wildcard separately, so a "**" there counts as first
     wildcard = re.search(r"[*?\[\\]", pattern)
     beginning = wildcard.start() if wildcard else 0
-    regex, place = "", 0
-    while place < len(pattern):
-        character = pattern[place]
+    regex, position = "", 0
+    while position < len(pattern):
+        character = pattern[position]
         if character == "*":
-            end = place
+            end = position
             while pattern[end : end + 1] == "*":
                 end += 1
-            between = place in (0, beginning) or pattern[place - 1] == "/"
-            if end - place > 1 and between and end == len(pattern):
+            between = position in (0, beginning) or pattern[position - 1] == "/"
+            if end - position > 1 and between and end == len(pattern):
                 regex += ".*"
-            elif end - place > 1 and between and pattern[end] == "/":
+            elif end - position > 1 and between and pattern[end] == "/":
                 regex += "(?:.*/)?"
                 end += 1
             else:
                 regex += "[^/]*"
-            place = end
+            position = end
         elif character == "?":
             regex += "[^/]"
-            place += 1
+            position += 1
         elif character == "[":
-            found = _bracket(pattern, place + 1)
-            if found is None:
+            bracket = _bracket(pattern, position + 1)
+            if bracket is None:
                 return None
-            choice, place = found
-            regex += choice
+            regex += bracket[0]
+            position = bracket[1]
         elif character == "\\":
-            if place + 1 == len(pattern):
+            if position + 1 == len(pattern):
                 return None
-            regex += re.escape(pattern[place + 1])
-            place += 2
+            regex += re.escape(pattern[position + 1])
+            position += 2
         else:
             regex += re.escape(character)
-            place += 1
+            position += 1
     return regex
 
 
-def _bracket(pattern: str, place: int) -> tuple[str, int] | None:
-    """What `[...]`, whose inside begins at `place`, means, and where it ends; None when it does
-    not end."""
-    negated = pattern[place : place + 1] in ("!", "^")
-    place += negated
+def _bracket(pattern: str, position: int) -> tuple[str, int] | None:
+    """Return the regular expression of a `[...]` and the position after it.
+
+    `position` is where its inside begins. None if it has no end.
+    """
+    negated = pattern[position : position + 1] in ("!", "^")
+    position += negated
     items: list[str] = []
     first = True
     while True:
-        if place >= len(pattern):
+        if position >= len(pattern):
             return None
-        if pattern[place] == "]" and not first:
+        if pattern[position] == "]" and not first:
             break
         first = False
-        if match := re.compile(r"\[:(\w+):\]").match(pattern, place):
+        if match := re.compile(r"\[:(\w+):\]").match(pattern, position):
             if match[1] not in _CLASSES:
                 return None
             items.append(_CLASSES[match[1]])
-            place = match.end()
+            position = match.end()
             continue
-        low, place = _character(pattern, place)
-        items.append(re.escape(low))  # counts even where the range that it begins is empty
-        if pattern[place : place + 1] == "-" and pattern[place + 1 : place + 2] not in ("", "]"):
-            high, place = _character(pattern, place + 1)
+        low, position = _character(pattern, position)
+        items.append(re.escape(low))  # matches even if the range that it begins is empty
+        if pattern.startswith("-", position) and pattern[position + 1 : position + 2] not in (
+            "",
+            "]",
+        ):
+            high, position = _character(pattern, position + 1)
             if low <= high:
                 items.append(f"{re.escape(low)}-{re.escape(high)}")
     inside = "".join(items)
     if negated:
-        return f"[^/{inside}]", place + 1
-    return (f"(?!/)[{inside}]" if inside else r"(?!)"), place + 1
+        return f"[^/{inside}]", position + 1
+    return (f"(?!/)[{inside}]" if inside else r"(?!)"), position + 1
 
 
-def _character(pattern: str, place: int) -> tuple[str, int]:
-    """The character at `place`, a backslash before it taken off, and the place after it."""
-    if pattern[place] == "\\" and place + 1 < len(pattern):
-        place += 1
-    return pattern[place], place + 1
+def _character(pattern: str, position: int) -> tuple[str, int]:
+    """Return the character at `position`, without an escaping backslash, and the next position."""
+    if pattern[position] == "\\" and position + 1 < len(pattern):
+        position += 1
+    return pattern[position], position + 1

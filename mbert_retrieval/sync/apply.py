@@ -21,7 +21,8 @@ from ..index import Index, Progress
 from ..indexes import FileState, Writer
 from ..indexes.validation import content_sha256
 from ..sources import source_root
-from ..sources.files import SourceFile, Tree, collection_passages, file_passages, look, read_file
+from ..sources.passages import collection_passages, file_passages, read_file
+from ..sources.scan import SourceFile, SourceTree, scan
 from ..types import Passage
 from .passages import Changes, different, reuse, store
 from .provenance import is_cut_alike, remembered, selection, settings_of
@@ -49,7 +50,7 @@ class Differences:
         return bool(self.changed or self.skipped or self.gone or self.collections)
 
 
-def differences(tree: Tree, states: dict[str, FileState]) -> Differences:
+def differences(tree: SourceTree, states: dict[str, FileState]) -> Differences:
     """By size and modification time; nothing is read."""
 
     def differs(path: str, file: SourceFile) -> bool:
@@ -73,7 +74,7 @@ def differences(tree: Tree, states: dict[str, FileState]) -> Differences:
 
 def _was_refused(state: FileState, file: SourceFile) -> bool:
     """Whether a file that is now a source itself was passed over when it was one among others."""
-    return file.named and bool(state.skipped)
+    return file.explicit and bool(state.skipped)
 
 
 def is_unsettled(state: FileState | None) -> bool:
@@ -88,7 +89,7 @@ def is_collection(state: FileState) -> bool:
 
 def follow(
     index: Index,
-    tree: Tree,
+    tree: SourceTree,
     removing: Removing,
     again: bool = False,
     progress: Progress | None = None,
@@ -123,7 +124,7 @@ def follow_remembered(index: Index, progress: Progress | None = None) -> Changes
     if not sources:
         raise InputError("the index does not know its sources: build it with mbert-index")
     again = not is_cut_alike(settings)
-    tree = look(sources, root or source_root(sources), selection(settings))
+    tree = scan(sources, root or source_root(sources), selection(settings))
     changes = follow(index, tree, "all", again, progress)
     if again:
         index.remember(settings_of(tree, place))
@@ -149,7 +150,7 @@ class _Following:
         self,
         index: Index,
         writer: Writer,
-        tree: Tree,
+        tree: SourceTree,
         states: dict[str, FileState],
         again: bool,
         progress: Progress | None,

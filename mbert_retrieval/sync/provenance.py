@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..sources import Selection
-    from ..sources.files import Tree
+    from ..sources.scan import SourceTree
 
 CUTTING = 3  # how files become passages; another number makes every index read its files again
 
 
-def settings_of(tree: Tree, place: Path) -> dict[str, Any]:
+def settings_of(tree: SourceTree, place: Path) -> dict[str, Any]:
     """What the index at `place` remembers of its sources."""
     chosen = {"selection": tree.selection.to_json(), "cutting": CUTTING}
     return recorded(tree.sources, tree.root, place) | chosen

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mbert_retrieval.sources.source import cut
-from mbert_retrieval.sources.units import MAX_CHARACTERS, MAX_LINES
+from mbert_retrieval.sources.line_ranges import MAX_CHARACTERS, MAX_LINES
+from mbert_retrieval.sources.split import split_into_passages
 
 MODULES = "functools hashlib locale os random shutil socket ssl subprocess tempfile threading uuid"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -34,7 +34,7 @@ def test_functions_in_blocks_of_real_modules_are_units():
         text = file.read_text()
         functions = list(in_blocks(ast.parse(text)))
         lines = text.split("\n")
-        units = list(cut(text, file.name))
+        units = list(split_into_passages(text, file.name))
         for function in functions:
             start = min([function.lineno, *(d.lineno for d in function.decorator_list)])
             body = "\n".join(lines[start - 1 : function.end_lineno])
@@ -75,7 +75,9 @@ with lock:
         pass
     y = 1
 """
-    found = [(p.start_line, p.end_line, p.metadata["name"]) for p in cut(text, "m.py")]
+    found = [
+        (p.start_line, p.end_line, p.metadata["name"]) for p in split_into_passages(text, "m.py")
+    ]
     assert found == [
         (1, 1, ""),
         (3, 4, "before"),
@@ -339,7 +341,7 @@ def test_definitions_in_blocks_of_every_language_are_units(name):
     text = textwrap.dedent(CASES[name]).strip()
     greek = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]
     expected = [word for word in greek if word in text]
-    passages = list(cut(text, name))
+    passages = list(split_into_passages(text, name))
     found = {p.metadata["name"].rpartition(".")[2]: p.text for p in passages}
     for word in expected:
         assert word in found[word]
@@ -364,7 +366,7 @@ def test_functions_of_objects_are_units_like_those_of_classes(name, opening, hel
     held = held.replace("methods: {", "methods: {" + more)
     closing = "".join({"{": "}", "(": ")"}.get(one, "") for one in reversed(opening)) + ";"
     text = f"{opening}\n{held}{more}\n{closing}\n"
-    found = {p.metadata["name"]: p.text for p in cut(text, name)}
+    found = {p.metadata["name"]: p.text for p in split_into_passages(text, name)}
     for word, other in (("alpha", "beta"), ("beta", "alpha")):
         assert word in found[owner + word]
         assert other not in found[owner + word]
@@ -373,7 +375,7 @@ def test_functions_of_objects_are_units_like_those_of_classes(name, opening, hel
 def test_calls_and_data_are_not_cut_for_what_they_hold():
     """A test's body is one with the test, however many small functions it has."""
     text = "describe('x', () => {\n  const a = () => 1;\n  it('y', () => { a(); });\n});\n"
-    assert [p.text for p in cut(text, "a.js")] == [text.rstrip("\n")]
+    assert [p.text for p in split_into_passages(text, "a.js")] == [text.rstrip("\n")]
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,7 @@ def test_calls_and_data_are_not_cut_for_what_they_hold():
 def test_deep_nesting_is_read(name, text):
     lines = text.split("\n")
     covered = [0] * len(lines)
-    for passage in cut(text, name):
+    for passage in split_into_passages(text, name):
         for line in range(passage.start_line - 1, passage.end_line):
             covered[line] += 1
     assert covered == [1 if line.strip() else 0 for line in lines]

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
-from mbert_retrieval.sources import Selection, Skipped, read_source
+from mbert_retrieval.sources import Selection, SkippedFile, read_source
 from mbert_retrieval.sources.html import html_lines
 from mbert_retrieval.sources.prose import MAX_WORDS, OVERLAP_WORDS
-from mbert_retrieval.sources.source import cut
+from mbert_retrieval.sources.split import split_into_passages
 
 # HTML
 
@@ -65,7 +65,7 @@ def test_html_is_what_a_reader_sees():
 
 
 def test_html_is_cut_at_its_headings():
-    found = [(p.start_line, p.end_line, p.title) for p in cut(PAGE, "a.html")]
+    found = [(p.start_line, p.end_line, p.title) for p in split_into_passages(PAGE, "a.html")]
     assert found == [
         (2, 2, "The & Page"),
         (7, 8, "The & Page > Install it"),
@@ -112,7 +112,7 @@ def test_any_html_is_read(text):
     lines, headings = html_lines(text)
     assert len(lines) == text.count("\n") + 1
     assert all(1 <= line <= len(lines) and title for line, _, title in headings)
-    list(cut(text, "a.html"))
+    list(split_into_passages(text, "a.html"))
 
 
 # PDF
@@ -194,7 +194,7 @@ def test_a_pdf_without_text_or_in_pieces_is_skipped_with_a_reason(tmp_path):
     (tmp_path / "text.pdf").write_text("not a PDF at all")
     (tmp_path / "half.pdf").write_bytes(good[: len(good) // 3])
     (tmp_path / "good.pdf").write_bytes(good)
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     passages = list(read_source(tmp_path, skipped))
     assert {p.path for p in passages} == {"good.pdf"}
     reasons = {Path(one.path).name: one.reason for one in skipped}
@@ -213,7 +213,7 @@ def test_an_encrypted_pdf_is_skipped_unless_it_opens_without_a_password(tmp_path
         writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf(PAGES)))
         writer.encrypt(user_password=password, owner_password="owner", algorithm="RC4-128")
         writer.write(tmp_path / name)
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     assert {p.path for p in read_source(tmp_path, skipped)} == {"open.pdf"}
     assert [one.reason for one in skipped] == ["encrypted PDF"]
 
@@ -225,7 +225,7 @@ def test_an_encrypted_pdf_is_skipped_unless_it_opens_without_a_password(tmp_path
 @settings(max_examples=60, deadline=None)
 def test_one_endless_line_is_read_in_windows_that_overlap(count):
     words = [f"w{n}" for n in range(count)]
-    pieces = [p.text.split() for p in cut(" ".join(words), "a.txt")]
+    pieces = [p.text.split() for p in split_into_passages(" ".join(words), "a.txt")]
     assert pieces[0][0] == "w0"
     assert pieces[-1][-1] == words[-1]
     if count <= 2 * MAX_WORDS:
@@ -234,7 +234,7 @@ def test_one_endless_line_is_read_in_windows_that_overlap(count):
     assert all(len(piece) <= MAX_WORDS for piece in pieces)
     for before, after in pairwise(pieces):
         assert before[-OVERLAP_WORDS:] == after[:OVERLAP_WORDS]
-    assert len({p.id for p in cut(" ".join(words), "a.txt")}) == len(pieces)
+    assert len({p.id for p in split_into_passages(" ".join(words), "a.txt")}) == len(pieces)
 
 
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=40))
@@ -242,7 +242,7 @@ def test_one_endless_line_is_read_in_windows_that_overlap(count):
 def test_windows_of_prose_are_full_and_repeat_little(counts):
     """counts: of words a line; 0 is a blank line."""
     lines = [" ".join(f"l{n}w{m}" for m in range(count)) for n, count in enumerate(counts)]
-    pieces = list(cut("\n".join(lines), "a.txt"))
+    pieces = list(split_into_passages("\n".join(lines), "a.txt"))
     for before, after in pairwise(pieces):
         repeated = lines[after.start_line - 1 : before.end_line]
         assert before.start_line < after.start_line
@@ -276,7 +276,7 @@ def test_generated_and_minified_files_are_skipped_and_their_likes_are_not(tmp_pa
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     taken = {p.path for p in read_source(tmp_path, skipped)}
     assert {Path(one.path).name: one.reason for one in skipped} == {
         "gen.go": "generated",
@@ -307,7 +307,7 @@ def test_generated_and_minified_files_are_skipped_and_their_likes_are_not(tmp_pa
 )
 def test_declared_encodings_are_read(tmp_path, name, content, text):
     (tmp_path / name).write_bytes(content)
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     passages = list(read_source(tmp_path, skipped))
     assert skipped == []
     assert text in "\n".join(p.text for p in passages)
@@ -325,7 +325,7 @@ def test_declared_encodings_are_read(tmp_path, name, content, text):
 )
 def test_files_that_are_not_what_they_say_are_skipped(tmp_path, content, reason):
     (tmp_path / "a.py").write_bytes(content)
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     assert list(read_source(tmp_path, skipped)) == []
     assert [one.reason for one in skipped] == [reason]
 

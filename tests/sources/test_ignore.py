@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mbert_retrieval.sources import Skipped
+from mbert_retrieval.sources import SkippedFile
 from mbert_retrieval.sources.walk import walk
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
@@ -133,7 +133,7 @@ def test_links_are_not_followed_and_are_counted(tmp_path):
     (root / "out").symlink_to(outside)
     (root / "c.py").symlink_to(outside / "secret.py")
     (root / "broken").symlink_to(root / "nowhere")
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     assert [path.name for path in walk(root, skipped)] == ["a.py", "b.py"]
     assert {Path(file.path).name: file.reason for file in skipped} == dict.fromkeys(
         ["loop", "out", "c.py", "broken"], "symbolic link"
@@ -144,7 +144,7 @@ def test_a_tree_deeper_than_the_recursion_limit_is_walked(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     os.makedirs("/".join("d" * 400))
     Path("/".join("d" * 400), "leaf.py").write_text("x")
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(300)
     try:

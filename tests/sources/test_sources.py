@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, Passage
-from mbert_retrieval.sources import Skipped, read_source, source_root
+from mbert_retrieval.sources import SkippedFile, read_source, source_root
 from mbert_retrieval.sources.languages import PROSE, language_of
+from mbert_retrieval.sources.line_ranges import MAX_CHARACTERS, MAX_LINES
 from mbert_retrieval.sources.prose import MAX_WORDS
-from mbert_retrieval.sources.source import cut
-from mbert_retrieval.sources.units import MAX_CHARACTERS, MAX_LINES
+from mbert_retrieval.sources.split import split_into_passages
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def passages_of(source: Path, **options) -> list[Passage]:
 def assert_every_line_once(text: str, path: str) -> None:
     lines = text.split("\n")
     times = [0] * len(lines)
-    for passage in cut(text, path):
+    for passage in split_into_passages(text, path):
         assert passage.start_line is not None
         assert passage.end_line is not None
         assert passage.id == f"{path}:{passage.start_line}-{passage.end_line}"
@@ -92,7 +92,7 @@ def test_python_functions_are_whole():
     """Python's own `inspect` says where functions and methods are."""
     text = Path(argparse.__file__).read_text()
     by_name = {}
-    for passage in cut(text, "argparse.py"):
+    for passage in split_into_passages(text, "argparse.py"):
         by_name.setdefault(passage.metadata["name"], []).append(passage)
     functions = [
         member
@@ -115,14 +115,16 @@ def test_python_functions_are_whole():
 
 def test_a_python_function_keeps_its_decorators_and_comment():
     text = "import a\n\n# why\n@cached\n@other(\n    1)\ndef f():\n    pass\n\nx = 1\n"
-    found = [(p.start_line, p.end_line, p.metadata["kind"]) for p in cut(text, "m.py")]
+    found = [
+        (p.start_line, p.end_line, p.metadata["kind"]) for p in split_into_passages(text, "m.py")
+    ]
     assert found == [(1, 1, "module"), (3, 8, "function"), (10, 10, "module")]
 
 
 def test_a_long_class_is_cut_at_its_methods():
     methods = "".join(f"    def m{n}(self):\n        return {n}\n\n" for n in range(12))
     text = f'class C(Base):\n    """Doc."""\n\n    size = 1\n\n{methods}'
-    passages = list(cut(text, "pkg/m.py"))
+    passages = list(split_into_passages(text, "pkg/m.py"))
     assert [p.title for p in passages] == ["C", *(f"C.m{n}" for n in range(12))]
     assert [p.metadata["kind"] for p in passages] == ["class", *["method"] * 12]
 
@@ -240,7 +242,9 @@ def test_a_long_class_is_cut_at_its_methods():
     ],
 )
 def test_functions_of_other_languages_are_passages(name, text, expected):
-    found = {p.metadata["name"]: p.text for p in cut(textwrap.dedent(text).strip(), name)}
+    found = {
+        p.metadata["name"]: p.text for p in split_into_passages(textwrap.dedent(text).strip(), name)
+    }
     for function, beginning in expected.items():
         assert found[function].startswith(beginning)
         closes = "end" if name == "a.rb" else "}"
@@ -252,7 +256,7 @@ def test_a_long_class_of_another_language_is_cut_inside():
         f"    public int m{n}() {{\n        return {n};\n    }}\n" for n in range(15)
     )
     text = f"public class Big {{\n    private int x;\n\n{methods}}}\n"
-    passages = list(cut(text, "Big.java"))
+    passages = list(split_into_passages(text, "Big.java"))
     assert [p.metadata["name"] for p in passages] == ["Big", *(f"Big.m{n}" for n in range(15))]
     assert passages[-1].text.endswith("}\n}")
 
@@ -261,7 +265,7 @@ def test_prose_is_cut_at_headings_and_paragraphs():
     long = "\n\n".join(f"paragraph {n} " + "word " * 60 for n in range(6))
     install = "# Install\n\nrun\n\n```sh\n# no heading\n```"
     text = f"intro\n\n{install}\n\n## Linux\n\n{long}\n\nSet\n===\nend"
-    passages = list(cut(text, "README.md"))
+    passages = list(split_into_passages(text, "README.md"))
     headings = [passage.metadata["name"] for passage in passages]
     assert headings == ["", "Install", *["Install > Linux"] * 2, "Set"]
     assert "# no heading" in passages[1].text
@@ -271,7 +275,7 @@ def test_prose_is_cut_at_headings_and_paragraphs():
 
 def test_restructured_text_headings_nest_by_order_of_appearance():
     text = "Top\n***\n\none\n\nSub\n~~~\n\ntwo\n\nNext\n****\n\nthree\n"
-    names_of = [passage.metadata["name"] for passage in cut(text, "a.rst")]
+    names_of = [passage.metadata["name"] for passage in split_into_passages(text, "a.rst")]
     assert names_of == ["Top", "Top > Sub", "Next"]
 
 
@@ -290,7 +294,7 @@ def test_a_folder_gives_its_text_and_counts_the_rest(tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     os.mkfifo(tmp_path / "pipe")
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     passages = list(read_source(tmp_path, skipped))
     assert {p.id: p.text for p in passages} == {
         "a.py:1-3": "x = 1\ny = 2\nz = 3",

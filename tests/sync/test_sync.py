@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import Index, InputError
 from mbert_retrieval.sources import Selection, read_source
-from mbert_retrieval.sources.files import look
+from mbert_retrieval.sources.scan import scan
 from mbert_retrieval.sync.apply import follow
 from support.cli import ids, run, run_json
 from support.hash_encoder import HashEncoder
@@ -49,7 +49,7 @@ class Followed:
 
     def follow(self, removing="all", **options):
         self.encoder.encoded.clear()
-        return follow(self.index, look([self.root], self.root), removing, **options)
+        return follow(self.index, scan([self.root], self.root), removing, **options)
 
     def assert_as_built_anew(self, tmp_path: Path) -> None:
         stored = self.index.folder.passages(list(self.index.folder.content_hashes()))
@@ -219,7 +219,7 @@ def test_another_selection_reads_everything_again(followed):
     followed.write("a.py", module("alpha"))
     followed.write("tests/b.py", module("beta"))
     followed.follow()
-    chosen = look([followed.root], followed.root, Selection(exclude=("tests/",)))
+    chosen = scan([followed.root], followed.root, Selection(exclude=("tests/",)))
     assert list(chosen.files) == ["a.py"]
     assert follow(followed.index, chosen, "all", again=True).deleted == 1
     assert list(followed.index.folder.file_states()) == ["a.py"]

@@ -1,19 +1,17 @@
-"""A file's bytes as text, or the reason why they are not."""
+"""Read a file and decode its bytes as text."""
 
 from __future__ import annotations
 
 import codecs
-import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 
-MAX_BYTES = 1 << 20  # of one file of code or prose; collections (.jsonl) have no limit
+MAX_BYTES = 1 << 20  # default limit for a file of code or prose; collections have none
 
-# The longer marks first: UTF-32's begins with UTF-16's.
+# UTF-32 first, because its little-endian mark begins with that of UTF-16.
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -30,17 +28,12 @@ _DECLARATION = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file inside a folder that was left out. path: as it was walked; reason: a few words."""
-
-    path: str
-    reason: str
-
-
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of a file. Raises InputError, the reason alone, when it is too large, unreadable,
-    or not a plain file (a pipe is never opened)."""
+    """Return the content of a file.
+
+    Raise InputError, with the reason alone as message, if the file is too large, unreadable or not
+    a plain file (a pipe is never opened).
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -53,11 +46,12 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def decode(content: bytes) -> str:
-    """A file's text, its line ends made "\\n".
+    """Return a file's text with "\\n" at line ends.
 
-    UTF-8, with or without a mark; UTF-16 and UTF-32 by their marks; another encoding where the file
-    declares it as Python, HTML and XML files may.
-    Raises InputError, the reason alone, for anything else: binary, or another encoding.
+    UTF-8 is read with or without a byte order mark, UTF-16 and UTF-32 with one, and any other
+    encoding if the file declares it as Python, HTML and XML files can.
+
+    Raise InputError, with the reason alone as message, for binary content and other encodings.
     """
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content:
@@ -71,20 +65,18 @@ def decode(content: bytes) -> str:
 
 
 def _declared(content: bytes) -> str | None:
-    """The encoding that a file's beginning declares, if Python has such a text encoding and the
-    declaration, which was read as ASCII, can be true."""
+    """Return the encoding that the first 1,024 bytes declare.
+
+    Return None if Python has no such text encoding, or if the declaration cannot be true: it was
+    read as ASCII, so the file cannot be UTF-16.
+    """
     match = _DECLARATION.search(content[:1024])
     if match is None:
         return None
     name = match[match.lastindex or 1].decode("ascii")
     try:
-        if b"x".decode(name, "replace") != "x":  # UTF-16; and not all encodings there are of text
+        if b"x".decode(name, "replace") != "x":  # UTF-16, or a codec that is not of text
             return None
         return codecs.lookup(name).name
     except (LookupError, UnicodeError):
         return None
-
-
-def display_path(path: str | os.PathLike[str]) -> str:
-    """A path as Unicode with forward slashes; bytes in it that are not UTF-8 become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace").replace(os.sep, "/")

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .code_names import docstring, name_of, signature
 from .grammars import GRAMMARS, Grammar
-from .naming import docstring, name_of, signature
-from .units import Unit, is_long
+from .line_ranges import Unit, is_long
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .units import Unit, indentation, is_long
+from .line_ranges import Unit, indentation, is_long
 
 SHORT_DEFINITION = 3  # lines; shorter ones are joined with their neighbours
 
