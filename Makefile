@@ -5,7 +5,10 @@ STAMP := .venv/installed
 # another one for another nano
 INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safetensors)).index
 
-.PHONY: demo test lint clean
+# what users import: docstrings are checked against signatures
+PUBLIC = mbert_retrieval/__init__.py mbert_retrieval/packed.py
+
+.PHONY: demo test lint pydoclint docs clean
 
 # torch by version: where a small CPU build of that version is at hand, pip takes it
 $(STAMP): pyproject.toml setup.py $(wildcard mbert_retrieval/native/*)
@@ -33,6 +36,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	rm -rf .lint build && $(BIN)/python -m pip install --quiet --no-deps --target .lint .
 	MYPYPATH=.lint $(BIN)/mypy -p mbert_retrieval
+	$(MAKE) pydoclint
+
+pydoclint: $(STAMP)
+	$(BIN)/pydoclint $(PUBLIC)
+
+# into .site/; needs no network
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
-	rm -rf .venv .demo .lint
+	rm -rf .venv .demo .lint .site .docs-package

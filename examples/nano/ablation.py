@@ -1,7 +1,7 @@
 """What each ingredient of `nano`'s training brings: short runs from scratch, each without one.
 
     python examples/nano/ablation.py --data DIR DIR/science DIR/others --out DIR/ablation \\
-        --collections ../shared/data/cosqa ../shared/data/cranfield
+        --collections $MBERT_DATA/cosqa $MBERT_DATA/cranfield
 
 Runs train.py for --steps steps with everything, then without each of its ingredients, then on the
 first data folder alone, all from the same seed, and writes OUT/table.md: nDCG@10 of both heads on

@@ -1,9 +1,9 @@
 """Gather training pairs for `nano` from the source distributions of Python packages.
 
     python examples/nano/gather.py --packages examples/nano/packages.txt \\
-        --exclude shared/data --out DIR
+        --exclude "$MBERT_DATA" --out DIR
     python examples/nano/gather.py --packages examples/nano/packages-science.txt \\
-        --exclude shared/data --known DIR/pairs.jsonl.gz --out DIR/science \\
+        --exclude "$MBERT_DATA" --known DIR/pairs.jsonl.gz --out DIR/science \\
         --cap function=60 comment=10 section=8000 prose=8000
 
 The second leaves out what resembles a document of the first. Writes OUT/pairs.jsonl.gz, rows of

@@ -1,0 +1,30 @@
+"""MkDocs hook: the package's sources as they are installed, for mkdocstrings.
+
+`indexes/` and `eval/` stand at the top of the repository and import as `mbert_retrieval.indexes`
+and `mbert_retrieval.eval`, which reading the repository alone cannot tell. So the API reference is
+read from a copy in `.docs-package/`. (Links would be resolved, and lead back to the repository.)
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+COPY = ROOT / ".docs-package" / "mbert_retrieval"
+
+
+def on_config(config: Any) -> Any:
+    """Make the copy before mkdocstrings reads it."""
+    shutil.rmtree(COPY.parent, ignore_errors=True)
+    for source, target in (
+        (ROOT / "mbert_retrieval", COPY),
+        (ROOT / "indexes", COPY / "indexes"),
+        (ROOT / "eval", COPY / "eval"),
+    ):
+        for file in [*source.rglob("*.py"), *source.rglob("*.pyi")]:
+            copied = target / file.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copied)
+    return config
