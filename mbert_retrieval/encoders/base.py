@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,22 +11,28 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from .inputs import InputSpec, tokenize
+from .inputs import InputSpec, checked_texts, tokenize
 from .spec import EncoderSpec
 from .token_pooling import pool_tokens
 from .tokens import TextTokenizer
 
 TOKEN_BUDGET = 16_384  # tokens of one forward pass, unless the encoder knows better
-CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts held at once while streaming
+CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts in memory at once while streaming
 
 
 class BaseEncoder(ABC):
-    """An encoder of queries.
+    """An encoder of queries and documents; subclasses run the network.
 
-    kind: "dense" or "late". max_positions: the network's positions.
-    name: what the user called it ("nano", a folder, a hub name).
-    pool_factor: token pooling of documents, late interaction only; 1 keeps every vector.
-    options: with what `load_encoder` makes it again, beside name and head.
+    Attributes:
+        kind: "dense" (one vector per text) or "late" (one vector per token).
+        tokenizer: The tokenizer.
+        query: How queries are read.
+        document: How documents are read.
+        max_positions: The longest input of the network, in tokens.
+        name: What the user called the encoder: "nano", a folder, or a model of the hub.
+        pool_factor: Token pooling of documents, late interaction only; 1 keeps every vector.
+        options: Arguments with which `load_encoder` loads this encoder again, besides name and
+            head.
     """
 
     def __init__(
@@ -60,7 +66,7 @@ class BaseEncoder(ABC):
     @property
     @abstractmethod
     def dimension(self) -> int:
-        """Numbers in a vector."""
+        """Components of a vector."""
 
     @property
     @abstractmethod
@@ -68,35 +74,101 @@ class BaseEncoder(ABC):
         """sha256 of everything that decides the vectors: weights, tokenizer, lengths, prompts."""
 
     @property
-    def token_budget(self) -> int:
-        """Tokens of one forward pass."""
-        return TOKEN_BUDGET
-
-    @property
     @abstractmethod
     def skiplist(self) -> tuple[int, ...]:
-        """Ids of tokens of which documents keep no vector, late interaction only."""
+        """Ids of tokens whose vectors are dropped from documents, late interaction only."""
+
+    @property
+    def token_budget(self) -> int:
+        """The most tokens of one forward pass."""
+        return TOKEN_BUDGET
 
     @abstractmethod
     def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
-        """Vectors of one batch; `ids` and `content` as `token_ids` gives them."""
+        """Return the vectors of one batch; `ids` and `content` as `token_ids` gives them."""
 
-    def encode_queries(self, texts: list[str]) -> Packed:
-        """Vectors of queries: Packed float32 (N, dimension), one sequence a text."""
-        return self._concatenate(self._stream(texts, self.query))
+    def encode_queries(self, texts: str | Sequence[str]) -> Packed:
+        """Encode queries.
+
+        Args:
+            texts: The queries. A single string is one query.
+
+        Returns:
+            Packed float32 vectors, (N, dimension), with one sequence per query: one vector of a
+            dense encoder, one per token of a late-interaction encoder.
+
+        Raises:
+            TypeError: When `texts` is not a string or a sequence of strings.
+
+        Example:
+            >>> from mbert_retrieval import load_encoder
+            >>> encoder = load_encoder("nano", head="dense")
+            >>> encoder.encode_queries(["retry a request", "parse a date"]).values.shape
+            (2, 256)
+        """
+        return self._concatenate(self._stream(checked_texts(texts), self.query))
+
+    def encode_documents(self, texts: str | Sequence[str]) -> Packed:
+        """Encode documents; see `stream_documents` for more of them than fit in memory.
+
+        Args:
+            texts: The documents. A single string is one document.
+
+        Returns:
+            Packed float32 vectors, (N, dimension), with one sequence per document: one vector of a
+            dense encoder; of a late-interaction encoder one per token, fewer with a skiplist or
+            token pooling.
+
+        Raises:
+            TypeError: When `texts` is not a string or a sequence of strings.
+
+        Example:
+            >>> from mbert_retrieval import load_encoder
+            >>> encoder = load_encoder("nano")
+            >>> len(encoder.encode_documents("def circle(r): return 3.14 * r * r"))
+            1
+        """
+        return self._concatenate(self._stream(checked_texts(texts), self.document))
+
+    def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]:
+        """Encode any number of documents in chunks; memory does not grow with their number.
+
+        Args:
+            texts: The documents, read as they are needed.
+
+        Returns:
+            An iterator over packed vectors of consecutive documents, as `encode_documents` returns
+            them.
+
+        Raises:
+            TypeError: When `texts` is not a string or an iterable of strings.
+
+        Example:
+            >>> from mbert_retrieval import load_encoder
+            >>> encoder = load_encoder("nano")
+            >>> texts = (f"document {i}" for i in range(3))
+            >>> sum(len(chunk) for chunk in encoder.stream_documents(texts))
+            3
+        """
+        return self._stream(checked_texts(texts), self.document)
 
     def encode_unpooled(self, text: str) -> np.ndarray:
-        """(T, dimension) float32: a document's vectors as they are before token pooling."""
+        """Return a document's vectors before token pooling, (T, dimension) float32."""
         return self._encode(*self.token_ids([text], self.document), self.document)[0]
 
     def token_ids(self, texts: list[str], inputs: InputSpec) -> tuple[Packed, np.ndarray]:
-        """See `tokenize`."""
+        """Convert texts to token ids; see `inputs.tokenize`."""
         return tokenize(self.tokenizer, texts, inputs)
 
     def set_lengths(self, query: int | None = None, document: int | None = None) -> None:
-        """Read so many tokens of a query or of a document, special tokens included.
+        """Change how many tokens of a query or of a document are read.
 
-        Raises InputError for fewer than 4 or for more than the network's positions.
+        Args:
+            query: Tokens of a query, special tokens included; None leaves it as it is.
+            document: Tokens of a document, likewise.
+
+        Raises:
+            InputError: For less than 4, or more than the network's positions.
         """
         for length in (query, document):
             if length is not None and not 4 <= length <= self.max_positions:
@@ -127,9 +199,9 @@ class BaseEncoder(ABC):
             yield vectors
 
     def _encode(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
-        """Packed ids to packed vectors, longest first, `token_budget` tokens at a time."""
+        """Encode packed ids, longest sequence first, in batches of `token_budget` tokens."""
         order = np.argsort(-ids.lengths, kind="stable")
-        batches = [order[part] for part in token_batches(ids.lengths[order], self.token_budget)]
+        batches = [order[rows] for rows in token_batches(ids.lengths[order], self.token_budget)]
 
         def forward(rows: np.ndarray) -> Packed:
             return self._forward(ids.select(rows), content[rows], inputs)
@@ -140,12 +212,16 @@ class BaseEncoder(ABC):
     def _map(
         self, forward: Callable[[np.ndarray], Packed], batches: list[np.ndarray]
     ) -> list[Packed]:
-        """The batches' vectors, in their order."""
+        """Return the vectors of each batch, in order."""
         return [forward(rows) for rows in batches]
 
 
 class FolderEncoder(BaseEncoder):
-    """An encoder that is all that its folder says: spec, as it was read."""
+    """An encoder that stays as its folder describes it.
+
+    Attributes:
+        spec: The description, as it was read.
+    """
 
     def __init__(self, spec: EncoderSpec, name: str = "") -> None:
         super().__init__(
@@ -168,20 +244,8 @@ class FolderEncoder(BaseEncoder):
         return self.spec.head.skiplist
 
 
-class TextEncoder(BaseEncoder):
-    """An encoder of queries and of documents."""
-
-    def encode_documents(self, texts: list[str]) -> Packed:
-        """Vectors of documents: Packed float32 (N, dimension), one sequence a text."""
-        return self._concatenate(self._stream(texts, self.document))
-
-    def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]:
-        """Vectors of any number of documents, a chunk at a time and in order; memory stays flat."""
-        return self._stream(texts, self.document)
-
-
 def chunked(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of at most CHUNK_TEXTS texts and about CHUNK_CHARACTERS characters."""
+    """Cut texts into lists of at most CHUNK_TEXTS texts and about CHUNK_CHARACTERS characters."""
     chunk: list[str] = []
     size = 0
     for text in texts:
@@ -195,12 +259,12 @@ def chunked(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def token_batches(lengths: np.ndarray, budget: int) -> Iterator[slice]:
-    """Runs of neighbouring sequences of at most `budget` tokens together, and at least one."""
-    start, held = 0, 0
+    """Cut sequences into runs of at most `budget` tokens, and of at least one sequence."""
+    start, tokens = 0, 0
     for i, length in enumerate(lengths.tolist()):
-        if held and held + length > budget:
+        if tokens and tokens + length > budget:
             yield slice(start, i)
-            start, held = i, 0
-        held += length
+            start, tokens = i, 0
+        tokens += length
     if len(lengths):
         yield slice(start, len(lengths))

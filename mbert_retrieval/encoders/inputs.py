@@ -1,22 +1,26 @@
-"""Queries and documents: how the texts of either side become ids."""
+"""How the texts of queries and documents become the token ids that the backbone reads."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
 from ..packed import Packed, offsets_from_lengths, positions
 from .tokens import TextTokenizer
 
 
 @dataclass(frozen=True)
 class QueryExpansion:
-    """ColBERT's query expansion: [MASK] tokens that fill a query up to `length`.
+    """ColBERT's query augmentation (Khattab and Zaharia 2020): [MASK] tokens after a query.
 
-    attend: whether other tokens may attend to them. cut: whether longer queries are cut at `length`
-    (sentence-transformers calls that strategy "fixed", and "min" where they are not).
+    Attributes:
+        length: Tokens of an expanded query, special tokens included.
+        token_id: Id of the token that fills it, [MASK] as a rule.
+        attend: Whether other tokens may attend to the expansion.
+        cut: Whether longer queries are truncated to `length`. sentence-transformers calls this
+            strategy "fixed", and "min" when they are not.
     """
 
     length: int
@@ -27,29 +31,65 @@ class QueryExpansion:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How the texts of one side become ids. limit: tokens in all, special ones included."""
+    """How an encoder reads its queries, or its documents.
+
+    Attributes:
+        prompt: Text in front of every input, such as "[Q] " or "search_query: ".
+        limit: The most tokens of one input, special tokens included; the rest is truncated.
+        expansion: Query expansion of late interaction, if any.
+    """
 
     prompt: str = ""
     limit: int = 8192
     expansion: QueryExpansion | None = None
 
 
+def checked_texts(texts: str | Iterable[str]) -> Iterator[str]:
+    """Yield the texts to encode; a single string is one text.
+
+    Raises:
+        TypeError: At the call for anything but a string or a collection of strings, and during
+            iteration for an element that is not a string.
+    """
+    if isinstance(texts, str):
+        return iter((texts,))
+    unordered = isinstance(texts, bytes | bytearray | Mapping | Set)
+    if unordered or not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a string or a list of strings, not {type(texts).__name__}")
+    return _checked_elements(texts)
+
+
+def _checked_elements(texts: Iterable[str]) -> Iterator[str]:
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"texts must be a string or a list of strings: texts[{i}] is {type(text).__name__}"
+            )
+        yield text
+
+
 def tokenize(
     tokenizer: TextTokenizer, texts: list[str], inputs: InputSpec
 ) -> tuple[Packed, np.ndarray]:
-    """The ids that the backbone reads (prompt, special tokens and expansion included), and the
-    number of them, (B,) int64, that come before each text's expansion.
+    """Convert texts to the ids that the backbone reads: prompt, special tokens and expansion.
 
-    Raises InputError for what is no string.
+    Args:
+        tokenizer: The encoder's tokenizer.
+        texts: Queries or documents.
+        inputs: How they are read.
+
+    Returns:
+        The ids, Packed int64 with one sequence per text, and the number of tokens that precede each
+        text's expansion, (B,) int64.
+
+    Raises:
+        TypeError: For an element of `texts` that is not a string.
     """
-    for text in texts:
-        if not isinstance(text, str):
-            raise InputError(f"texts must be strings, one is {type(text).__name__}")
     expansion = inputs.expansion
     limit = inputs.limit
     if expansion:
         limit = expansion.length if expansion.cut else max(limit, expansion.length)
-    ids = tokenizer.encode([inputs.prompt + text for text in texts], limit)
+    ids = tokenizer.encode([inputs.prompt + text for text in checked_texts(texts)], limit)
     if expansion is None:
         return ids, ids.lengths
     lengths = np.maximum(ids.lengths, expansion.length)
@@ -60,8 +100,14 @@ def tokenize(
 
 
 def attended_tokens(ids: Packed, content: np.ndarray, inputs: InputSpec) -> np.ndarray | None:
-    """(N,) bool: which tokens others may attend to; None for all of them. See `tokenize`."""
+    """Return which tokens the others may attend to, (N,) bool, or None when that is all of them.
+
+    Args:
+        ids: The token ids that `tokenize` returned.
+        content: The lengths before expansion that `tokenize` returned.
+        inputs: How the texts were read.
+    """
     if inputs.expansion is None or inputs.expansion.attend:
         return None
-    place = positions(np.zeros(len(ids), dtype=np.int64), ids.lengths)
-    return place < np.repeat(content, ids.lengths)
+    index = positions(np.zeros(len(ids), dtype=np.int64), ids.lengths)  # (N,) in its own sequence
+    return index < np.repeat(content, ids.lengths)
