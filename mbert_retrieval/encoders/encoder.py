@@ -1,4 +1,4 @@
-"""The encoder: texts in, packed vectors out, by the network in torch."""
+"""`Encoder`: texts in, packed vectors out, with the network in torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,48 @@ from ..backbone.arrays import UnknownDtype
 from ..backbone.checkpoint import backbone_tensors, fill, read_tensors
 from ..backbone.int8 import Int8Linear, quantise
 from ..packed import Packed
-from .base import TOKEN_BUDGET, TextEncoder
+from .base import TOKEN_BUDGET, BaseEncoder
 from .dense_layer import Dense
 from .fingerprint import describe, fingerprint, stored_fingerprint
 from .heads import DenseHead, LateHead, TokenBatch
 from .inputs import InputSpec, QueryExpansion, attended_tokens
+from .onnx_export import export_onnx
 from .spec import STANFORD_PROJECTION, DenseHeadSpec, EncoderSpec
 from .tokens import TextTokenizer
+from .write import write_encoder
 
-CACHED_ACTIVATIONS = 3 * 2**17  # numbers in a batch's hidden states; see benchmarks/encode.py
+CACHED_ACTIVATIONS = 3 * 2**17  # numbers in a batch's hidden states; see benchmarks/speed/encode.py
 
 __all__ = ["Encoder", "InputSpec", "QueryExpansion", "build_encoder"]
 
 
-class Encoder(TextEncoder):
-    """A backbone with one head. Satisfies the same calls whether it gives one vector or many.
+class Encoder(BaseEncoder):
+    """A ModernBERT backbone with one head, dense or late-interaction; see `load_encoder`.
 
-    name: what the user called it ("nano", a folder, a hub name).
-    pool_factor: token pooling of documents, late interaction only; 1 keeps every vector.
+    Its calls are the same whether it gives one vector per text or one per token.
+
+    Args:
+        backbone: The network.
+        tokenizer: Its tokenizer.
+        head: What turns hidden states into vectors.
+        query: How queries are read.
+        document: How documents are read.
+        name: What the user called the encoder: "nano", a folder, or a model of the hub.
+        pool_factor: Token pooling of documents, late interaction only; 1 keeps every vector.
+
+    Raises:
+        InputError: For token pooling with a dense head.
+
+    Example:
+        >>> from mbert_retrieval import load_encoder
+        >>> encoder = load_encoder("nano")
+        >>> encoder.kind, encoder.dimension
+        ('late', 64)
+        >>> (query,) = encoder.encode_queries("parse a date")
+        >>> documents = encoder.encode_documents(["def parse_date(text)", "def circle(r)"])
+        >>> scores = [(query @ document.T).max(axis=1).sum() for document in documents]  # MaxSim
+        >>> bool(scores[0] > scores[1])
+        True
     """
 
     def __init__(
@@ -60,6 +84,7 @@ class Encoder(TextEncoder):
 
     @property
     def device(self) -> torch.device:
+        """The device that the network runs on."""
         return self.backbone.embeddings.tok_embeddings.weight.device
 
     @property
@@ -73,7 +98,7 @@ class Encoder(TextEncoder):
     def fingerprint(self) -> str:
         """sha256 of everything that decides the vectors: weights, tokenizer, lengths, prompts.
 
-        It is the same whatever the device and the precision that the folder was loaded with.
+        It does not depend on the device and the precision that the folder was loaded with.
         """
         description = describe(self.head.spec, self.backbone.config, self)
         if self._stored is not None and self._is_as_stored():
@@ -84,34 +109,53 @@ class Encoder(TextEncoder):
         return fingerprint(description, self._tensors())
 
     def remember_source(self, spec: EncoderSpec) -> None:
-        """The weights are, as of now, those of the spec's files."""
+        """Record that the present weights are those in the files of `spec`."""
         state = self._state()
         if all(version >= 0 for _, version in state):
             self._stored = spec, state
 
     def save(self, folder: str | Path) -> None:
-        """Write the portable folder that sentence-transformers and PyLate load, in float32."""
-        from .write import write_encoder
+        """Write a folder that sentence-transformers and PyLate load, in float32.
 
+        Args:
+            folder: Where to write; created if need be.
+
+        Raises:
+            InputError: When that folder format cannot express what the encoder does.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> from mbert_retrieval import load_encoder
+            >>> encoder = load_encoder("nano", head="dense")
+            >>> with TemporaryDirectory() as folder:
+            ...     encoder.save(folder)
+            ...     load_encoder(folder).kind
+            'dense'
+        """
         write_encoder(self._in_float32(), Path(folder))
 
     def export_onnx(self, folder: str | Path, dtype: str = "float32") -> None:
-        """Write a folder that ONNX Runtime runs: `load_encoder` takes it, and so does
-        sentence-transformers with backend="onnx".
+        """Write a folder that ONNX Runtime runs.
 
-        dtype: "float32"; "float16", which stores matrices in half precision and computes in
-            float32; or "int8", dynamically quantised matrix products (their scales are taken
-            from a whole batch, so vectors depend a little on what is encoded together).
-        Raises InputError where the `onnx` extra is not installed, where the layout cannot say what
-        the encoder does (as `save`), and for a folder that holds a model already.
+        `load_encoder` loads it, and so does sentence-transformers with backend="onnx".
+
+        Args:
+            folder: Where to write.
+            dtype: "float32"; "float16", which stores matrices in half precision and computes in
+                float32; or "int8", dynamically quantised matrix products, whose scales depend on
+                the whole batch, so that vectors depend a little on what is encoded together.
+
+        Raises:
+            InputError: When the `onnx` extra is not installed, the folder holds a model already, or
+                its format cannot express what the encoder does.
         """
-        from .onnx_export import export_onnx
-
         export_onnx(self._in_float32(), Path(folder), dtype)
 
     def _in_float32(self) -> Encoder:
-        """With the weights that its folder has, where it computes in less than these and they were
-        not changed since; else itself."""
+        """Return this encoder with the weights of its folder in float32.
+
+        Itself where it computes in float32, or where its weights have changed since loading.
+        """
         computes_in = self.backbone.embeddings.tok_embeddings.weight.dtype
         if computes_in == torch.float32 or not self._is_as_stored():
             return self
@@ -124,8 +168,10 @@ class Encoder(TextEncoder):
         return self._stored is not None and self._stored[1] == self._state()
 
     def _state(self) -> list[tuple[int, int]]:
-        """Where each tensor is and how often it was written: differs once a weight has changed.
-        Made in inference mode, a tensor keeps no count: -1."""
+        """Return address and write count of each tensor, which differ once a weight has changed.
+
+        A tensor made in inference mode has no count: -1.
+        """
         return [
             (tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version)
             for module in (self.backbone, self.head)
@@ -139,7 +185,7 @@ class Encoder(TextEncoder):
 
     @property
     def token_budget(self) -> int:
-        """On the CPU so few tokens that what a layer makes of them stays in the cache."""
+        """The most tokens of one forward pass: on the CPU, what keeps a layer in the cache."""
         if self.device.type != "cpu":
             return TOKEN_BUDGET
         return CACHED_ACTIVATIONS // self.backbone.config.hidden_size
@@ -147,8 +193,10 @@ class Encoder(TextEncoder):
     def _map(
         self, forward: Callable[[np.ndarray], Packed], batches: list[np.ndarray]
     ) -> list[Packed]:
-        """On the CPU a batch a thread, which shares nothing and so waits for nobody; one batch
-        alone has all threads."""
+        """Run one batch per thread on the CPU; a single batch uses all threads.
+
+        Threads with batches of their own share nothing and never wait for each other.
+        """
         threads = torch.get_num_threads()
         if self.device.type != "cpu" or threads == 1 or len(batches) == 1:
             return super()._map(forward, batches)
@@ -158,15 +206,15 @@ class Encoder(TextEncoder):
             ) as pool:
                 return list(pool.map(forward, batches))
         finally:
-            torch.set_num_threads(threads)  # also what threads to come will have
+            torch.set_num_threads(threads)  # new threads would start with 1 otherwise
 
     @torch.inference_mode()
     def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
         device = self.device
         values = torch.from_numpy(ids.values).to(device)
         cu_seqlens = torch.from_numpy(ids.offsets).to(device)
-        seen = attended_tokens(ids, content, inputs)
-        attended = None if seen is None else torch.from_numpy(seen).to(device)
+        mask = attended_tokens(ids, content, inputs)
+        attended = None if mask is None else torch.from_numpy(mask).to(device)
         hidden = self.backbone(values, cu_seqlens, attended).float()
         batch = TokenBatch(values, cu_seqlens, self._prompt_length(inputs), inputs is self.query)
         vectors, offsets = self.head(hidden, batch)
@@ -174,9 +222,18 @@ class Encoder(TextEncoder):
 
 
 def build_encoder(spec: EncoderSpec, precision: str, device: str) -> Encoder:
-    """The encoder of a folder, its weights loaded. precision: see `precision.NAMES`.
+    """Build the encoder of a folder and load its weights.
 
-    Raises InputError for missing, unknown or wrong-shaped tensors.
+    Args:
+        spec: The folder's description.
+        precision: What the network computes in, one of `precision.NAMES`.
+        device: Where it runs, as torch names it.
+
+    Returns:
+        The encoder, in evaluation mode.
+
+    Raises:
+        InputError: For missing, unknown or wrong-shaped tensors.
     """
     tensors = read_tensors(spec.folder)
     layers = []

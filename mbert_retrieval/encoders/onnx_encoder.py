@@ -1,4 +1,4 @@
-"""An exported encoder: its network runs in ONNX Runtime, its head in numpy; no torch."""
+"""An exported encoder: its network runs in ONNX Runtime, its head in numpy, without torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed, offsets_from_lengths
-from .base import FolderEncoder, TextEncoder
+from .base import FolderEncoder
 from .fingerprint import cached_digest, describe
 from .inputs import InputSpec, attended_tokens
 from .numpy_heads import NumpyHead
 from .spec import ONNX_GRAPH, EncoderSpec
 
-PAIRS = 2**22  # pairs of tokens in a batch: bounds the scores that a layer holds
-LENGTH_SLACK = 0.85  # a batch holds sequences at least this share of its longest one
+PAIRS = 2**22  # pairs of tokens in a batch: bounds the memory of attention scores
+LENGTH_SLACK = 0.85  # shortest to longest sequence of a batch, at least
 
 
-class OnnxEncoder(FolderEncoder, TextEncoder):
-    """Encodes as `encoder.Encoder` does, from a folder that `export_onnx` or optimum wrote.
+class OnnxEncoder(FolderEncoder):
+    """Encode like `encoder.Encoder`, from a folder that `export_onnx` or optimum wrote.
 
-    Raises InputError where onnxruntime is missing or cannot run the graph.
+    Args:
+        spec: The encoder's folder.
+        name: What the user called the encoder.
+
+    Raises:
+        InputError: When onnxruntime is not installed or cannot run the graph.
     """
 
     def __init__(self, spec: EncoderSpec, name: str = "") -> None:
@@ -57,8 +62,11 @@ class OnnxEncoder(FolderEncoder, TextEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of everything that decides the vectors. It is not that of the encoder that was
-        exported: the vectors are not the same to the last bit."""
+        """sha256 of everything that decides the vectors.
+
+        It differs from that of the exported encoder, whose vectors are not the same to the last
+        bit.
+        """
         spec = self.spec
         description = b"onnx" + describe(spec.head, spec.config, self)
         graph = spec.folder / ONNX_GRAPH
@@ -75,16 +83,16 @@ class OnnxEncoder(FolderEncoder, TextEncoder):
         return cached_digest(description, files, compute)
 
     def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
-        """Sequences come longest first."""
+        """Return the vectors of one batch, whose sequences come longest first."""
         attended = attended_tokens(ids, content, inputs)
-        seen = np.ones(len(ids.values), bool) if attended is None else attended
+        visible = np.ones(len(ids.values), bool) if attended is None else attended
         hidden = np.empty((len(ids.values), self.spec.config.hidden_size), np.float32)
         for batch in rectangles(ids.lengths):
             lengths = ids.lengths[batch]
             real = np.arange(lengths.max()) < lengths[:, None]  # (B, L)
             span = slice(ids.offsets[batch.start], ids.offsets[batch.stop])
             padded_ids, mask = np.zeros((2, *real.shape), np.int64)
-            padded_ids[real], mask[real] = ids.values[span], seen[span]
+            padded_ids[real], mask[real] = ids.values[span], visible[span]
             feed = {"input_ids": padded_ids, "attention_mask": mask}
             hidden[span] = self._session.run([self._output], feed)[0][real]
         packed = Packed(hidden, offsets_from_lengths(ids.lengths))
@@ -92,7 +100,7 @@ class OnnxEncoder(FolderEncoder, TextEncoder):
 
 
 def rectangles(lengths: np.ndarray) -> Iterator[slice]:
-    """Runs of neighbours of nearly equal length, from falling lengths: little is padded."""
+    """Cut sequences, longest first, into runs of nearly equal length, so that little is padded."""
     start = 0
     while start < len(lengths) and lengths[start]:
         longest = int(lengths[start])

@@ -1,9 +1,9 @@
 """Export to ONNX: the network as a graph, beside the files that sentence-transformers reads.
 
-The graph is written node by node, so it holds what the network does and nothing else. It takes
+The graph is built node by node, so it contains what the network does and nothing else. It takes
 padded batches, as every ONNX backend feeds them: `input_ids` and `attention_mask`, (B, L) int64
-each, any B and L; out comes `last_hidden_state`, (B, L, hidden) float32. Pooling and projections
-stay outside, in the folder's modules. Local layers mask the scores of all pairs: time and memory
+each, any B and L. It returns `last_hidden_state`, (B, L, hidden) float32. Pooling and projections
+stay outside, in the folder's modules. Local layers mask the scores of all pairs, so time and memory
 grow with L squared.
 """
 
@@ -18,21 +18,18 @@ import numpy as np
 from ..backbone.config import ModernBertConfig
 from ..errors import InputError
 from .spec import ONNX_GRAPH
+from .write import WritableEncoder, write_settings
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-    from .encoder import Encoder
 
 OPSET, IR_VERSION = 20, 10  # the first with Gelu; onnxruntime from 1.18 on reads both
 DTYPES = ("float32", "float16", "int8")
 MASKED = np.float32(-1e9)
 
 
-def export_onnx(encoder: Encoder, folder: Path, dtype: str = "float32") -> None:
-    """Write the encoder as a folder for ONNX Runtime; see `Encoder.export_onnx`."""
-    from .write import write_settings
-
+def export_onnx(encoder: WritableEncoder, folder: Path, dtype: str = "float32") -> None:
+    """Write an encoder as a folder for ONNX Runtime; see `Encoder.export_onnx`."""
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     try:
@@ -50,7 +47,7 @@ def export_onnx(encoder: Encoder, folder: Path, dtype: str = "float32") -> None:
     }
     path = folder / ONNX_GRAPH
     if any((folder / name).exists() for name in ("model.safetensors", "config.json")):
-        raise InputError(f"{folder} holds a model already: name another folder")
+        raise InputError(f"{folder} holds a model already: choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_settings(encoder, folder)
     if dtype != "int8":
@@ -73,13 +70,14 @@ def export_onnx(encoder: Encoder, folder: Path, dtype: str = "float32") -> None:
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added."""
+    """Nodes and constants of a graph, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, value: Any) -> str:
+        """Add a constant; return its name."""
         from onnx import numpy_helper
 
         name = f"constant{len(self.constants)}"
@@ -87,7 +85,7 @@ class Graph:
         return name
 
     def add(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """The output's name, or a list of names where there are several."""
+        """Add a node; return its output's name, or a list of names when it has several."""
         from onnx import helper
 
         names = [f"{kind}{len(self.nodes)}_{i}" for i in range(outputs)]
@@ -95,7 +93,7 @@ class Graph:
         return names[0] if outputs == 1 else names
 
     def matrix(self, value: np.ndarray, half: bool) -> str:
-        """A float32 matrix, stored in float16 where `half` is set."""
+        """Add a float32 matrix, stored in float16 where `half` is set; return its name."""
         from onnx import TensorProto
 
         if not half:
@@ -106,10 +104,15 @@ class Graph:
 def build_graph(
     config: ModernBertConfig, weights: dict[str, np.ndarray], half_matrices: bool
 ) -> ModelProto:
-    """The network's graph.
+    """Build the network's graph.
 
-    weights: float32, as `ModernBert.state_dict` names them. half_matrices: store matrices in
-    float16; everything is computed in float32 all the same.
+    Args:
+        config: The network's shape.
+        weights: Its float32 tensors, as `ModernBert.state_dict` names them.
+        half_matrices: Store matrices in float16; everything is computed in float32 all the same.
+
+    Returns:
+        The ONNX model.
     """
     from onnx import TensorProto, helper
 
@@ -129,11 +132,11 @@ def build_graph(
         bias = weights.get(f"{name}.bias")
         return y if bias is None else add("Add", y, constant(bias))
 
-    # what all layers share: the places, their rotations, and who sees whom
+    # what all layers share: positions, their rotations, and which tokens attend to which
     zero, one = constant(np.int64(0)), constant(np.int64(1))
     length = add("Gather", add("Shape", ids), one)  # ()
-    places = add("Range", zero, length, one)  # (L,)
-    column, row = (add("Unsqueeze", places, constant([axis])) for axis in (1, 0))
+    positions = add("Range", zero, length, one)  # (L,)
+    column, row = (add("Unsqueeze", positions, constant([axis])) for axis in (1, 0))
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     rotations = {}
     for is_global in set(config.global_layers):
@@ -144,7 +147,7 @@ def build_graph(
     real = add("Cast", add("Unsqueeze", mask, constant([1, 2])), to=TensorProto.BOOL)
     distance = add("Abs", add("Sub", column, row))
     near = add("LessOrEqual", distance, constant(np.int64(config.window)))  # (L, L)
-    seen = {True: real, False: add("And", real, near)}  # (B, 1, 1 or L, L)
+    visible = {True: real, False: add("And", real, near)}  # (B, 1, 1 or L, L)
 
     def attention(x: str, name: str, is_global: bool) -> str:
         qkv = add("Reshape", linear(x, f"{name}.Wqkv"), constant([0, 0, 3, heads, head_dim]))
@@ -152,22 +155,22 @@ def build_graph(
         pair, v = add("Split", qkv, constant([2, 1]), outputs=2, axis=0)
         first, second = add("Split", pair, outputs=2, axis=-1, num_outputs=2)
         cos, sin = rotations[is_global]
-        turned = add(
+        rotated = add(
             "Concat",
             add("Sub", add("Mul", first, cos), add("Mul", second, sin)),
             add("Add", add("Mul", second, cos), add("Mul", first, sin)),
             axis=-1,
         )
-        q, k = add("Split", turned, outputs=2, axis=0, num_outputs=2)
+        q, k = add("Split", rotated, outputs=2, axis=0, num_outputs=2)
         leading = constant([0])
         q, k, v = (add("Squeeze", part, leading) for part in (q, k, v))
         q = add("Mul", q, constant(np.float32(head_dim**-0.5)))
         scores = add("MatMul", q, add("Transpose", k, perm=[0, 1, 3, 2]))  # (B, heads, L, L)
-        scores = add("Where", seen[is_global], scores, constant(MASKED))
-        shares = add("Softmax", scores, axis=-1)
-        if not is_global:  # a token whose whole window is masked sees nothing
-            shares = add("Where", seen[False], shares, constant(np.float32(0)))
-        mixed = add("Transpose", add("MatMul", shares, v), perm=[0, 2, 1, 3])
+        scores = add("Where", visible[is_global], scores, constant(MASKED))
+        probabilities = add("Softmax", scores, axis=-1)
+        if not is_global:  # a token whose whole window is masked attends to nothing
+            probabilities = add("Where", visible[False], probabilities, constant(np.float32(0)))
+        mixed = add("Transpose", add("MatMul", probabilities, v), perm=[0, 2, 1, 3])
         return linear(add("Reshape", mixed, constant([0, 0, width])), f"{name}.Wo")
 
     table = weights["embeddings.tok_embeddings.weight"].astype(np.float16)

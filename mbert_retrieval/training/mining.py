@@ -18,7 +18,7 @@ from .data import Example, read_examples
 from .recipe import DataOptions, positive, sections
 
 if TYPE_CHECKING:
-    from ..encoders.base import TextEncoder
+    from ..encoders.base import BaseEncoder
 
 QUERIES = 1024  # searched at once
 
@@ -176,7 +176,7 @@ def candidates(
     return list(dict.fromkeys(text for text, value in ranks if value <= highest))
 
 
-def positive_scores(encoder: TextEncoder, examples: list[Example]) -> np.ndarray:
+def positive_scores(encoder: BaseEncoder, examples: list[Example]) -> np.ndarray:
     """Each query's score with its own positive: the inner product, or the sum of MaxSim. (rows,)"""
     queries = encoder.encode_queries([example.query for example in examples])
     documents = encoder.encode_documents([example.documents[0] for example in examples])
