@@ -1,4 +1,4 @@
-"""The projection that sentence-transformers and PyLate call `Dense`."""
+"""The projection layer that sentence-transformers and PyLate call `Dense`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from ..backbone.checkpoint import fill, read_safetensors
-from . import spec
-from .spec import Projection
+from .spec import ACTIVATIONS, Projection
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in spec.ACTIVATIONS}
+MODULES: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in ACTIVATIONS}
 
 
 class Dense(nn.Module):
-    """Linear, activation, and the input added back where `use_residual` is set.
+    """A linear layer and an activation: (M, in_features) to (M, out_features).
 
-    (M, in_features) to (M, out_features).
+    Args:
+        in_features: Width of the input.
+        out_features: Width of the output.
+        bias: Whether the linear layer has a bias.
+        activation: One of `spec.ACTIVATIONS`.
+        use_residual: Whether the input is added to the output, projected when the widths differ.
     """
 
     def __init__(
@@ -32,7 +36,7 @@ class Dense(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features, bias)
         self.activation_name = activation
-        self.activation = ACTIVATIONS[activation]()
+        self.activation = MODULES[activation]()
         self.use_residual = use_residual
         if use_residual and in_features != out_features:
             self.residual = nn.Linear(in_features, out_features, bias=False)
@@ -44,8 +48,8 @@ class Dense(nn.Module):
         return out
 
     @property
-    def settings(self) -> Projection:
-        """What a folder says of it, weights aside."""
+    def spec(self) -> Projection:
+        """The layer, weights aside."""
         return Projection(
             self.linear.in_features,
             self.linear.out_features,
@@ -56,7 +60,7 @@ class Dense(nn.Module):
 
     @classmethod
     def build(cls, projection: Projection) -> Dense:
-        """A layer of that shape, not filled yet."""
+        """Build a layer of that shape, with weights still to be loaded."""
         return cls(
             projection.in_features,
             projection.out_features,
@@ -67,22 +71,26 @@ class Dense(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Dense:
-        """Raises InputError for an activation outside torch.nn, or tensors that do not fit."""
+        """Load a layer's folder.
+
+        Raises:
+            InputError: For an activation that is not supported, or tensors that do not fit.
+        """
         layer = cls.build(Projection.read(folder))
         fill(layer, read_safetensors(folder / "model.safetensors"), folder)
         return layer
 
     def save(self, folder: Path) -> None:
-        """Write the four keys that every reader knows, and the weights."""
+        """Write the weights and the four settings that every reader knows."""
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        kind = ACTIVATIONS[self.activation_name]
+        module = MODULES[self.activation_name]
         raw = {
             "in_features": self.linear.in_features,
             "out_features": self.linear.out_features,
             "bias": self.linear.bias is not None,
-            "activation_function": f"{kind.__module__}.{kind.__name__}",
+            "activation_function": f"{module.__module__}.{module.__name__}",
         }
         if self.use_residual:
             raw["use_residual"] = True

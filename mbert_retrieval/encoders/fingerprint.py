@@ -1,4 +1,4 @@
-"""An encoder's fingerprint, and a cache of it: a base-size model is not read whole for a query."""
+"""The fingerprint of an encoder, and a cache of it, so that weights are hashed only once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTLED_NS = 2 * 10**9  # a file changed later than this ago may change again un
 
 
 def head_settings(head: DenseHeadSpec | LateHeadSpec) -> dict[str, Any]:
-    """What decides the head's vectors beside its weights. What has its usual value is left out."""
+    """Return what decides the head's vectors besides its weights; usual values are left out."""
     settings: dict[str, Any] = {
         "kind": head.kind,
         "dimension": head.dimension,
@@ -44,7 +44,7 @@ def head_settings(head: DenseHeadSpec | LateHeadSpec) -> dict[str, Any]:
 def describe(
     head: DenseHeadSpec | LateHeadSpec, config: ModernBertConfig, encoder: BaseEncoder
 ) -> bytes:
-    """Everything that decides the vectors but the weights."""
+    """Return everything that decides the vectors except the weights, as bytes."""
     settings = head_settings(head) | {
         "query": asdict(encoder.query),
         "document": asdict(encoder.document),
@@ -55,7 +55,7 @@ def describe(
 
 
 def fingerprint(description: bytes, tensors: Iterable[tuple[str, np.ndarray]]) -> str:
-    """sha256, hexadecimal. tensors: (name, float32 array)."""
+    """Return the hexadecimal sha256 of a description and of named float32 tensors."""
     digest = hashlib.sha256(description)
     for name, array in tensors:
         digest.update(name.encode())
@@ -64,11 +64,11 @@ def fingerprint(description: bytes, tensors: Iterable[tuple[str, np.ndarray]]) -
 
 
 def stored_fingerprint(description: bytes, spec: EncoderSpec) -> str:
-    """The fingerprint of an encoder whose weights are as its folder has them.
+    """Return the fingerprint of an encoder whose weights are those of its folder.
 
-    It is kept in the user's cache folder under the description and the identity of the weight
-    files (path, size, times, inode), so that the weights are hashed once.
-    Raises as `EncoderSpec.weights`.
+    It is cached in the user's cache folder under the description and the identity of the weight
+    files (path, size, times, inode), so that the weights are hashed only once. Raises what
+    `EncoderSpec.weights` raises.
     """
     return cached_digest(
         description, spec.weight_files, lambda: fingerprint(description, spec.tensors())
@@ -76,7 +76,7 @@ def stored_fingerprint(description: bytes, spec: EncoderSpec) -> str:
 
 
 def cached_digest(description: bytes, files: list[Path], compute: Callable[[], str]) -> str:
-    """`compute()`, a sha256, remembered for the description and the present state of the files."""
+    """Return `compute()`, a sha256, cached for the description and the files' present state."""
     states = [_state(path) for path in files]
     key = hashlib.sha256(repr(states).encode() + description).hexdigest()
     folder = cache_folder()
@@ -94,8 +94,10 @@ def cached_digest(description: bytes, files: list[Path], compute: Callable[[], s
 
 
 def cache_folder() -> Path | None:
-    """$XDG_CACHE_HOME/mbert-retrieval/fingerprints, by default under ~/.cache; None without a
-    home."""
+    """Return $XDG_CACHE_HOME/mbert-retrieval/fingerprints, by default under ~/.cache.
+
+    None when there is no home folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the XDG specification has relative ones ignored
         base = os.path.expanduser("~/.cache")
@@ -103,7 +105,7 @@ def cache_folder() -> Path | None:
 
 
 def _state(path: Path) -> tuple[str, int, int, int, int, int]:
-    """A file's identity; changes whenever its contents do, but for a clock set back."""
+    """Return a file's identity, which changes with its contents unless the clock was set back."""
     stat = path.stat()
     own = (stat.st_size, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
     return (str(path.resolve()), *own)

@@ -1,4 +1,4 @@
-"""What turns a packed batch of hidden states into vectors: one a text, or one a token."""
+"""Heads: a packed batch of hidden states to vectors, one per text or one per token."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from .spec import DenseHeadSpec, LateHeadSpec
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """What a head needs to know of a batch beside its hidden states.
+    """What a head needs to know of a batch besides its hidden states.
 
-    ids: (N,) int64. cu_seqlens: (B + 1,) int64. prompt_length: tokens of [CLS] and prompt at the
-    start of each sequence. is_query: which side is encoded.
+    Attributes:
+        ids: Token ids, (N,) int64.
+        cu_seqlens: Offsets of the sequences, (B + 1,) int64.
+        prompt_length: Tokens of [CLS] and prompt at the start of each sequence.
+        is_query: Whether queries are encoded, rather than documents.
     """
 
     ids: Tensor
@@ -27,11 +30,17 @@ class TokenBatch:
 
 
 def pool(hidden: Tensor, cu_seqlens: Tensor, mode: str, skipped: int = 0) -> Tensor:
-    """One vector a sequence, as sentence-transformers' Pooling makes it.
+    """Pool the hidden states of each sequence, as sentence-transformers' Pooling does.
 
-    hidden: (N, D). skipped: tokens at the start of each sequence that are left out (a prompt with
-    include_prompt false); weighted means keep the remaining tokens' original positions.
-    Returns (B, D).
+    Args:
+        hidden: Hidden states, (N, D).
+        cu_seqlens: Offsets of the sequences, (B + 1,).
+        mode: One of `spec.POOLINGS`.
+        skipped: Tokens at the start of each sequence that are left out: the prompt, when
+            `include_prompt` is false. Weighted means use the remaining tokens' original positions.
+
+    Returns:
+        One vector per sequence, (B, D).
     """
     starts, ends = cu_seqlens[:-1], cu_seqlens[1:]
     lengths = ends - starts
@@ -39,15 +48,14 @@ def pool(hidden: Tensor, cu_seqlens: Tensor, mode: str, skipped: int = 0) -> Ten
         return hidden[starts + torch.where(lengths > skipped, skipped, 0)]
     if mode == "lasttoken":
         return hidden[ends - 1]
-    place = torch.arange(len(hidden), device=hidden.device) - torch.repeat_interleave(
-        starts, lengths
-    )
-    kept = place >= skipped
-    hidden, place, lengths = hidden[kept], place[kept], (lengths - skipped).clamp(min=0)
+    index = torch.arange(len(hidden), device=hidden.device)
+    index = index - torch.repeat_interleave(starts, lengths)  # (N,) in its own sequence
+    pooled = index >= skipped
+    hidden, index, lengths = hidden[pooled], index[pooled], (lengths - skipped).clamp(min=0)
     if mode == "max":
         return torch.segment_reduce(hidden, "max", lengths=lengths, unsafe=True)
     if mode == "weightedmean":
-        weight = (place + 1).to(hidden.dtype)[:, None]
+        weight = (index + 1).to(hidden.dtype)[:, None]
         total = torch.segment_reduce(hidden * weight, "sum", lengths=lengths, unsafe=True)
         weights = torch.segment_reduce(weight, "sum", lengths=lengths, unsafe=True)
         return total / weights.clamp(min=1e-9)
@@ -57,10 +65,15 @@ def pool(hidden: Tensor, cu_seqlens: Tensor, mode: str, skipped: int = 0) -> Ten
 
 
 class DenseHead(nn.Module):
-    """One vector a text: poolings (side by side where several), Dense layers, truncation, norm.
+    """One vector per text: pooling, Dense layers, truncation, normalisation.
 
-    truncate: keep the first so many dimensions (Matryoshka; Kusupati et al. 2022).
-    normalize: unit norm, after truncation.
+    Args:
+        hidden_size: Width of the backbone's hidden states.
+        poolings: Modes of pooling, whose vectors are concatenated.
+        layers: Projections of the pooled vector.
+        include_prompt: Whether the prompt's tokens are pooled as well.
+        truncate: Keep this many leading dimensions (Matryoshka; Kusupati et al. 2022).
+        normalize: Scale to unit norm, after truncation.
     """
 
     kind = "dense"
@@ -87,6 +100,7 @@ class DenseHead(nn.Module):
 
     @classmethod
     def build(cls, spec: DenseHeadSpec, layers: tuple[Dense, ...]) -> DenseHead:
+        """Build the head that a folder describes, with these layers."""
         return cls(
             spec.hidden_size,
             spec.poolings,
@@ -98,18 +112,18 @@ class DenseHead(nn.Module):
 
     @property
     def spec(self) -> DenseHeadSpec:
-        """Everything but the weights."""
+        """The head, weights aside."""
         return DenseHeadSpec(
             self.hidden_size,
             self.poolings,
-            tuple(layer.settings for layer in self.projections),
+            tuple(layer.spec for layer in self.projections),
             self.include_prompt,
             self.dimension if self.truncated else None,
             self.normalize,
         )
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-        """(N, hidden) to vectors (B, dimension) and their offsets (B + 1,)."""
+        """Convert hidden states (N, hidden) to vectors (B, dimension) and offsets (B + 1,)."""
         skipped = 0 if self.include_prompt else batch.prompt_length
         x = torch.cat([pool(hidden, batch.cu_seqlens, mode, skipped) for mode in self.poolings], 1)
         for layer in self.layers:
@@ -121,10 +135,12 @@ class DenseHead(nn.Module):
 
 
 class LateHead(nn.Module):
-    """One vector a token (ColBERT, Khattab and Zaharia 2020): Dense layers, then unit norm.
+    """One vector per token (ColBERT, Khattab and Zaharia 2020): Dense layers, then unit norm.
 
-    skiplist: ids dropped from documents (punctuation). Query tokens are all kept, the expansion's
-    included.
+    Args:
+        layers: Projections of the hidden states, at least one.
+        skiplist: Token ids whose vectors are dropped from documents, punctuation as a rule. Queries
+            keep all their tokens, those of the expansion included.
     """
 
     kind = "late"
@@ -140,17 +156,17 @@ class LateHead(nn.Module):
 
     @property
     def spec(self) -> LateHeadSpec:
-        """Everything but the weights."""
-        return LateHeadSpec(tuple(layer.settings for layer in self.projections), self.skiplist)
+        """The head, weights aside."""
+        return LateHeadSpec(tuple(layer.spec for layer in self.projections), self.skiplist)
 
     def forward(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-        """(N, hidden) to vectors (M, dimension) and their offsets (B + 1,)."""
+        """Convert hidden states (N, hidden) to vectors (M, dimension) and offsets (B + 1,)."""
         x = hidden
         for layer in self.layers:
             x = layer(x)
         x = F.normalize(x, dim=1)
         if batch.is_query or not self.skiplist:
             return x, batch.cu_seqlens
-        kept = ~torch.isin(batch.ids, self.skipped)
-        passed = F.pad(kept.cumsum(0), (1, 0))  # tokens kept before each position
-        return x[kept], passed[batch.cu_seqlens]
+        has_vector = ~torch.isin(batch.ids, self.skipped)
+        before = F.pad(has_vector.cumsum(0), (1, 0))  # vectors before each position
+        return x[has_vector], before[batch.cu_seqlens]

@@ -1,4 +1,4 @@
-"""The heads in numpy, where torch is not loaded: what `heads` does in torch, float32 throughout."""
+"""The heads of `heads.py` in numpy, for processes that do not load torch; float32 throughout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .spec import DenseHeadSpec, LateHeadSpec, Projection
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Without overflow: by the hyperbolic tangent."""
+    """Compute the logistic function by the hyperbolic tangent, which does not overflow."""
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
 
 
@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def project(x: np.ndarray, projection: Projection, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(M, in_features) to (M, out_features); see `dense_layer.Dense`."""
+    """Apply a projection, (M, in_features) to (M, out_features); see `dense_layer.Dense`."""
     out = ACTIVATIONS[projection.activation](Linear(weights, "linear")(x))
     if projection.use_residual:
         out = out + (Linear(weights, "residual")(x) if "residual.weight" in weights else x)
@@ -35,12 +35,12 @@ def project(x: np.ndarray, projection: Projection, weights: Mapping[str, np.ndar
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows scaled to unit norm; zeros stay."""
+    """Scale rows to unit norm; rows of zeros stay."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def pool(hidden: Packed, mode: str, skipped: int = 0) -> np.ndarray:
-    """(B, D): one vector a sequence; see `heads.pool`."""
+    """Pool the hidden states of each sequence, (B, D); see `heads.pool`."""
     return np.stack([_pool_one(tokens, mode, skipped) for tokens in hidden])
 
 
@@ -50,20 +50,22 @@ def _pool_one(tokens: np.ndarray, mode: str, skipped: int) -> np.ndarray:
         return tokens[skipped if len(tokens) > skipped else 0]
     if mode == "lasttoken":
         return tokens[-1]
-    kept = tokens[skipped:]
+    pooled = tokens[skipped:]
     if mode == "max":
-        return kept.max(0, initial=-np.inf)
+        return pooled.max(0, initial=-np.inf)
     if mode == "weightedmean":
         weight = np.arange(skipped + 1, len(tokens) + 1, dtype=np.float32)
-        return weight @ kept / np.float32(max(weight.sum(), 1e-9))
-    count = max(len(kept), 1e-9)
-    return kept.sum(0) / np.float32(count**0.5 if mode == "mean_sqrt_len_tokens" else count)
+        return weight @ pooled / np.float32(max(weight.sum(), 1e-9))
+    count = max(len(pooled), 1e-9)
+    return pooled.sum(0) / np.float32(count**0.5 if mode == "mean_sqrt_len_tokens" else count)
 
 
 class NumpyHead:
-    """What `heads.DenseHead` and `heads.LateHead` do.
+    """`heads.DenseHead` or `heads.LateHead`, according to the spec.
 
-    weights: each projection's tensors, float32.
+    Args:
+        spec: The head, weights aside.
+        weights: The float32 tensors of each projection.
     """
 
     def __init__(
@@ -76,9 +78,16 @@ class NumpyHead:
         ]
 
     def __call__(self, hidden: Packed, ids: Packed, prompt_length: int, is_query: bool) -> Packed:
-        """Hidden states (N, hidden) of the tokens `ids` to vectors (M, dimension).
+        """Convert hidden states to vectors.
 
-        prompt_length: tokens of [CLS] and prompt at the start of each sequence.
+        Args:
+            hidden: Hidden states, (N, hidden).
+            ids: Token ids, (N,).
+            prompt_length: Tokens of [CLS] and prompt at the start of each sequence.
+            is_query: Whether queries are encoded, rather than documents.
+
+        Returns:
+            Vectors, (M, dimension), one sequence per text.
         """
         spec = self.spec
         x = hidden.values
@@ -93,5 +102,5 @@ class NumpyHead:
         x = unit(x)
         if is_query or not spec.skiplist:
             return Packed(x, ids.offsets)
-        kept = ~np.isin(ids.values, spec.skiplist)
-        return Packed(x[kept], offsets_from_lengths(kept)[ids.offsets])
+        has_vector = ~np.isin(ids.values, spec.skiplist)
+        return Packed(x[has_vector], offsets_from_lengths(has_vector)[ids.offsets])

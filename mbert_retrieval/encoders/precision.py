@@ -1,4 +1,4 @@
-"""Which precision to compute in."""
+"""Choose the precision that the network computes in."""
 
 from __future__ import annotations
 
@@ -13,32 +13,54 @@ from ..errors import InputError
 
 VARIABLE = "MBERT_DTYPE"
 NAMES = ("float32", "bfloat16", "float16", "int8")
-GAIN = 1.5  # what bfloat16 must bring to be chosen
-TOKENS, INPUTS, OUTPUTS = 256, 768, 2304  # a product as in ModernBERT-base: some milliseconds
+GAIN = 1.5  # the least speed-up for which bfloat16 is chosen
+TOKENS, INPUTS, OUTPUTS = (
+    256,
+    768,
+    2304,
+)  # a matrix product as in ModernBERT-base: some milliseconds
 
 
 def precision_of(dtype: torch.dtype | str, device: str, source: str = "dtype") -> str:
-    """The name of a precision that was given as a dtype or by its name.
+    """Return the name of a precision.
 
-    Raises InputError for another one, and for int8 where there are no products of bytes.
+    Args:
+        dtype: A torch dtype, or one of NAMES.
+        device: Where the network runs, as torch names it.
+        source: What an error message calls the setting.
+
+    Returns:
+        One of NAMES.
+
+    Raises:
+        InputError: For another precision, and for int8 where the processor has no int8 products.
     """
     name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
     if name not in NAMES:
-        raise InputError(f"{source} is {name!r}: use {', '.join(NAMES)}")
+        raise InputError(f"{source} is {name!r}: use one of {', '.join(NAMES)}")
     if name == "int8" and not (device == "cpu" and has_int8_products()):
         raise InputError(
-            f"{source} is int8, which needs a processor with AVX-512 VNNI: use another"
+            f"{source} is int8, which needs a processor with AVX-512 VNNI: use another precision"
         )
     return name
 
 
 def chosen_precision(device: str, int8_holds: bool) -> str:
-    """What the environment variable MBERT_DTYPE names, else the fastest for the device.
+    """Return the precision in the environment variable MBERT_DTYPE, else the fastest one.
 
-    On CUDA that is bfloat16. On the CPU it is int8 where the processor multiplies bytes and
-    `int8_holds`, which says that the model was measured to rank as well with it; bfloat16 where
-    this processor multiplies matrices in bfloat16 at least GAIN times as fast as in float32 (which
-    is measured, once a process); else float32. Raises InputError as `precision_of`.
+    The fastest is bfloat16 on CUDA. On the CPU it is int8 where the processor has int8 products and
+    `int8_holds`; bfloat16 where the processor multiplies bfloat16 matrices at least GAIN times as
+    fast as float32 ones, which is measured once per process; else float32.
+
+    Args:
+        device: Where the network runs, as torch names it.
+        int8_holds: Whether the model was measured to rank as well in int8.
+
+    Returns:
+        One of NAMES.
+
+    Raises:
+        InputError: When MBERT_DTYPE names a precision that cannot be used.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -57,12 +79,12 @@ def _gain_of_bfloat16() -> float:
 
 @torch.inference_mode()
 def _seconds(dtype: torch.dtype) -> float:
-    """The least of five tries."""
+    """Return the shortest of five runs of a matrix product."""
     x = torch.ones(TOKENS, INPUTS, dtype=dtype)
     weight = torch.ones(OUTPUTS, INPUTS, dtype=dtype)
-    took = []
+    durations = []
     for _ in range(5):
         started = time.perf_counter()
         torch.nn.functional.linear(x, weight)
-        took.append(time.perf_counter() - started)
-    return min(took)
+        durations.append(time.perf_counter() - started)
+    return min(durations)

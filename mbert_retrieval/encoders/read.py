@@ -1,7 +1,7 @@
-"""Encoder folders of the ecosystem, read: sentence-transformers (old and 6.2), PyLate, Stanford.
+"""Read encoder folders: sentence-transformers (before and since 6.2), PyLate, Stanford ColBERT.
 
-Everything that differs between the formats ends here; what comes out is an `EncoderSpec`. Nothing
-here imports torch, and no weights are read.
+The differences between the formats end here: whatever the format, the result is an `EncoderSpec`.
+Nothing here imports torch or reads weights.
 """
 
 from __future__ import annotations
@@ -33,13 +33,26 @@ LEGACY_POOLINGS = {  # the six flags of 1_Pooling/config.json before sentence-tr
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-DENSE_HEAD = "dense"  # subfolder with a second, dense head on the same backbone (ours alone)
+DENSE_HEAD = "dense"  # subfolder with a second, dense head on the same backbone (this package only)
 
 
 def read_spec(
     folder: Path, head: str | None, truncate: int | None = None, pool_factor: float = 1.0
 ) -> EncoderSpec:
-    """Read any of the formats. `head` chooses where a folder carries both; see `load_encoder`."""
+    """Read a folder of any of the formats.
+
+    Args:
+        folder: The folder.
+        head: "dense" or "late" for a folder with both heads; None for its main one.
+        truncate: Keep this many leading dimensions, dense only.
+        pool_factor: Token pooling of documents, late interaction only.
+
+    Returns:
+        What the folder describes.
+
+    Raises:
+        InputError: When the folder is broken, not supported, or lacks that head.
+    """
     kind = folder_kind(folder)
     second = folder / DENSE_HEAD
     settings_folder = folder
@@ -61,7 +74,11 @@ def read_spec(
 
 
 def folder_kind(folder: Path) -> str:
-    """ "dense" or "late", by the folder's files. Raises InputError for other model types."""
+    """Return "dense" or "late", by the folder's files.
+
+    Raises:
+        InputError: For other model types.
+    """
     if _is_stanford(folder):
         return "late"
     model_type = _settings(folder).get("model_type")
@@ -88,7 +105,7 @@ def _transformer_settings(folder: Path) -> dict[str, Any]:
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
-    """(class name, folder) of each entry of modules.json; none where the file is absent.
+    """Return class name and folder of each module in modules.json, none without that file.
 
     Raises InputError for a path that leads out of the folder.
     """
@@ -101,10 +118,10 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a list of modules ({error})") from error
     root = folder.resolve()
-    for _, place in modules:
-        if not (root / place).resolve().is_relative_to(root):
-            raise InputError(f"{path}: {place!r} leads out of the folder")
-    return [(kind, folder / place) for kind, place in modules]
+    for _, relative in modules:
+        if not (root / relative).resolve().is_relative_to(root):
+            raise InputError(f"{path}: {relative!r} leads out of the folder")
+    return [(class_name, folder / relative) for class_name, relative in modules]
 
 
 def _tokenizer(folder: Path) -> TextTokenizer:
@@ -113,30 +130,30 @@ def _tokenizer(folder: Path) -> TextTokenizer:
 
 
 def _limit(folder: Path, tokenizer: TextTokenizer, config: ModernBertConfig) -> int:
-    """The longest text, in tokens, that the folder's settings allow."""
+    """Return the most tokens of a text that the folder's settings allow."""
     own = _transformer_settings(folder).get("max_seq_length") or tokenizer.model_max_length
     return min(int(own), config.max_position_embeddings)
 
 
 def _read_dense(folder: Path, settings_folder: Path, truncate: int | None) -> EncoderSpec:
-    """folder holds backbone and tokenizer, settings_folder the modules and prompts."""
+    """Read backbone and tokenizer in `folder`, modules and prompts in `settings_folder`."""
     config = read_config(folder)
     tokenizer = _tokenizer(folder)
     settings = _settings(settings_folder)
     poolings: tuple[str, ...] = ("mean",)  # what sentence-transformers does with a bare model
     include_prompt, normalize = True, settings.get("similarity_fn_name") in (None, "cosine")
     projections: list[Projection] = []
-    for kind, place in _modules(settings_folder):
-        if kind == "Pooling":
-            raw = read_json(place / "config.json")
-            poolings = _poolings(raw, place)
+    for module, module_folder in _modules(settings_folder):
+        if module == "Pooling":
+            raw = read_json(module_folder / "config.json")
+            poolings = _poolings(raw, module_folder)
             include_prompt = bool(raw.get("include_prompt", True))
-        elif kind == "Dense":
-            projections.append(Projection.read(place))
-        elif kind == "Normalize":
+        elif module == "Dense":
+            projections.append(Projection.read(module_folder))
+        elif module == "Normalize":
             normalize = True
-        elif kind != "Transformer":
-            raise InputError(f"{settings_folder}/modules.json: module {kind} is not supported")
+        elif module != "Transformer":
+            raise InputError(f"{settings_folder}/modules.json: module {module} is not supported")
     head = DenseHeadSpec(
         config.hidden_size,
         poolings,
@@ -153,24 +170,24 @@ def _read_dense(folder: Path, settings_folder: Path, truncate: int | None) -> En
     return EncoderSpec(folder, config, tokenizer, head, query, document)
 
 
-def _poolings(raw: dict[str, Any], place: Path) -> tuple[str, ...]:
+def _poolings(raw: dict[str, Any], folder: Path) -> tuple[str, ...]:
     modes = raw.get("pooling_mode")
     if modes is None:
         modes = [mode for flag, mode in LEGACY_POOLINGS.items() if raw.get(flag)] or ["mean"]
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
     unknown = set(modes) - set(POOLINGS)
     if unknown:
-        raise InputError(f"{place}/config.json: pooling {sorted(unknown)} is not supported")
+        raise InputError(f"{folder}/config.json: pooling {sorted(unknown)} is not supported")
     return modes
 
 
 def _first(prompts: dict[str, str], *names: str) -> str:
-    """The first of several prompts that is there, in sentence-transformers' order."""
+    """Return the first of these prompts that exists, in sentence-transformers' order."""
     return next((prompts[name] for name in names if name in prompts), "") or ""
 
 
 def _read_late(folder: Path, pool_factor: float) -> EncoderSpec:
-    """PyLate's folder (model_type "ColBERT") or sentence-transformers 6.2's own."""
+    """Read a folder of PyLate (model_type "ColBERT") or of sentence-transformers 6.2."""
     config = read_config(folder)
     tokenizer = _tokenizer(folder)
     settings = _settings(folder)
@@ -179,29 +196,32 @@ def _read_late(folder: Path, pool_factor: float) -> EncoderSpec:
     words: list[str] = list(string.punctuation) if is_pylate else []
     if settings.get("skiplist_words") is not None:
         words = list(settings["skiplist_words"])
-    for kind, place in _modules(folder):
-        if kind == "Dense":
-            projections.append(Projection.read(place))
-        elif kind == "MultiVectorMask":
-            mask = read_json(place / "config.json")
+    for module, module_folder in _modules(folder):
+        if module == "Dense":
+            projections.append(Projection.read(module_folder))
+        elif module == "MultiVectorMask":
+            mask = read_json(module_folder / "config.json")
             if mask.get("keep_only_token_ids"):
-                raise InputError(f"{place}: keep_only_token_ids is not supported")
+                raise InputError(f"{module_folder}: keep_only_token_ids is not supported")
             if (mask.get("skiplist_tasks") or ["document"]) != ["document"]:
-                raise InputError(f"{place}: skiplist_tasks other than document is not supported")
+                raise InputError(
+                    f"{module_folder}: skiplist_tasks other than document is not supported"
+                )
             words = list(mask.get("skiplist_words") or [])
-        elif kind == "HierarchicalTokenPooling":
-            pool_factor *= float(read_json(place / "config.json").get("pool_factor", 1.0))
-        elif kind not in ("Transformer", "Normalize"):
-            raise InputError(f"{folder}/modules.json: module {kind} is not supported")
+        elif module == "HierarchicalTokenPooling":
+            raw = read_json(module_folder / "config.json")
+            pool_factor *= float(raw.get("pool_factor", 1.0))
+        elif module not in ("Transformer", "Normalize"):
+            raise InputError(f"{folder}/modules.json: module {module} is not supported")
     if not projections:
         raise InputError(f"{folder}: a late-interaction checkpoint without its Dense projection")
     limit = _limit(folder, tokenizer, config)
-    knobs = settings | _transformer_settings(folder)
-    query_limit = int(knobs.get("query_length") or (32 if is_pylate else limit))
-    document_limit = int(knobs.get("document_length") or (180 if is_pylate else limit))
+    options = settings | _transformer_settings(folder)
+    query_limit = int(options.get("query_length") or (32 if is_pylate else limit))
+    document_limit = int(options.get("document_length") or (180 if is_pylate else limit))
     expansion: QueryExpansion | None = None
-    if knobs.get("query_expansion"):
-        expansion = _expansion(knobs["query_expansion"], tokenizer, folder)
+    if options.get("query_expansion"):
+        expansion = _expansion(options["query_expansion"], tokenizer, folder)
     elif is_pylate and settings.get("do_query_expansion") is not False:
         raw = {"length": query_limit, "attend": bool(settings.get("attend_to_expansion_tokens"))}
         expansion = _expansion(raw, tokenizer, folder)
@@ -231,15 +251,18 @@ def _expansion(raw: dict[str, Any], tokenizer: TextTokenizer, folder: Path) -> Q
 
 
 def _skiplist(words: list[str], tokenizer: TextTokenizer) -> tuple[int, ...]:
-    """Ids of the words that are tokens; the others are no single token and are left aside."""
+    """Return the ids of the words that are single tokens; other words are ignored."""
     unknown = tokenizer.id_of(tokenizer.special_token("unk_token") or "[UNK]")
     ids = (tokenizer.id_of(word) for word in words)
     return tuple(i for i in ids if i is not None and i != unknown)
 
 
 def _read_stanford(folder: Path, pool_factor: float) -> EncoderSpec:
-    """Stanford ColBERT: the projection is `linear.weight` beside the backbone's tensors, the
-    settings are in `artifact.metadata` (JSON); queries are always expanded."""
+    """Read a Stanford ColBERT folder.
+
+    The projection is `linear.weight` beside the backbone's tensors, settings are in
+    `artifact.metadata` (JSON), and queries are always expanded.
+    """
     config = read_config(folder)
     shape = _stored_shape(folder, STANFORD_PROJECTION)
     if len(shape) != 2:
@@ -266,7 +289,7 @@ def _read_stanford(folder: Path, pool_factor: float) -> EncoderSpec:
 
 
 def _stored_shape(folder: Path, name: str) -> tuple[int, ...]:
-    """The shape of a tensor, by its file's header. Raises InputError where there is none."""
+    """Return the shape of a tensor from its file's header. Raise InputError without one."""
     from safetensors import SafetensorError, safe_open
 
     for path in weight_files(folder):

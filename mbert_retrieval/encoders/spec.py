@@ -1,4 +1,4 @@
-"""What an encoder folder describes, whoever runs it: the shape of the network and of its head."""
+"""`EncoderSpec`: what an encoder folder describes, whatever runs it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,17 @@ ONNX_GRAPH = Path("onnx") / "model.onnx"
 
 @dataclass(frozen=True)
 class Projection:
-    """A `Dense` layer. folder: where its weights are; None where they are with the backbone's, as
-    in Stanford's checkpoints."""
+    """A `Dense` layer, weights aside.
+
+    Attributes:
+        in_features: Width of the input.
+        out_features: Width of the output.
+        bias: Whether the linear layer has a bias.
+        activation: One of ACTIVATIONS.
+        use_residual: Whether the input is added to the output, projected when the widths differ.
+        folder: Where its weights are; None when they are stored with the backbone's, as in
+            Stanford's checkpoints.
+    """
 
     in_features: int
     out_features: int
@@ -36,7 +45,11 @@ class Projection:
 
     @classmethod
     def read(cls, folder: Path) -> Projection:
-        """Raises InputError for an activation outside torch.nn, or settings that are missing."""
+        """Read the settings of a layer's folder.
+
+        Raises:
+            InputError: For an activation that is not supported, or settings that are missing.
+        """
         raw = read_json(folder / "config.json")
         name = str(raw.get("activation_function", "torch.nn.modules.activation.Tanh"))
         activation = name.rpartition(".")[2]
@@ -56,7 +69,7 @@ class Projection:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Its tensors, {name: shape}."""
+        """The shape of each tensor, by name."""
         shapes: dict[str, tuple[int, ...]] = {
             "linear.weight": (self.out_features, self.in_features)
         }
@@ -69,7 +82,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class DenseHeadSpec:
-    """One vector a text; see `heads.DenseHead`."""
+    """A head that gives one vector per text; see `heads.DenseHead` for the fields."""
 
     hidden_size: int
     poolings: tuple[str, ...] = ("mean",)
@@ -91,7 +104,7 @@ class DenseHeadSpec:
 
 @dataclass(frozen=True)
 class LateHeadSpec:
-    """One vector a token; see `heads.LateHead`."""
+    """A head that gives one vector per token; see `heads.LateHead` for the fields."""
 
     projections: tuple[Projection, ...]
     skiplist: tuple[int, ...] = ()
@@ -105,7 +118,17 @@ class LateHeadSpec:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """An encoder folder, read but for its weights. folder: where backbone and tokenizer are."""
+    """An encoder folder, read except for its weights.
+
+    Attributes:
+        folder: Where backbone and tokenizer are.
+        config: Shape of the network.
+        tokenizer: The tokenizer.
+        head: The head, weights aside.
+        query: How queries are read.
+        document: How documents are read.
+        pool_factor: Token pooling of documents, late interaction only; 1 keeps every vector.
+    """
 
     folder: Path
     config: ModernBertConfig
@@ -117,7 +140,7 @@ class EncoderSpec:
 
     @property
     def is_onnx(self) -> bool:
-        """Whether the network is there as an ONNX graph alone."""
+        """Whether the folder has an ONNX graph in place of weights."""
         stored = ("model.safetensors", "model.safetensors.index.json")
         return (self.folder / ONNX_GRAPH).is_file() and not any(
             (self.folder / name).is_file() for name in stored
@@ -125,19 +148,23 @@ class EncoderSpec:
 
     @property
     def projection_files(self) -> list[Path]:
-        """The projections' own files."""
+        """The weight files of the projections."""
         return [p.folder / "model.safetensors" for p in self.head.projections if p.folder]
 
     @property
     def weight_files(self) -> list[Path]:
-        """All files with tensors. Raises InputError where the backbone has none."""
+        """All weight files. Raise InputError when the backbone has none."""
         return [*weight_files(self.folder), *self.projection_files]
 
     def weights(self) -> tuple[Weights, list[Weights]]:
-        """The backbone's tensors and each projection's.
+        """Read the tensors of the backbone, and of each projection.
 
-        Raises InputError where tensors are missing, unknown or wrong-shaped, UnknownDtype where
-        numpy cannot hold one.
+        Returns:
+            The backbone's tensors, and one set of tensors per projection.
+
+        Raises:
+            InputError: For missing, unknown or wrong-shaped tensors.
+            UnknownDtype: For tensors in a type that numpy lacks.
         """
         stored: dict[str, StoredArray] = {}
         for path in weight_files(self.folder):
@@ -149,8 +176,14 @@ class EncoderSpec:
         return Weights(bare, tensor_shapes(self.config), self.folder), projections
 
     def projection_weights(self, beside: Mapping[str, StoredArray] | None = None) -> list[Weights]:
-        """Each projection's tensors. beside: the backbone's, among which Stanford's
-        projection is."""
+        """Read the tensors of each projection.
+
+        Args:
+            beside: The backbone's tensors, which include the projection of a Stanford checkpoint.
+
+        Returns:
+            One set of tensors per projection.
+        """
         weights = []
         for projection in self.head.projections:
             if projection.folder is not None:
@@ -162,8 +195,10 @@ class EncoderSpec:
         return weights
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
-        """(name, float32 array) of backbone and head, each in the order of names, as `state_dict`
-        of the torch encoder names them. Raises as `weights`."""
+        """Yield name and float32 array of each tensor of the backbone, then of the head.
+
+        Names are those of the torch modules' `state_dict`, sorted. Raises what `weights` raises.
+        """
         backbone, projections = self.weights()
         for name in sorted(backbone):
             yield name, backbone[name]

@@ -1,4 +1,4 @@
-"""Fewer vectors a document: cluster its token vectors and keep the clusters' means."""
+"""Token pooling: fewer vectors per document, by clustering them and taking the clusters' means."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from ..packed import Packed
 
 
 def pool_tokens(documents: Packed, factor: float) -> Packed:
-    """Keep about 1 / factor of each document's vectors (Clavie, Chaffin and Adams 2024).
+    """Reduce each document to about 1 / factor of its vectors (Clavie, Chaffin and Adams 2024).
 
-    Ward clustering on cosine distance over all but the first vector ([CLS]), which is kept; each
-    cluster is replaced by its mean, scaled to unit norm. documents: float32 (N, D), unit norm.
-    Raises ValueError for a factor under 1.
+    Ward clustering on cosine distance over all vectors but the first ([CLS]), which stays as it is;
+    each cluster is replaced by its mean, scaled to unit norm.
+
+    Args:
+        documents: Vectors of unit norm, float32 (N, D).
+        factor: Vectors per cluster, at least 1.
+
+    Returns:
+        The pooled vectors, one sequence per document.
+
+    Raises:
+        ValueError: For a factor below 1.
     """
     if factor < 1:
         raise ValueError(f"the pooling factor must be at least 1, it is {factor}")
@@ -22,7 +31,7 @@ def pool_tokens(documents: Packed, factor: float) -> Packed:
 
 
 def _pool_one(vectors: np.ndarray, factor: float) -> np.ndarray:
-    """(t, D) to (1 + about (t - 1) / factor, D)."""
+    """Pool one document: (t, D) to (1 + about (t - 1) / factor, D)."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 

@@ -18,21 +18,36 @@ if TYPE_CHECKING:
 
 
 class TextTokenizer:
-    """A fast tokenizer and what its `tokenizer_config.json` adds to it.
+    """A fast tokenizer and the settings of its `tokenizer_config.json`.
 
-    Reads with the `tokenizers` library alone: importing transformers would cost seconds.
+    It needs the `tokenizers` library alone: importing transformers would take seconds.
+
+    Args:
+        tokenizer: The backend.
+        config: The settings of `tokenizer_config.json`.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: dict) -> None:
         self.backend = tokenizer
         self.backend.no_padding()
         self.config = config
-        # the backend holds one limit: who sets it encodes before another thread does
+        # the limit is a setting of the backend: no other thread may change it before it is used
         self._truncating = Lock()
 
     @classmethod
     def load(cls, folder: Path, lower_case: bool = False) -> TextTokenizer:
-        """Raises InputError when the folder has no readable `tokenizer.json`."""
+        """Load a folder's tokenizer.
+
+        Args:
+            folder: A checkpoint folder.
+            lower_case: Whether to convert texts to lower case first.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            InputError: When the folder has no readable `tokenizer.json`.
+        """
         from tokenizers import Tokenizer, normalizers
 
         path = folder / "tokenizer.json"
@@ -50,32 +65,34 @@ class TextTokenizer:
 
     @property
     def model_max_length(self) -> int:
+        """The longest input that the settings allow, in tokens; very large when they set none."""
         return int(self.config.get("model_max_length") or 10**30)
 
     def id_of(self, token: str) -> int | None:
+        """Return the id of a token, None when the vocabulary lacks it."""
         return self.backend.token_to_id(token)
 
     def token_of(self, id: int) -> str:
-        """The token as the vocabulary has it."""
+        """Return the token with this id, as the vocabulary spells it."""
         return self.backend.id_to_token(id) or str(id)
 
     def special_token(self, role: str) -> str | None:
-        """The content of `mask_token`, `pad_token` and so on."""
+        """Return the token of a role such as "mask_token" or "pad_token"; None without one."""
         token = self.config.get(role)
         return token.get("content") if isinstance(token, dict) else token
 
     def token_ids(self, text: str) -> list[int]:
-        """Ids of a text alone, without the sequence's special tokens."""
+        """Return the ids of a text alone, without special tokens around it."""
         with self._truncating:
             self.backend.no_truncation()
             return self.backend.encode(text, add_special_tokens=False).ids
 
     def register_marker(self, prefix: str) -> None:
-        """See to it that a ColBERT marker such as "[Q] " is read as the one token it is.
+        """Make sure that a ColBERT marker such as "[Q] " is read as a single token.
 
-        PyLate and Stanford ColBERT insert the marker's id; putting its text in front gives the same
-        ids once the token (with its trailing space, or without) is matched before normalisation.
-        A prefix that is not in the vocabulary stays ordinary text.
+        PyLate and Stanford ColBERT insert the marker's id. Its text in front of the input gives the
+        same ids, provided that the token (with its trailing space, or without) is matched before
+        normalisation. A prefix that is not in the vocabulary stays ordinary text.
         """
         from tokenizers import AddedToken
 
@@ -89,9 +106,14 @@ class TextTokenizer:
                 return
 
     def encode(self, texts: list[str], limit: int) -> Packed:
-        """Ids of texts between the sequence's special tokens, cut at `limit` in all.
+        """Convert texts to ids, with special tokens around each.
 
-        Returns Packed int64 ids, one sequence a text.
+        Args:
+            texts: The texts.
+            limit: The most ids per text, special tokens included; the rest is truncated.
+
+        Returns:
+            Packed int64 ids, one sequence per text.
         """
         with self._truncating:
             self.backend.enable_truncation(limit)
@@ -99,14 +121,16 @@ class TextTokenizer:
         return Packed.from_sequences([e.ids for e in encodings], dtype=np.int64)
 
     def spans(self, text: str, limit: int) -> list[tuple[int, int]]:
-        """Where each token that `encode` gives stands in the text, (start, end) in characters;
-        (0, 0) for the sequence's special tokens."""
+        """Return start and end in `text`, in characters, of each token that `encode` returns.
+
+        (0, 0) for special tokens.
+        """
         with self._truncating:
             self.backend.enable_truncation(limit)
             return self.backend.encode(text).offsets
 
     def to_json(self) -> str:
-        """The tokenizer alone, as `tokenizer.json` has it, without truncation."""
+        """Return the content of `tokenizer.json`, without truncation."""
         self.backend.no_truncation()
         return self.backend.to_str()
 

@@ -187,7 +187,7 @@ def sentence_transformer(
 
 def _shared(layer: Dense, name: str) -> TheirDense:
     """Their Dense on the feature `name`, with the parameters of ours."""
-    settings = layer.settings
+    settings = layer.spec
     theirs = TheirDense(
         settings.in_features,
         settings.out_features,
