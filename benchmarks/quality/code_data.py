@@ -58,16 +58,16 @@ def python_tree(cache: Path, docstrings: int = 200, comments: int = 100) -> Tree
         for archive in sorted(wheels.iterdir()):
             _unpack(archive, root, SUFFIXES["python"])
     tree = Tree(cache / "python-asked")
-    found: dict[str, list[Question]] = {"docstring": [], "comment": []}
+    by_kind: dict[str, list[Question]] = {"docstring": [], "comment": []}
     files = {}
     for file in sorted(root.rglob("*.py")):
         path = file.relative_to(root).as_posix()
         text = file.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
         files[path] = text
-        found["docstring"] += _docstrings(path, text)
-        found["comment"] += _comments(path, text)
+        by_kind["docstring"] += _docstrings(path, text)
+        by_kind["comment"] += _comments(path, text)
     wanted = {"docstring": docstrings, "comment": comments}
-    for kind, questions in found.items():
+    for kind, questions in by_kind.items():
         chosen = _sample(questions, wanted[kind])
         tree.questions[kind] = chosen
         for question in chosen:
@@ -125,19 +125,19 @@ def _docstrings(path: str, text: str) -> list[Question]:
         tree = ast.parse(text)
     except SyntaxError:
         return []
-    found = []
+    questions = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or len(node.body) < 2:
             continue
         sentence = _sentence(ast.get_docstring(node) or "")
         if sentence and node.end_lineno and node.end_lineno - node.body[0].lineno > 2:
-            found.append(Question(sentence, path, node.lineno, node.end_lineno))
-    return found
+            questions.append(Question(sentence, path, node.lineno, node.end_lineno))
+    return questions
 
 
 def _comments(path: str, text: str) -> list[Question]:
     """Comments of one line of their own inside functions."""
-    found = []
+    questions = []
     lines = text.split("\n")
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
@@ -150,12 +150,12 @@ def _comments(path: str, text: str) -> list[Question]:
         around = [lines[n].lstrip()[:1] for n in (number - 2, number) if 0 <= n < len(lines)]
         sentence = _sentence(token.string.lstrip("# "))
         if sentence and "#" not in around:
-            found.append(Question(sentence, path, number, number))
-    return found
+            questions.append(Question(sentence, path, number, number))
+    return questions
 
 
 def _jsdocs(path: str, text: str) -> list[Question]:
-    found = []
+    questions = []
     for match in re.finditer(
         r"^[ \t]*/\*\*(.*?)\*/\n(?=[^\n]*(?:function|\(|=>))", text, re.S | re.M
     ):
@@ -163,8 +163,8 @@ def _jsdocs(path: str, text: str) -> list[Question]:
         sentence = _sentence("\n".join(lines).strip())
         if sentence:
             start = text.count("\n", 0, match.start()) + 1
-            found.append(Question(sentence, path, start, start + match[0].count("\n")))
-    return found
+            questions.append(Question(sentence, path, start, start + match[0].count("\n")))
+    return questions
 
 
 def _sentence(text: str) -> str:

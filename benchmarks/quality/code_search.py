@@ -4,7 +4,7 @@
 
 asks the questions of the Python tree of `code_data`; a system ranks files, by its best passage or
 by how many of the question's words a file has, by ripgrep. Also times: to index, to notice that
-nothing changed, to follow one changed file, and to answer. What a system scored is kept in the
+nothing changed, to follow one changed file, and to answer. What a system scored is stored in the
 cache, an encoder's under its fingerprint, and not measured again. Writes docs/results/code-
 search.md.
 """
@@ -87,17 +87,17 @@ def main() -> None:
         f"{arguments.encoder} late + dense + BM25": ([late, dense], "hybrid"),
     }
     results = arguments.cache / "code-search.json"
-    found: dict[str, list[str]] = json.loads(results.read_text()) if results.exists() else {}
+    measured: dict[str, list[str]] = json.loads(results.read_text()) if results.exists() else {}
     rows = []
     for name, (encoders, mode) in made.items():
         key = " ".join([name, *(encoder.fingerprint for encoder in encoders or [])])
-        if key not in found:
-            found[key] = _measured(tree, encoders, mode, arguments.cache)
-            results.write_text(json.dumps(found))
-        rows.append("| " + " | ".join([name, *found[key]]) + " |")
+        if key not in measured:
+            measured[key] = _measured(tree, encoders, mode, arguments.cache)
+            results.write_text(json.dumps(measured))
+        rows.append("| " + " | ".join([name, *measured[key]]) + " |")
         print(rows[-1], flush=True)
     files = len(list(tree.root.rglob("*.py")))
-    counts = ", ".join(f"{len(asked)} {kind}s" for kind, asked in tree.questions.items())
+    counts = ", ".join(f"{len(questions)} {kind}s" for kind, questions in tree.questions.items())
     head = f"{files} files, {counts}; files are ranked.\n\n"
     write_table("code-search", head + "\n".join([*HEAD, *rows]))
 
@@ -122,10 +122,10 @@ def _measured(tree: Tree, encoders: list | None, mode: str, cache: Path) -> list
     return [*quality, *times, f"{1000 * float(np.median(spent)):.1f}"]
 
 
-def _timed_index(root: Path, place: Path, encoders: list) -> tuple[Index, list[str]]:
+def _timed_index(root: Path, path: Path, encoders: list) -> tuple[Index, list[str]]:
     """An index of the tree and the seconds of: building it, following no change, following one."""
-    shutil.rmtree(place, ignore_errors=True)
-    index = Index.create(place, encoders)
+    shutil.rmtree(path, ignore_errors=True)
+    index = Index.create(path, encoders)
     seconds = []
 
     def step() -> None:

@@ -29,7 +29,7 @@ from mbert_retrieval.sources import read_source
 from mbert_retrieval.sources.split import split_into_passages
 
 COSQA_FUNCTIONS = 1500
-Asked = list[tuple[str, set[int]]]  # text, places of the passages that answer it
+Questions = list[tuple[str, set[int]]]  # text, numbers of the passages that answer it
 
 
 def words(text: str) -> str:
@@ -71,38 +71,38 @@ VARIANTS: dict[str, Callable[[Passage], str]] = {
 }
 
 
-def cosqa(folder: Path) -> tuple[list[Passage], Asked]:
+def cosqa(folder: Path) -> tuple[list[Passage], Questions]:
     """All questions, their functions, and others up to `COSQA_FUNCTIONS`."""
     dataset = read_beir(folder, "dev")
     passages = list(dataset.passages())
     wanted = {id for judged in dataset.qrels.values() for id in judged}
     others = [passage.id for passage in passages if passage.id not in wanted]
-    kept = wanted | set(random.Random(SEED).sample(others, COSQA_FUNCTIONS - len(wanted)))
+    chosen = wanted | set(random.Random(SEED).sample(others, COSQA_FUNCTIONS - len(wanted)))
     described = []
     for passage in passages:
-        if passage.id in kept:
+        if passage.id in chosen:
             units = list(split_into_passages(passage.text, "f.py"))
             facts = units[0].metadata if units else {"kind": "module", "name": ""}
             described.append(replace(passage, metadata=facts))
-    places = {passage.id: place for place, passage in enumerate(described)}
+    numbers = {passage.id: number for number, passage in enumerate(described)}
     return described, [
-        (dataset.queries[query], {places[id] for id in judged})
+        (dataset.queries[query], {numbers[id] for id in judged})
         for query, judged in dataset.qrels.items()
     ]
 
 
-def asked(tree: Tree, passages: list[Passage], kind: str) -> Asked:
+def questions_of(tree: Tree, passages: list[Passage], kind: str) -> Questions:
     return [(q.text, set(answers(q, passages))) for q in tree.questions[kind]]
 
 
 def answers(question: Question, passages: list[Passage]) -> Iterator[int]:
     """The passages that hold any line of a question's answer, or the one that it introduces."""
-    for place, passage in enumerate(passages):
+    for number, passage in enumerate(passages):
         if passage.path == question.path:
             assert passage.start_line is not None
             assert passage.end_line is not None
             if passage.start_line <= question.end + 1 and passage.end_line >= question.start:
-                yield place
+                yield number
 
 
 def max_sim(query: np.ndarray, documents: Packed) -> np.ndarray:
@@ -114,7 +114,7 @@ def max_sim(query: np.ndarray, documents: Packed) -> np.ndarray:
 def reciprocal_rank(scores: np.ndarray, relevant: set[int]) -> float:
     """Of the first relevant one among ten. scores: (P,)."""
     top = np.argsort(-scores, kind="stable")[:10]
-    return next((1 / rank for rank, place in enumerate(top, 1) if place in relevant), 0.0)
+    return next((1 / rank for rank, number in enumerate(top, 1) if number in relevant), 0.0)
 
 
 def _cell(value: float | None) -> str:
@@ -131,39 +131,39 @@ def main() -> None:
     encoder = load_encoder(arguments.encoder, "late")
     trees = {"Python": python_tree(arguments.cache), "JavaScript": javascript_tree(arguments.cache)}
     functions, questions = cosqa(arguments.data / "cosqa")
-    corpora: dict[str, tuple[list[Passage], dict[str, Asked]]] = {
+    corpora: dict[str, tuple[list[Passage], dict[str, Questions]]] = {
         "CoSQA": (functions, {"CoSQA": questions})
     }
     for language, tree in trees.items():
         passages = list(read_source(tree.root, []))
-        kinds = {f"{language}, {k}s": asked(tree, passages, k) for k in tree.questions}
+        kinds = {f"{language}, {k}s": questions_of(tree, passages, k) for k in tree.questions}
         corpora[language] = (passages, kinds)
     results = arguments.cache / f"code-text-{encoder.fingerprint[:8]}.json"
-    found = json.loads(results.read_text()) if results.exists() else {}
+    scores_of = json.loads(results.read_text()) if results.exists() else {}
     for variant, content in VARIANTS.items():
         for passages, kinds in corpora.values():
-            if arguments.table or all(f"{variant} | {kind}" in found for kind in kinds):
+            if arguments.table or all(f"{variant} | {kind}" in scores_of for kind in kinds):
                 continue
             documents = encoder.encode_documents([content(passage) for passage in passages])
-            for kind, asked_there in kinds.items():
-                queries = encoder.encode_queries([text for text, _ in asked_there])
+            for kind, judged_queries in kinds.items():
+                queries = encoder.encode_queries([text for text, _ in judged_queries])
                 ranks = [
                     reciprocal_rank(max_sim(query, documents), relevant)
-                    for query, (_, relevant) in zip(queries, asked_there, strict=True)
+                    for query, (_, relevant) in zip(queries, judged_queries, strict=True)
                 ]
-                found[f"{variant} | {kind}"] = float(np.mean(ranks))
-                print(variant, kind, found[f"{variant} | {kind}"], flush=True)
-            results.write_text(json.dumps(found))
+                scores_of[f"{variant} | {kind}"] = float(np.mean(ranks))
+                print(variant, kind, scores_of[f"{variant} | {kind}"], flush=True)
+            results.write_text(json.dumps(scores_of))
     collections = [kind for _, kinds in corpora.values() for kind in kinds]
     rows = ["| what the encoder sees | " + " | ".join(collections) + " |"]
     rows.append("|---|" + "---|" * len(collections))
     for variant in VARIANTS:
-        cells = " | ".join(_cell(found.get(f"{variant} | {name}")) for name in collections)
+        cells = " | ".join(_cell(scores_of.get(f"{variant} | {name}")) for name in collections)
         rows.append(f"| {variant} | {cells} |")
     sizes = ", ".join(
-        f"{kind} {len(asked_there)} questions, {len(passages):,} passages"
+        f"{kind} {len(judged_queries)} questions, {len(passages):,} passages"
         for passages, kinds in corpora.values()
-        for kind, asked_there in kinds.items()
+        for kind, judged_queries in kinds.items()
     )
     head = f"{encoder.name}, RR@10 ({sizes}):\n\n"
     write_table("code-text", head + "\n".join(rows))

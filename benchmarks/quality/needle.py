@@ -62,12 +62,12 @@ def paragraphs() -> list[str]:
     """The paragraphs of Python's own help topics, of at least ten words."""
     from pydoc_data.topics import topics
 
-    found = {
+    texts = {
         " ".join(paragraph.split()): None
         for text in topics.values()
         for paragraph in text.split("\n\n")
     }
-    return [paragraph for paragraph in found if len(paragraph.split()) >= 10]
+    return [paragraph for paragraph in texts if len(paragraph.split()) >= 10]
 
 
 def build(encoder: Any, length: int, seed: int = 0) -> Haystacks:
@@ -79,8 +79,8 @@ def build(encoder: Any, length: int, seed: int = 0) -> Haystacks:
     haystacks = Haystacks([], [], [])
     for question, fact in FACTS:
         people = random.sample([f"{a} {b}" for a in PEOPLE for b in FAMILIES], 10)
-        for person, place in zip(people, random.sample(PLACES, 10), strict=True):
-            names = (person, place, str(random.randint(12, 999)), random.choice(COLOURS))
+        for person, city in zip(people, random.sample(PLACES, 10), strict=True):
+            names = (person, city, str(random.randint(12, 999)), random.choice(COLOURS))
             parts, room = [], length - ROOM
             for paragraph in random.sample(filler, len(filler)):
                 if sizes[paragraph] <= room:
@@ -120,10 +120,12 @@ def main() -> None:
         for length in arguments.lengths:
             encoder = load_encoder(arguments.encoder, document_length=length)
             haystacks = build(encoder, length)
-            found = found_first(encoder, haystacks)
+            correct = found_first(encoder, haystacks)
             part = np.minimum((np.array(haystacks.depths) * DEPTHS).astype(int), DEPTHS - 1)
-            cells = [f"{found[part == i].mean():.2f} of {(part == i).sum()}" for i in range(DEPTHS)]
-            lines.append(f"| {length:,} | {found.mean():.2f} | " + " | ".join(cells) + " |")
+            cells = [
+                f"{correct[part == i].mean():.2f} of {(part == i).sum()}" for i in range(DEPTHS)
+            ]
+            lines.append(f"| {length:,} | {correct.mean():.2f} | " + " | ".join(cells) + " |")
             print(lines[-1], file=sys.stderr, flush=True)
         if not arguments.no_table:
             for page in (None, CARD):

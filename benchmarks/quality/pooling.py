@@ -4,7 +4,7 @@
 
 indexes Cranfield (the folder --data) and manual pages (`mbert-eval collect manpages`, built first)
 by all and 1/2, 1/3 and 1/4 of their vectors (`load_encoder(..., pool_factor=F)`), in plaid, and
-asks them without BM25. Indexes are kept in the cache and not built again. Writes
+asks them without BM25. Indexes stay in the cache and are not built again. Writes
 docs/results/pooling.md.
 """
 

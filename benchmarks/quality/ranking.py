@@ -3,7 +3,7 @@
     python -m benchmarks.quality.ranking
 
 asks CoSQA, Cranfield and pinned source trees (see `code_data`): what functions do, by their
-docstrings and comments, and where names are defined. The legs' rankings are kept in the cache,
+docstrings and comments, and where names are defined. The legs' rankings are stored in the cache,
 under the encoder's fingerprint, so that rules are compared without encoding again. A rule is worth
 having when it gains on the mean and loses on none. Writes docs/results/ranking.md.
 """
@@ -71,9 +71,9 @@ def beir(folder: Path, split: str, heads: Heads, work: Path) -> Collection:
         Question(
             text,
             {id: grade for id, grade in dataset.qrels[query].items() if grade > 0},
-            {leg: found[place] for leg, found in rankings.items()},
+            {leg: ranked[number] for leg, ranked in rankings.items()},
         )
-        for place, (query, text) in enumerate(dataset.queries.items())
+        for number, (query, text) in enumerate(dataset.queries.items())
     ]
     return Collection(questions, {})
 
@@ -81,28 +81,28 @@ def beir(folder: Path, split: str, heads: Heads, work: Path) -> Collection:
 def source_tree(tree: Tree, heads: Heads, work: Path) -> dict[str, Collection]:
     passages = list(read_source(tree.root, []))
     index = Index.build(work / f"{tree.root.name}.index", passages, heads, kind="flat")
-    asked = {
+    by_kind = {
         f"{kind}s": [
             (q.text, relevant)
             for q in questions
-            if (relevant := {passages[place].id: 1 for place in answers(q, passages)})
+            if (relevant := {passages[number].id: 1 for number in answers(q, passages)})
         ]
         for kind, questions in tree.questions.items()
     }
-    asked["names"] = names(passages)
+    by_kind["names"] = names(passages)
     facts = {p.id: {"path": p.path or "", **p.metadata} for p in passages}
-    found = {}
-    for kind, questions in asked.items():
+    collected = {}
+    for kind, questions in by_kind.items():
         texts = [text for text, _ in questions]
         legs = {leg: index.search_many(texts, DEPTH, leg) for leg in LEGS}
-        found[kind] = Collection(
+        collected[kind] = Collection(
             [
-                Question(text, relevant, {leg: legs[leg][place] for leg in legs})
-                for place, (text, relevant) in enumerate(questions)
+                Question(text, relevant, {leg: legs[leg][number] for leg in legs})
+                for number, (text, relevant) in enumerate(questions)
             ],
             facts,
         )
-    return found
+    return collected
 
 
 def names(passages: Sequence[Passage]) -> list[tuple[str, dict[str, int]]]:
@@ -117,7 +117,7 @@ def names(passages: Sequence[Passage]) -> list[tuple[str, dict[str, int]]]:
 
 
 def collections(heads: Heads, data: Path, cache: Path, work: Path) -> dict[str, Collection]:
-    found = {
+    collected = {
         "CoSQA": beir(data / "cosqa", "dev", heads, work),
         "Cranfield": beir(data / "cranfield", "test", heads, work),
     }
@@ -126,8 +126,8 @@ def collections(heads: Heads, data: Path, cache: Path, work: Path) -> dict[str, 
         "JavaScript": javascript_tree(cache),
     }.items():
         for kind, collection in source_tree(tree, heads, work).items():
-            found[f"{language}, {kind}"] = collection
-    return found
+            collected[f"{language}, {kind}"] = collection
+    return collected
 
 
 Rule = Callable[[Question, Collection], Ranking]
@@ -164,12 +164,12 @@ def main() -> None:
     heads = [load_encoder(arguments.encoder, head) for head in ("late", "dense")]
     fingerprints = " ".join(head.fingerprint for head in heads)
     work = arguments.cache / f"ranking-{sha256(fingerprints.encode()).hexdigest()[:12]}"
-    kept = work / "rankings.json"
-    if not kept.exists():
-        found = collections(heads, arguments.data, arguments.cache, work)
-        kept.write_text(json.dumps({name: asdict(value) for name, value in found.items()}))
-    found = load(kept)
-    for collection in found.values():  # a comment between two passages answers to none
+    file = work / "rankings.json"
+    if not file.exists():
+        collected = collections(heads, arguments.data, arguments.cache, work)
+        file.write_text(json.dumps({name: asdict(value) for name, value in collected.items()}))
+    collected = load(file)
+    for collection in collected.values():  # a comment between two passages answers to none
         collection.questions = [q for q in collection.questions if q.relevant]
     late, dense = ("late", "lexical"), ("dense", "lexical")
     two, three = (1 - LEXICAL_WEIGHT, LEXICAL_WEIGHT), (0.35, 0.35, LEXICAL_WEIGHT)
@@ -188,11 +188,11 @@ def main() -> None:
         "... and definitions of names first": defining(fused(LEGS, three, "zscore")),
         "late + BM25 0.3 and definitions first": defining(fused(late, two, "zscore")),
     }
-    rows = ["| nDCG@10 | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
+    rows = ["| nDCG@10 | " + " | ".join(collected) + " |", "|---|" + "---|" * len(collected)]
     for name, rule in rules.items():
-        cells = " | ".join(f"{mean(rule, collection):.3f}" for collection in found.values())
+        cells = " | ".join(f"{mean(rule, collection):.3f}" for collection in collected.values())
         rows.append(f"| {name} | {cells} |")
-    counts = ", ".join(f"{name} {len(value.questions)}" for name, value in found.items())
+    counts = ", ".join(f"{name} {len(value.questions)}" for name, value in collected.items())
     head = f"{arguments.encoder}, questions: {counts}.\n\n"
     write_table("ranking", head + "\n".join(rows))
 

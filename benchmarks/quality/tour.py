@@ -5,7 +5,7 @@
 indexes both in one go with `mbert-index build` (the standard library of the Python that runs this,
 without tests and site-packages; Django downloaded by pip), asks each question with `mbert-search
 query`, and writes the first answers to docs/results/tour.md. Which passages answer a question is
-said here, by hand. What was built is kept in the work folder and not built again.
+said here, by hand. What was built stays in the work folder and is not built again.
 """
 
 from __future__ import annotations
@@ -149,31 +149,31 @@ def main() -> None:
     work = parser.parse_args().work.resolve()
     library, package = Path(sysconfig.get_path("stdlib")).resolve(), django(work)
     index = index_of_nano(work, "tour")
-    kept = index.with_suffix(".json")
-    if not kept.exists():
+    record = index.with_suffix(".json")
+    if not record.exists():
         leaving_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
         sources = [str(library), str(package)]
         (built,) = called("mbert-index", "build", *sources, "--index", str(index), *leaving_out)
-        kept.write_text(json.dumps(built))
-    built = json.loads(kept.read_text())
-    rows, places, seconds = [], [], []
+        record.write_text(json.dumps(built))
+    built = json.loads(record.read_text())
+    rows, ranks, seconds = [], [], []
     for question in QUESTIONS:
-        asked = ("query", question.text, "--index", str(index), "-k", str(SHOWN))
+        options = ("query", question.text, "--index", str(index), "-k", str(SHOWN))
         started = time.perf_counter()
-        hits = called("mbert-search", *asked)
+        hits = called("mbert-search", *options)
         seconds.append(time.perf_counter() - started)
         answers = [(short(hit["path"], (library, work)), hit["metadata"]["name"]) for hit in hits]
-        place = next((n for n, a in enumerate(answers, 1) if question.is_answered_by(*a)), None)
-        places.append(place or SHOWN + 1)
+        rank = next((n for n, a in enumerate(answers, 1) if question.is_answered_by(*a)), None)
+        ranks.append(rank or SHOWN + 1)
         where = f"`{answers[0][0]}:{hits[0]['start_line']}` {answers[0][1]}"
-        rows.append(f"| {question.text} | {where} | {place or f'not in {SHOWN}'} |")
+        rows.append(f"| {question.text} | {where} | {rank or f'not in {SHOWN}'} |")
         print(rows[-1], *answers[1:], sep="\n    ", flush=True)
-    within = {depth: sum(place <= depth for place in places) for depth in (1, 3, SHOWN)}
+    within = {depth: sum(rank <= depth for rank in ranks) for depth in (1, 3, SHOWN)}
     head = (
         f"CPython {sys.version.split()[0]}'s standard library and "
         f"{DJANGO}, {built['passages']:,} passages, indexed in {built['seconds'] / 60:.0f} minutes "
         f"by one command; a query takes {median(seconds):.2f} s, the whole process. A right "
-        f"answer is the first for {within[1]} of {len(places)} questions, among three for "
+        f"answer is the first for {within[1]} of {len(ranks)} questions, among three for "
         f"{within[3]}, among {SHOWN} for {within[SHOWN]}.\n\n"
         "| question | first answer | first right one |\n|---|---|--:|\n"
     )
@@ -182,9 +182,9 @@ def main() -> None:
 
 def short(path: str, folders: Sequence[Path]) -> str:
     """A hit's path below one of the folders."""
-    place = Path("/", path)
+    full = Path("/", path)
     return next(
-        place.relative_to(folder).as_posix() for folder in folders if place.is_relative_to(folder)
+        full.relative_to(folder).as_posix() for folder in folders if full.is_relative_to(folder)
     )
 
 

@@ -93,10 +93,10 @@ def main() -> None:
             took, hits = [], 0
             for n, single in enumerate(singles[:WARM] + singles):
                 started = time.perf_counter()
-                ((places, _),) = engine.search(single, live, K)
+                ((numbers, _),) = engine.search(single, live, K)
                 if n >= WARM:
                     took.append(time.perf_counter() - started)
-                    hits += len(set(places.tolist()) & set(truth[n - WARM].tolist()))
+                    hits += len(set(numbers.tolist()) & set(truth[n - WARM].tolist()))
             size = sum(file.stat().st_size for file in folder.iterdir()) / len(documents)
             median = float(np.median(took))
             name = engine.facts()["engine"] + ("" if factory else " (automatic)")

@@ -211,15 +211,15 @@ def agreement(work: Path, data: Path) -> list[str]:
     dataset = read_beir(data / "cosqa", "dev")
     texts = [passage.text for passage in dataset.passages()]
     queries = [dataset.queries[each] for each in dataset.qrels]
-    found = {}
+    encoded = {}
     for precision in ("float32", *FASTER):
         encoder = load_encoder("nano", dtype=precision)
-        asked, documents = encoder.encode_queries(queries), encoder.encode_documents(texts)
-        found[precision] = documents, best_ten(asked, documents)
-    exact, expected = found["float32"]
+        queried, documents = encoder.encode_queries(queries), encoder.encode_documents(texts)
+        encoded[precision] = documents, best_ten(queried, documents)
+    exact, expected = encoded["float32"]
     lines = []
     for precision in FASTER:
-        documents, ranked = found[precision]
+        documents, ranked = encoded[precision]
         cosine = (documents.values * exact.values).sum(1).mean()
         shared = np.mean([len({*a} & {*b}) for a, b in zip(ranked, expected, strict=True)]) / 10
         lines.append(f"{precision} cosine {cosine:.5f}, of the ten best {shared:.3f} the same")
@@ -311,22 +311,24 @@ def training(work: Path, data: Path) -> list[str]:
 
 def answers(work: Path, data: Path) -> list[str]:
     """A query over 50,000 passages, as a process and in one that runs."""
-    place = index_of_nano(work, "answers")
+    index_path = index_of_nano(work, "answers")
     sample = texts_of(data, 7000)
-    if not place.exists():
+    if not index_path.exists():
         passages = (
             Passage(str(n), " ".join(sample[n % len(sample)].split()[n // len(sample) :])[:400])
             for n in range(50_000)
         )
-        Index.build(place, passages, load_encoder("nano"))
+        Index.build(index_path, passages, load_encoder("nano"))
     queries = [" ".join(text.split()[:8]) for text in sample[:40]]
     command = [sys.executable, "-m", "mbert_retrieval.cli.search", "query"]
     whole = []
     for query in queries[:12]:
         started = time.perf_counter()
-        subprocess.run([*command, query, "--index", str(place)], capture_output=True, check=True)
+        subprocess.run(
+            [*command, query, "--index", str(index_path)], capture_output=True, check=True
+        )
         whole.append(time.perf_counter() - started)
-    index = Index.open(place)
+    index = Index.open(index_path)
     running = []
     for query in queries:
         started = time.perf_counter()
@@ -362,7 +364,7 @@ def main() -> None:
         sys.exit("unset OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE: they slow numpy's products")
     torch.set_num_threads(2)
     given.work.mkdir(parents=True, exist_ok=True)
-    for name in given.parts:  # each is kept, so that they can be measured one by one
+    for name in given.parts:  # each is stored, so that they can be measured one by one
         lines = PARTS[name](given.work, given.data)
         print("\n".join(lines), flush=True)
         (given.work / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")

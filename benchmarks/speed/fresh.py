@@ -4,7 +4,7 @@
 
 copies the files of Python's standard library and Django (as `tour` has them; up to 16 KiB, without
 translations) side by side until there are so many, and indexes them by `nano`, with the vectors
-that the index of `tour` has where it is there. What was built is kept in the work folder. Times
+that the index of `tour` has where it is there. What was built stays in the work folder. Times
 are of whole processes, medians: a query that does not look at the files, one that finds them
 unchanged, one that finds a function added to one of them (other files each time), and an update
 that does. Then of the library, in a process that has all loaded. Writes docs/results/fresh.md.
@@ -48,15 +48,15 @@ def make_tree(root: Path, work: Path, files: int) -> None:
     """A folder of so many files."""
     sources = [Path(sysconfig.get_path("stdlib")).resolve(), django(work).resolve()]
     chosen = Selection(exclude=(*LEFT_OUT, "locale", "*.so", "*.pyc", "*.whl", "*.png"))
-    found = [
+    modules = [
         (source.name, Path(entry.path), Path(entry.path).relative_to(source))
         for source in sources
         for entry in walk(source, [], chosen)
         if entry.stat().st_size <= LARGEST
     ]
     for number in range(files):
-        copy, place = divmod(number, len(found))
-        name, file, inside = found[place]
+        copy, position = divmod(number, len(modules))
+        name, file, inside = modules[position]
         target = root / f"copy{copy}" / name / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         copyfile(file, target)
@@ -66,12 +66,12 @@ def make_tree(root: Path, work: Path, files: int) -> None:
 class Remembering:
     """`nano`, which does not encode again what an index has vectors of."""
 
-    def __init__(self, encoder: Any, place: Path) -> None:
+    def __init__(self, encoder: Any, path: Path) -> None:
         self.encoder, self.known = encoder, {}
         self.name, self.kind, self.options = encoder.name, encoder.kind, encoder.options
         self.dimension, self.fingerprint = encoder.dimension, encoder.fingerprint
-        if is_there(place):
-            self.folder = Index.open(place, encoder).folder
+        if is_there(path):
+            self.folder = Index.open(path, encoder).folder
             self.known = {sha256: id for id, sha256 in self.folder.content_hashes().items()}
 
     def encode_queries(self, texts: list[str]) -> Packed:
@@ -87,11 +87,11 @@ class Remembering:
             )
 
 
-def build(tree: Path, place: Path, known: Path) -> None:
-    index = Index.create(place, Remembering(load_encoder("nano"), known))
-    found = scan([tree], tree)
-    follow(index, found, "all", progress=lambda done: print(f"\r{done:,} files", end=""))
-    index.remember(settings_of(found, place))
+def build(tree: Path, path: Path, known: Path) -> None:
+    index = Index.create(path, Remembering(load_encoder("nano"), known))
+    sources = scan([tree], tree)
+    follow(index, sources, "all", progress=lambda done: print(f"\r{done:,} files", end=""))
+    index.remember(settings_of(sources, path))
     print()
 
 
@@ -125,11 +125,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / ".mbert" / "tour")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
-    tree, place = work / f"tree-{arguments.files}", index_of_nano(work, f"fresh-{arguments.files}")
+    tree, path = work / f"tree-{arguments.files}", index_of_nano(work, f"fresh-{arguments.files}")
     if not tree.exists():
         make_tree(tree, work, arguments.files)
-    at = ("--index", str(place))
-    build(tree, place, index_of_nano(work, "tour"))
+    at = ("--index", str(path))
+    build(tree, path, index_of_nano(work, "tour"))
     time.sleep(1.5)  # what was changed by the last run has settled
     query = process("mbert-search", "query", QUESTION, *at)
     query()
@@ -150,7 +150,7 @@ def main() -> None:
             process("mbert-index", "update", *at), change
         ),
     }
-    index = Index.open(place)
+    index = Index.open(path)
     index.search(QUESTION)
     follow_remembered(index)
     rows["the library: no file changed"] = timed(lambda: follow_remembered(index))

@@ -46,7 +46,7 @@ PEER_QUERIES = 50
 @dataclass
 class Run:
     """One system on one collection. milliseconds: of each query, one at a time; batch: of a query
-    in a batch; rankings: places of the best passages."""
+    in a batch; rankings: numbers of the best passages."""
 
     name: str
     milliseconds: np.ndarray
@@ -72,8 +72,8 @@ class Blocks:
         for first in range(0, len(lengths), 256):
             some = self.order[first : first + 256]
             block = np.zeros((len(some), int(lengths[some].max()), passages.values.shape[1]), "f4")
-            for row, place in zip(block, some.tolist(), strict=True):
-                vectors = passages[place]
+            for row, number in zip(block, some.tolist(), strict=True):
+                vectors = passages[number]
                 row[: len(vectors)], row[len(vectors) :] = vectors, vectors[0]
             self.blocks.append(torch.from_numpy(block).to(getattr(torch, dtype)))
         self.dtype = getattr(torch, dtype)
@@ -82,9 +82,9 @@ class Blocks:
         import torch
 
         turned = torch.from_numpy(query).to(self.dtype).T
-        found = [(block @ turned).amax(1).float().sum(1) for block in self.blocks]
+        parts = [(block @ turned).amax(1).float().sum(1) for block in self.blocks]
         scores = np.empty(len(self.order), dtype=np.float32)
-        scores[self.order] = torch.cat(found).numpy()
+        scores[self.order] = torch.cat(parts).numpy()
         return scores
 
 
@@ -93,13 +93,13 @@ def numpy_scores(passages: Packed) -> Callable[[np.ndarray], np.ndarray]:
     bounds = np.unique([*bounds, len(passages)])
 
     def scores(query: np.ndarray) -> np.ndarray:
-        found = []
+        parts = []
         for first, last in pairwise(bounds):
             begin, end = passages.offsets[first], passages.offsets[last]
             products = query @ passages.values[begin:end].T
             starts = passages.offsets[first:last] - begin
-            found.append(np.maximum.reduceat(products, starts, axis=1).sum(axis=0))
-        return np.concatenate(found)
+            parts.append(np.maximum.reduceat(products, starts, axis=1).sum(axis=0))
+        return np.concatenate(parts)
 
     return scores
 
@@ -122,11 +122,11 @@ def brute_force(passages: Packed, queries: Packed) -> tuple[Run, dict[str, float
             if n >= 20 and name != "numpy, float32":
                 break
             started = time.perf_counter()
-            found = scores(query)
-            top = np.argpartition(-found, DEPTH)[:DEPTH]
+            scored = scores(query)
+            top = np.argpartition(-scored, DEPTH)[:DEPTH]
             took.append(1000 * (time.perf_counter() - started))
             if name == "numpy, float32":
-                rankings.append(top[np.argsort(-found[top], kind="stable")].tolist())
+                rankings.append(top[np.argsort(-scored[top], kind="stable")].tolist())
         medians[name] = float(np.median(took))
         if medians[name] == min(medians.values()):
             fastest = np.array(took)
@@ -138,7 +138,7 @@ def brute_force(passages: Packed, queries: Packed) -> tuple[Run, dict[str, float
 
 
 @contextmanager
-def peak_memory(found: dict) -> Iterator[None]:
+def peak_memory(facts: dict) -> Iterator[None]:
     """Puts the most MiB of anonymous memory that the process grew by under "peak_mib"."""
 
     def anonymous() -> int:
@@ -162,7 +162,7 @@ def peak_memory(found: dict) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
-        found["peak_mib"] = most[0]
+        facts["peak_mib"] = most[0]
 
 
 def build(path: Path, blocks: Iterable[Packed], dimension: int) -> tuple[IndexFolder, float, dict]:
@@ -224,7 +224,7 @@ def stages(folder: IndexFolder, queries: Packed) -> list[tuple[str, float, float
     lanes = -(-rows // 16) * 16
     near, far = counts["vectors_by_centroid"], counts["vectors_by_residual"]
     width = engine.codec.bytes_per_residual
-    reads = {  # bytes from the index; what is kept of the query itself stays in the cache
+    reads = {  # bytes from the index; what is made of the query itself stays in the cache
         "table": 4 * centroids * dimension,
         "levels": 4 * centroids * lanes,
         "probe": centroids * lanes + 4 * counts["passages_reached"],
@@ -347,17 +347,17 @@ def measure(title: str, passages: Packed, queries: Packed, work: Path) -> tuple[
 def growth(passages: int, work: Path) -> str:
     """A row for a collection that is made, and made again, as it is needed."""
     made = Made(passages, count=50)
-    found: list[Packed] = []
+    sampled: list[Packed] = []
     starts = iter(range(0, passages, 1000))
 
     def blocks() -> Iterator[Packed]:
         for block in made.blocks():
             first = next(starts)
-            found.append(made.queries_of(block, np.arange(first, first + len(block))))
+            sampled.append(made.queries_of(block, np.arange(first, first + len(block))))
             yield block
 
     folder, seconds, facts = build(work / "growing", blocks(), DIMENSION)
-    queries = Packed.concatenate([each for each in found if len(each)])
+    queries = Packed.concatenate([each for each in sampled if len(each)])
     run = one_at_a_time(folder, queries)
     scores = []
     for block in made.blocks():

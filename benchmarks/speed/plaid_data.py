@@ -66,16 +66,16 @@ class Made:
     def queries_of(self, passages: Packed, numbers: np.ndarray) -> Packed:
         """The queries made of those of `passages`, which have these numbers."""
         rng = np.random.default_rng(2)
-        places = {number: place for place, number in enumerate(numbers.tolist())}
-        found = []
+        positions = {number: position for position, number in enumerate(numbers.tolist())}
+        queries = []
         for source in rng.integers(0, self.passages, self.count).tolist():
             noise = np.random.default_rng((3, source))
-            if source in places:
-                vectors = passages[places[source]]
+            if source in positions:
+                vectors = passages[positions[source]]
                 query = vectors[noise.integers(0, len(vectors), QUERY_VECTORS)]
                 query = query + 0.6 * _noise(noise, QUERY_VECTORS)
-                found.append(query / np.linalg.norm(query, axis=1, keepdims=True))
-        return Packed.from_sequences(found, np.float32)
+                queries.append(query / np.linalg.norm(query, axis=1, keepdims=True))
+        return Packed.from_sequences(queries, np.float32)
 
 
 def _noise(rng: np.random.Generator, count: int) -> np.ndarray:

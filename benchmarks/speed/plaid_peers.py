@@ -3,7 +3,7 @@
     PYTHON benchmarks/plaid_peers.py fast-plaid|xtr-warp FOLDER
 
 FOLDER has values.npy, offsets.npy, queries.npy (Q, 32, D). The index is built there once, which can
-take a quarter of an hour, and its seconds are kept beside it. Prints a line of JSON: seconds to
+take a quarter of an hour, and its seconds are stored beside it. Prints a line of JSON: seconds to
 build, bytes on the disk, and for each setting the milliseconds of each query and the rankings.
 """
 

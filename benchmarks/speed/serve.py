@@ -93,11 +93,11 @@ def questions(index: Path) -> list[str]:
     folder = Index.open(index).folder
     ids = sorted(folder.content_hashes())
     random.Random(0).shuffle(ids)
-    found = []
+    texts = []
     for passage in folder.passages(ids[:QUESTIONS]):
         words = re.findall(r"[A-Za-z]{3,}", passage.text)[:6]
-        found.append(" ".join([str(passage.metadata.get("name", "")), *words]).strip() or "x")
-    return found
+        texts.append(" ".join([str(passage.metadata.get("name", "")), *words]).strip() or "x")
+    return texts
 
 
 @contextmanager
@@ -106,10 +106,10 @@ def served(index: Path):
     command = [*PROGRAM, "--index", str(index), "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        found = re.search(r"http://([\d.]+):(\d+)", process.stderr.readline())
-        if not found:
+        address = re.search(r"http://([\d.]+):(\d+)", process.stderr.readline())
+        if not address:
             raise InputError("the service did not start")
-        yield found[1], int(found[2])
+        yield address[1], int(address[2])
     finally:
         process.terminate()
         process.wait()
@@ -117,7 +117,7 @@ def served(index: Path):
 
 async def load(
     address: tuple[str, int],
-    asked: list[str],
+    queries: list[str],
     connections: int,
     seconds: float,
     body: dict,
@@ -134,7 +134,7 @@ async def load(
         while not over():
             start = time.perf_counter()
             try:
-                await connection.post("/api/search", body | {"query": order.choice(asked)})
+                await connection.post("/api/search", body | {"query": order.choice(queries)})
             except (OSError, asyncio.IncompleteReadError) as error:
                 tally.failed.append(str(error))
                 connection = await Connection(address).open()
@@ -197,7 +197,7 @@ def main() -> None:
     with TemporaryDirectory() as work:
         index = Path(work) / "index"
         shutil.copytree(arguments.index, index)
-        asked = questions(index)
+        queries = questions(index)
         info = Index.open(index).folder.info()
         rows = []
         plain, many = {"k": 10}, arguments.connections
@@ -213,7 +213,7 @@ def main() -> None:
                 (f"{many}, and changes meanwhile", many, arguments.seconds, plain, True),
             ):
                 tally, took = asyncio.run(
-                    load(address, asked, connections, seconds, body, changing)
+                    load(address, queries, connections, seconds, body, changing)
                 )
                 rows.append(tally.row(what, took))
                 print(rows[-1], *tally.failed[:3], sep="\n", file=sys.stderr)
