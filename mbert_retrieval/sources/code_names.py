@@ -1,33 +1,32 @@
-"""The name, the signature and the documentation of a definition in a syntax tree."""
+"""Read the name, the signature and the documentation of a definition in a syntax tree."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from .grammars import Grammar
+from .grammar import Grammar
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-LONGEST_SIGNATURE = 200  # characters
-LONGEST_DOC = 400
-LONGEST_NAME = 120
+MAX_SIGNATURE = 200  # characters
+MAX_DOC = 400  # characters
 
 _NAME_TYPES = re.compile(
     r"identifier|_?name$|^word$|^atom$|^bareword$|^constant$|^symbol$|^sym_lit$|^alias$"
     r"|^IDENTIFIER$|constructor$|^type_identifier$|_key$|^property_identifier$|^variable$|^unquoted_argument$"
 )
-_HEADS = re.compile("^(?:signature|type_head|function_command|macro_command)$")
-_MARKS = re.compile(
+_NAME_PARENTS = re.compile("^(?:signature|type_head|function_command|macro_command)$")
+_COMMENT_MARK = re.compile(
     r"^\s*(?:@(?:doc|spec)\b|/\*+!?|\*+/|//+!?|\*(?!/)|#+!?|--+\s?\|?|;+|%+|\(\*+|\{-+\|?|\"\"\"|''')"
 )
-_END_MARKS = re.compile(r"(?:\*+/|\*+\)|-\}|\"\"\"|''')\s*$")
+_COMMENT_END = re.compile(r"(?:\*+/|\*+\)|-\}|\"\"\"|''')\s*$")
 _SPACE = re.compile(r"\s+")
 
 
-def name_of(node: Node, grammar: Grammar) -> str:
-    """What a definition defines, "" when it has no name."""
+def definition_name(node: Node, grammar: Grammar) -> str:
+    """Return the name of a definition, "" if it has none."""
     if grammar.forms:
         return _form_name(node)
     if node.type == "impl_item":  # Rust: `impl T for S` is of S
@@ -40,19 +39,19 @@ def name_of(node: Node, grammar: Grammar) -> str:
     if node.type == "init_declaration":
         return "init"
     for field in ("name", "left", "lhs", "property", "key", "pattern", "type_name"):
-        if found := node.child_by_field_name(field):
-            return _line(_text(found)).replace("::", ".").replace(":", ".")
+        if name := node.child_by_field_name(field):
+            return _line(_text(name)).replace("::", ".").replace(":", ".")
     if declarator := node.child_by_field_name("declarator"):
         return _declared(declarator)
-    head = next((c for c in node.named_children if _HEADS.search(c.type)), node)
-    found = _first_name(head, 3)
+    head = next((c for c in node.named_children if _NAME_PARENTS.search(c.type)), node)
     if node.type.endswith("_specifier"):  # an anonymous struct
         return ""
-    return _line(_text(found)).replace("::", ".").replace(":", ".") if found else ""
+    name = _first_name(head, 3)
+    return _line(_text(name)).replace("::", ".").replace(":", ".") if name else ""
 
 
 def signature(node: Node) -> str:
-    """A definition without its body, on one line."""
+    """Return a definition without its body, on one line."""
     text = _text(node)
     body = node.child_by_field_name("body") or next(
         (c for c in node.named_children if c.type.endswith(("body", "block"))), None
@@ -61,20 +60,22 @@ def signature(node: Node) -> str:
         text = text.encode()[: body.start_byte - node.start_byte].decode("utf-8", "replace")
     else:
         text = text.partition("\n")[0]
-    return _line(text).rstrip("{:= ")[:LONGEST_SIGNATURE]
+    return _line(text).rstrip("{:= ")[:MAX_SIGNATURE]
 
 
-def docstring(node: Node, above: list[Node]) -> str:
-    """The documentation of a definition on one line: the string that its body begins with, or the
-    comments above it, without their marks."""
-    text = _inner_doc(node) or "\n".join(_text(comment) for comment in above)
-    lines = [_END_MARKS.sub("", _MARKS.sub("", line)) for line in text.split("\n")]
-    return _line(" ".join(lines))[:LONGEST_DOC]
+def documentation(node: Node, comments_above: list[Node]) -> str:
+    """Return the documentation of a definition on one line, without comment marks.
+
+    It is the string that the body begins with, else the comments above.
+    """
+    text = _docstring(node) or "\n".join(_text(comment) for comment in comments_above)
+    lines = [_COMMENT_END.sub("", _COMMENT_MARK.sub("", line)) for line in text.split("\n")]
+    return _line(" ".join(lines))[:MAX_DOC]
 
 
-def _inner_doc(node: Node) -> str:
-    if found := node.child_by_field_name("docstring"):  # Lisp
-        return _text(found).strip('"')
+def _docstring(node: Node) -> str:
+    if string := node.child_by_field_name("docstring"):  # Lisp
+        return _text(string).strip('"')
     body = node.child_by_field_name("body")
     first = body.named_children[0] if body is not None and body.named_child_count else None
     if first is not None and first.type == "expression_statement" and first.named_child_count:
@@ -85,7 +86,7 @@ def _inner_doc(node: Node) -> str:
 
 
 def _form_name(node: Node) -> str:
-    """The second word of `(defn name ...)`, the first of the arguments of `def name(...) do`."""
+    """Return the second word of `(defn name ...)` or of `def name(...) do`."""
     second = node.named_children[1] if node.named_child_count > 1 else None
     if second is None:
         return ""
@@ -93,7 +94,7 @@ def _form_name(node: Node) -> str:
 
 
 def _declared(node: Node) -> str:
-    """The name inside C's declarators: pointers, references and parameters taken off."""
+    """Return the name in a C declarator, without pointers, references and parameters."""
     while True:
         inner = node.child_by_field_name("declarator") or next(
             (c for c in node.named_children if c.type.endswith("_declarator")), None
@@ -104,7 +105,7 @@ def _declared(node: Node) -> str:
 
 
 def _first_name(node: Node, depth: int) -> Node | None:
-    """The first node, breadth first, that looks like a name."""
+    """Return the first node, breadth first, that looks like a name."""
     level = [node]
     for _ in range(depth):
         level = [child for parent in level for child in parent.named_children[:6]]
@@ -115,8 +116,8 @@ def _first_name(node: Node, depth: int) -> Node | None:
 
 
 def _field_text(node: Node, field: str) -> str:
-    found = node.child_by_field_name(field)
-    return _line(_text(found)) if found is not None else ""
+    child = node.child_by_field_name(field)
+    return _line(_text(child)) if child is not None else ""
 
 
 def _text(node: Node) -> str:
@@ -124,4 +125,4 @@ def _text(node: Node) -> str:
 
 
 def _line(text: str) -> str:
-    return _SPACE.sub(" ", text).strip()[: max(LONGEST_SIGNATURE, LONGEST_DOC)]
+    return _SPACE.sub(" ", text).strip()[: max(MAX_SIGNATURE, MAX_DOC)]

@@ -1,8 +1,8 @@
-"""Code of any language cut where functions and classes seem to begin, by indentation.
+"""Split code of any language where functions and classes seem to begin, by indentation.
 
-No grammar: a block begins at a line that is indented no deeper than its surroundings and does not
-belong to what comes before. What looks like a definition with a body becomes a unit, and a class
-that is too long for one is cut again inside.
+This needs no grammar: a block begins at a line that is indented no deeper than its surroundings and
+does not continue the line before. A block that looks like a definition with a body becomes a span;
+a class that exceeds the limits is split again inside.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .line_ranges import Unit, indentation, is_long
+from .line_spans import LineSpan, exceeds_limits, indentation
 
-SHORT_DEFINITION = 3  # lines; shorter ones are joined with their neighbours
+SHORT_DEFINITION = 3  # lines; a shorter one is joined with its neighbours
 
 _MODIFIERS = (
     r"(?:(?:export|default|declare|pub(?:\([^)]*\))?|public|private|protected|internal|static|final"
@@ -44,39 +44,40 @@ _CLOSER = re.compile(
     r"|then|do|begin|of|in|where)\b|\{)",
     re.IGNORECASE,
 )
-_LEADING = re.compile(  # comments, annotations and templates, which belong to what follows
+_LEADING = re.compile(  # comments, annotations and templates, which belong to the next line
     r"\s*(?://|/\*|\*|#(?!\s*(?:include|define|undef|if|ifdef|ifndef|endif|else|pragma)\b)|--|;|%|"
     r"@[\w.]+|\[[A-Z]\w*[^\]]*\]$|template\s*<|<!--|\"\"\"|''')"
 )
 
 
-def code_units(lines: Sequence[str]) -> list[Unit]:
-    return list(_units(lines, 1, len(lines), ""))
+def split_by_indentation(lines: Sequence[str]) -> list[LineSpan]:
+    """Return spans that cover all lines, in order."""
+    return list(_spans(lines, 1, len(lines), ""))
 
 
-def _units(lines: Sequence[str], start: int, end: int, outer: str) -> Iterator[Unit]:
-    """Lines start to end. outer: the name of the class that they are the inside of, or ""."""
-    loose: Unit | None = None
+def _spans(lines: Sequence[str], start: int, end: int, outer: str) -> Iterator[LineSpan]:
+    """Yield the spans of lines start to end. `outer` is the name of the class around, or ""."""
+    rest: LineSpan | None = None
     for first, last in _blocks(lines, start, end):
         definition = _definition(lines, first, last, outer)
         if definition is None:
-            if loose is not None and not is_long(lines, loose.start, last):
-                loose = replace(loose, end=last)
+            if rest is not None and not exceeds_limits(lines, rest.start, last):
+                rest = replace(rest, end=last)
                 continue
-            if loose is not None:
-                yield loose
-            loose = Unit(first, last, "class" if outer else "module", outer)
+            if rest is not None:
+                yield rest
+            rest = LineSpan(first, last, "class" if outer else "module", outer)
             continue
-        if loose is not None:
-            yield loose
-            loose = None
-        yield from _opened(lines, definition)
-    if loose is not None:
-        yield loose
+        if rest is not None:
+            yield rest
+            rest = None
+        yield from _split_class(lines, definition)
+    if rest is not None:
+        yield rest
 
 
 def _blocks(lines: Sequence[str], start: int, end: int) -> list[tuple[int, int]]:
-    """Lines start to end as runs of lines, each beginning at the least indentation of all."""
+    """Return (first, last) line of blocks that begin at the least indentation of all lines."""
     depth = min(
         (indentation(line) for line in lines[start - 1 : end] if line.strip()),
         default=0,
@@ -91,9 +92,9 @@ def _blocks(lines: Sequence[str], start: int, end: int) -> list[tuple[int, int]]
             continue
         at_depth = indentation(line) == depth
         if before is not None and at_depth and not _CLOSER.match(line):
-            led_in = not after_blank and indentation(before) == depth and _LEADING.match(before)
-            apart = after_blank or indentation(before) == depth or _name(line) is not None
-            if apart and not led_in:
+            introduced = not after_blank and indentation(before) == depth and _LEADING.match(before)
+            separate = after_blank or indentation(before) == depth or _name(line) is not None
+            if separate and not introduced:
                 starts.append(number)
         before, after_blank = line, False
     return [
@@ -102,8 +103,8 @@ def _blocks(lines: Sequence[str], start: int, end: int) -> list[tuple[int, int]]
     ]
 
 
-def _definition(lines: Sequence[str], first: int, last: int, outer: str) -> Unit | None:
-    """The block as a unit, when it defines something and is not too short to stand alone."""
+def _definition(lines: Sequence[str], first: int, last: int, outer: str) -> LineSpan | None:
+    """Return the block as a span if it is a definition and not too short, else None."""
     while last > first and not lines[last - 1].strip():
         last -= 1
     if last - first + 1 < SHORT_DEFINITION:
@@ -111,17 +112,17 @@ def _definition(lines: Sequence[str], first: int, last: int, outer: str) -> Unit
     for line in lines[first - 1 : last]:
         if not line.strip() or _LEADING.match(line):
             continue
-        found = _name(line)
-        if found is None:
+        defined = _name(line)
+        if defined is None:
             return None
-        name, container = found
-        kind = "class" if container else "method" if outer else "function"
-        return Unit(first, last, kind, f"{outer}.{name}" if outer else name)
+        name, is_container = defined
+        kind = "class" if is_container else "method" if outer else "function"
+        return LineSpan(first, last, kind, f"{outer}.{name}" if outer else name)
     return None
 
 
 def _name(line: str) -> tuple[str, bool] | None:
-    """What a line defines, and whether that holds other definitions."""
+    """Return the name that a line defines, and whether it can contain other definitions."""
     if match := _CONTAINER.match(line):
         return match["name"], True
     for pattern in (_FUNCTION, _ASSIGNED, _C_LIKE):
@@ -130,27 +131,27 @@ def _name(line: str) -> tuple[str, bool] | None:
     return None
 
 
-def _opened(lines: Sequence[str], unit: Unit) -> Iterator[Unit]:
-    """A class that is too long cut at what it defines; anything else as it is."""
-    inside = _inside(lines, unit)
-    if unit.kind != "class" or inside is None or not is_long(lines, unit.start, unit.end):
-        yield unit
+def _split_class(lines: Sequence[str], span: LineSpan) -> Iterator[LineSpan]:
+    """Yield the spans of a class that exceeds the limits; any other definition as it is."""
+    inside = _inside(lines, span)
+    if span.kind != "class" or inside is None or not exceeds_limits(lines, span.start, span.end):
+        yield span
         return
-    parts = list(_units(lines, *inside, unit.name))
-    if parts[0].kind == "class" and parts[0].name == unit.name:
-        parts[0] = replace(parts[0], start=unit.start)
+    parts = list(_spans(lines, *inside, span.name))
+    if parts[0].kind == "class" and parts[0].name == span.name:
+        parts[0] = replace(parts[0], start=span.start)
     else:
-        parts.insert(0, Unit(unit.start, inside[0] - 1, "class", unit.name))
-    parts[-1] = replace(parts[-1], end=unit.end)
+        parts.insert(0, LineSpan(span.start, inside[0] - 1, "class", span.name))
+    parts[-1] = replace(parts[-1], end=span.end)
     yield from parts
 
 
-def _inside(lines: Sequence[str], unit: Unit) -> tuple[int, int] | None:
-    """The lines of a definition that are indented deeper than its first, from first to last."""
-    depth = min(indentation(line) for line in lines[unit.start - 1 : unit.end] if line.strip())
+def _inside(lines: Sequence[str], span: LineSpan) -> tuple[int, int] | None:
+    """Return the first and last line that are indented deeper than the definition itself."""
+    depth = min(indentation(line) for line in lines[span.start - 1 : span.end] if line.strip())
     deeper = [
         number
-        for number in range(unit.start + 1, unit.end + 1)
+        for number in range(span.start + 1, span.end + 1)
         if lines[number - 1].strip() and indentation(lines[number - 1]) > depth
     ]
     return (deeper[0], deeper[-1]) if deeper else None

@@ -1,4 +1,4 @@
-"""Collections: one JSON object a line, as BEIR's corpus.jsonl."""
+"""Read collections: files of one JSON object per line, as BEIR's corpus.jsonl."""
 
 from __future__ import annotations
 
@@ -15,14 +15,30 @@ ID_KEYS = ("_id", "id")
 
 
 def read_jsonl(path: Path) -> Iterator[Passage]:
-    """The passages of a `.jsonl` file, read a line at a time.
+    """Yield the records of a `.jsonl` file as passages. One line is in memory at a time.
 
-    `_id` or `id` (a string or a whole number), `text`, and `title` when there is one; all other
-    keys become metadata, and those of an object under `metadata` beside them. Blank lines are
-    passed over.
-    Raises InputError, naming file and line, for anything else and for an id that came before.
+    A record has `_id` or `id` (a string or a whole number), `text`, and optionally `title`. All
+    other keys become metadata, and so do the keys of an object under `metadata`. Blank lines are
+    skipped.
+
+    Args:
+        path: The file.
+
+    Yields:
+        One passage per record, without path and lines.
+
+    Raises:
+        InputError: For an invalid line and for an id that comes twice. The message names the file
+            and the line.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "corpus.jsonl"
+        >>> _ = file.write_text('{"_id": "1", "title": "Owls", "text": "Owls hunt.", "year": 1999}')
+        >>> [(passage.id, passage.title, passage.metadata) for passage in read_jsonl(file)]
+        [('1', 'Owls', {'year': 1999})]
     """
-    lines_of_ids: dict[str, int] = {}
+    line_of_id: dict[str, int] = {}
     try:
         with open(path, "rb") as file:
             number = 0
@@ -34,7 +50,7 @@ def read_jsonl(path: Path) -> Iterator[Passage]:
                 if not line.strip():
                     continue
                 passage = _passage(_parse(line, where, number == 1), where)
-                first = lines_of_ids.setdefault(passage.id, number)
+                first = line_of_id.setdefault(passage.id, number)
                 if first != number:
                     raise InputError(f"{where}: id {passage.id!r} was already on line {first}")
                 yield passage
@@ -87,7 +103,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _without_lone_surrogates(value: Any) -> Any:
-    """JSON may escape half a character, which no Unicode encoding can hold: it becomes "?"."""
+    """Replace lone surrogates, which JSON can escape but UTF-8 cannot encode, by "?"."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, list):

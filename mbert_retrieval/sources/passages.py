@@ -12,8 +12,8 @@ from .decode import decode, read_bytes
 from .jsonl import read_jsonl
 from .languages import language_of
 from .paths import display_path, source_root
-from .pdf import pdf_lines
-from .prose import headings
+from .pdf import read_pdf
+from .prose import find_headings
 from .scan import SourceFile, scan
 from .selection import EVERYTHING, Selection
 from .skip_rules import TRANSLATIONS, skip_reason
@@ -111,7 +111,7 @@ def file_passages(
     name = PurePosixPath(path)
     as_one = selection.documents == "whole"
     if name.suffix.lower() == PDF_SUFFIX:
-        yield from split_document(*pdf_lines(content), path, "pdf", as_one)
+        yield from split_document(*read_pdf(content), path, "pdf", as_one)
         return
     text = decode(content)
     reason = skip_reason(text, name.name, language_of(name, text.partition("\n")[0]))
@@ -157,4 +157,4 @@ def collection_passages(file: SourceFile, selection: Selection) -> Iterator[Pass
 
 def _split_record(record: Passage) -> list[Passage]:
     lines = record.text.replace("\r\n", "\n").split("\n")
-    return list(split_document(lines, list(headings(lines, "markdown")), record.id, "text"))
+    return list(split_document(lines, list(find_headings(lines, "markdown")), record.id, "text"))

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ..types import Passage
-from .html import html_lines
-from .indentation import code_units
+from .html import read_html
+from .indentation import split_by_indentation
 from .languages import PROSE, language_of
-from .line_ranges import Unit, fitted, trimmed
-from .prose import MAX_WORDS, Heading, headings, sections, word_windows
-from .syntax_tree import tree_units
+from .line_spans import LineSpan, fit_to_limits, trim_blank_lines
+from .prose import MAX_WORDS, Heading, find_headings, split_by_headings, split_words
+from .syntax_tree import split_by_syntax
 
 
 def split_into_passages(text: str, path: str, as_one: bool = False) -> Iterator[Passage]:
@@ -38,14 +38,17 @@ def split_into_passages(text: str, path: str, as_one: bool = False) -> Iterator[
     lines = text.split("\n")
     language = language_of(PurePosixPath(path), lines[0])
     if language == "html":
-        lines, html_headings = html_lines(text)
-        yield from split_document(lines, html_headings, path, language, as_one)
+        lines, headings = read_html(text)
+        yield from split_document(lines, headings, path, language, as_one)
     elif language in PROSE:
-        yield from split_document(lines, list(headings(lines, language)), path, language, as_one)
+        headings = list(find_headings(lines, language))
+        yield from split_document(lines, headings, path, language, as_one)
     else:
-        units = tree_units(lines, language)
-        for unit in fitted(lines, code_units(lines) if units is None else units):
-            yield _passage(lines, unit, path, language)
+        spans = split_by_syntax(lines, language)
+        if spans is None:
+            spans = split_by_indentation(lines)
+        for span in fit_to_limits(lines, spans):
+            yield _passage(lines, span, path, language)
 
 
 def split_document(
@@ -68,29 +71,29 @@ def split_document(
         Passages in the order of their lines.
     """
     if as_one:
-        title = min(headings, key=lambda heading: heading[:2], default=(1, 1, ""))[2]
-        for unit in trimmed(lines, [Unit(1, len(lines), "document", title)]):
-            yield _passage(lines, unit, path, language)
+        title = min(headings, key=lambda heading: heading[:2], default=Heading(1, 1, "")).title
+        for span in trim_blank_lines(lines, [LineSpan(1, len(lines), "document", title)]):
+            yield _passage(lines, span, path, language)
         return
-    for unit in trimmed(lines, sections(lines, headings)):
-        passage = _passage(lines, unit, path, language)
-        if unit.start < unit.end or len(passage.text.split()) <= 2 * MAX_WORDS:
+    for span in trim_blank_lines(lines, split_by_headings(lines, headings)):
+        passage = _passage(lines, span, path, language)
+        if span.start < span.end or len(passage.text.split()) <= 2 * MAX_WORDS:
             yield passage
             continue
-        for number, piece in enumerate(word_windows(passage.text), start=1):
+        for number, piece in enumerate(split_words(passage.text), start=1):
             id = f"{passage.id}#{number}" if number > 1 else passage.id
             yield replace(passage, id=id, text=piece)
 
 
-def _passage(lines: Sequence[str], unit: Unit, path: str, language: str) -> Passage:
-    metadata = {"language": language, "kind": unit.kind, "name": unit.name}
-    optional = {"signature": unit.signature, "doc": unit.doc}
+def _passage(lines: Sequence[str], span: LineSpan, path: str, language: str) -> Passage:
+    metadata = {"language": language, "kind": span.kind, "name": span.name}
+    optional = {"signature": span.signature, "doc": span.doc}
     return Passage(
-        id=f"{path}:{unit.start}-{unit.end}",
-        text="\n".join(lines[unit.start - 1 : unit.end]),
-        title=unit.name,
+        id=f"{path}:{span.start}-{span.end}",
+        text="\n".join(lines[span.start - 1 : span.end]),
+        title=span.name,
         path=path,
-        start_line=unit.start,
-        end_line=unit.end,
+        start_line=span.start,
+        end_line=span.end,
         metadata=metadata | {key: value for key, value in optional.items() if value},
     )

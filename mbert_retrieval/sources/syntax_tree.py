@@ -1,7 +1,7 @@
-"""Code cut at its functions, methods and types, by tree-sitter.
+"""Split code at its functions, methods and types, by the syntax trees of tree-sitter.
 
-One cutter for all languages; what differs between them stands in `grammars`. A file that is broken
-has a tree too: what the grammar understands of it is cut, the rest lies between.
+One splitter serves all languages; what differs between them is in `languages`. An invalid file has
+a syntax tree too: the definitions that the grammar understands become spans, and so does the rest.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .code_names import docstring, name_of, signature
-from .grammars import GRAMMARS, Grammar
-from .line_ranges import Unit, is_long
+from .code_names import definition_name, documentation, signature
+from .grammar import Grammar
+from .languages import LANGUAGES
+from .line_spans import LineSpan, exceeds_limits
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-WHOLE = 20  # lines; a type or module no longer than this stays whole
-GATHERED = {"rule": 20, "key": 20}  # kinds that join their neighbours, up to so many lines
-DEEPEST = 12  # nested definitions that are opened
-WRAPPED = 6  # wrappers of one definition, at most
-HELD = 3  # nodes down to the type or object that has a name: `const a = Object.freeze({...})`
+SMALL_CONTAINER = 20  # lines; a class or module that is no longer is not split
+JOINED_KINDS = {"rule": 20, "key": 20}  # kind -> lines up to which neighbours are joined
+MAX_NESTING = 12  # levels of classes and modules that are split
+MAX_WRAPPERS = 6  # nodes around one definition
+VALUE_DEPTH = 3  # nodes from a name down to its type or object: `const a = Object.freeze({...})`
 CONTAINERS = ("class", "module")
 _CLOSING = re.compile(r"\W*(?:end\w*|fi|done)?\W*")
 
 
-def tree_units(lines: Sequence[str], language: str) -> list[Unit] | None:
-    """The units of a file, or None when there is no table for its language."""
-    grammar = GRAMMARS.get(language)
-    if grammar is None:
+def split_by_syntax(lines: Sequence[str], language: str) -> list[LineSpan] | None:
+    """Return spans that cover all lines, or None if the language has no grammar."""
+    entry = LANGUAGES.get(language)
+    if entry is None or entry.grammar is None:
         return None
     source = "\n".join(lines).encode("utf-8", "replace")
-    root = _parser(grammar.name).parse(source).root_node
-    cutter = _Cutter(lines, grammar)
-    units = cutter.units(cutter.children(root), 1, len(lines), Unit(1, 1, "module"), 0)
-    return list(_gathered(lines, units))
+    root = _parser(entry.grammar.name).parse(source).root_node
+    splitter = _Splitter(lines, entry.grammar)
+    spans = splitter.spans(splitter.children(root), 1, len(lines), LineSpan(1, 1, "module"), 0)
+    return list(_join_small_spans(lines, spans))
 
 
 @cache
@@ -48,150 +49,165 @@ def _parser(grammar: str) -> Parser:
 
 
 @dataclass
-class _Found:
-    """A definition. node: it with its wrappers; inner: it alone; lead: the first line of what
-    belongs to it from above."""
+class _Definition:
+    """A definition in a syntax tree.
+
+    Args:
+        node: Its node with all wrappers.
+        inner: Its node without wrappers.
+        kind: Of the span that it becomes.
+        name: Its own name, not qualified.
+        first_line: Of the comments above, or of the node if there are none.
+        comments: The comments and other leading nodes above.
+    """
 
     node: Node
     inner: Node
     kind: str
     name: str
-    lead: int
+    first_line: int
     comments: list[Node]
 
 
-class _Cutter:
+class _Splitter:
     def __init__(self, lines: Sequence[str], grammar: Grammar) -> None:
         self.lines, self.grammar = lines, grammar
-        self.openers: set[int] = set()  # lines that transparent nodes begin with: `else:`, `#if A`
+        self.openers: set[int] = set()  # first lines of transparent nodes: `else:`, `#if A`
 
-    def units(
-        self, nodes: Iterator[Node], start: int, end: int, outer: Unit, depth: int
-    ) -> Iterator[Unit]:
-        """Lines start to end: each definition among `nodes` a unit, and what lies between them
-        units of what holds them, `outer`."""
-        following = start
-        for found in self._definitions(nodes, start):
-            first, last = self._first_line(found, following), min(_last_line(found.node), end)
-            if first < following or last < first:
-                continue  # on the line of the one before
-            inside = depth == 0 or following > outer.start  # not with the head of a class
-            if inside and self._only_opens(following, first, last):
-                first = following
-            if first > following:
-                yield replace(outer, start=following, end=first - 1)
-            unit = self._unit(found, first, last, outer)
-            body = self._body(found)
-            opened = last - first >= WHOLE or is_long(self.lines, first, last)
-            if unit.kind in CONTAINERS and body is not None and opened and depth < DEEPEST:
-                yield from self.units(self.children(body), first, last, unit, depth + 1)
+    def spans(
+        self, nodes: Iterator[Node], start: int, end: int, outer: LineSpan, depth: int
+    ) -> Iterator[LineSpan]:
+        """Yield spans that cover lines start to end.
+
+        Each definition among `nodes` is a span of its own; the lines between definitions are spans
+        of what contains them, `outer`.
+        """
+        next_line = start
+        for definition in self._definitions(nodes, start):
+            first = self._first_line(definition, next_line)
+            last = min(_last_line(definition.node), end)
+            if first < next_line or last < first:
+                continue  # on the line of the definition before
+            inside = depth == 0 or next_line > outer.start  # not together with a class's head
+            if inside and self._only_opens_blocks(next_line, first, last):
+                first = next_line
+            if first > next_line:
+                yield replace(outer, start=next_line, end=first - 1)
+            span = self._span(definition, first, last, outer)
+            body = self._body(definition)
+            is_large = last - first >= SMALL_CONTAINER or exceeds_limits(self.lines, first, last)
+            if span.kind in CONTAINERS and body is not None and is_large and depth < MAX_NESTING:
+                yield from self.spans(self.children(body), first, last, span, depth + 1)
             else:
-                yield unit
-            following = last + 1
-        if following <= end:
-            yield replace(outer, start=following, end=end)
+                yield span
+            next_line = last + 1
+        if next_line <= end:
+            yield replace(outer, start=next_line, end=end)
 
     def children(self, node: Node) -> Iterator[Node]:
-        """What stands in a node, with the insides of transparent and broken nodes."""
-        waiting = list(reversed(node.named_children))
-        while waiting:
-            child = waiting.pop()
+        """Yield the children of a node, with transparent and broken nodes replaced by theirs."""
+        pending = list(reversed(node.named_children))
+        while pending:
+            child = pending.pop()
             if not self._is_transparent(child):
                 yield child
                 continue
             inside = child.named_children
             if inside and inside[0].start_byte > child.start_byte and child.type != "ERROR":
                 self.openers.add(child.start_point.row + 1)
-            waiting += reversed(inside)
+            pending += reversed(inside)
 
     def _is_transparent(self, node: Node) -> bool:
         grammar = self.grammar
         if node.type in grammar.transparent or node.type == "ERROR":
             return True
-        if node.type in grammar.invoked:
-            called = node.named_children[0].type in grammar.transparent
-            return called or self._held(node) is not None
+        if node.type in grammar.calls:
+            calls_function = node.named_children[0].type in grammar.transparent
+            return calls_function or self._named_value(node) is not None
         if node.type in grammar.wrappers:
-            return self._defined(node) is None
-        return bool(grammar.forms) and grammar.forms.get(_first_word(node)) == ""
+            return self._find_definition(node) is None
+        return bool(grammar.transparent_forms) and _first_word(node) in grammar.transparent_forms
 
-    def _definitions(self, nodes: Iterator[Node], start: int) -> Iterator[_Found]:
-        """The definitions among `nodes`; those that are equations of one name are one."""
-        held: _Found | None = None
-        lead: list[Node] = []
+    def _definitions(self, nodes: Iterator[Node], start: int) -> Iterator[_Definition]:
+        """Yield the definitions among `nodes`; clauses of one function are one definition."""
+        previous: _Definition | None = None
+        leading: list[Node] = []
         for node in nodes:
-            if self._leads(node):
-                lead.append(node)
+            if self._is_leading(node):
+                leading.append(node)
                 continue
-            lead = _adjoining(lead, node)
-            found = self._defined(node)
-            if found is None:
-                lead = []
+            leading = _adjoining(leading, node)
+            inner_and_kind = self._find_definition(node)
+            if inner_and_kind is None:
+                leading = []
                 continue
-            inner, kind = found
-            comments = [one for one in lead if one.start_point.row + 1 >= start]
-            first = (comments[0] if comments else node).start_point.row + 1
-            new = _Found(node, inner, kind, name_of(inner, self.grammar), first, comments)
-            lead = []
-            if self._continues(held, new):
-                assert held is not None
-                held.node = new.node
+            inner, kind = inner_and_kind
+            comments = [comment for comment in leading if comment.start_point.row + 1 >= start]
+            leading = []
+            first_line = (comments[0] if comments else node).start_point.row + 1
+            name = definition_name(inner, self.grammar)
+            current = _Definition(node, inner, kind, name, first_line, comments)
+            if previous is not None and self._is_next_clause(previous, current):
+                previous.node = current.node
                 continue
-            if held is not None:
-                yield held
-            held = new
-        if held is not None:
-            yield held
+            if previous is not None:
+                yield previous
+            previous = current
+        if previous is not None:
+            yield previous
 
-    def _leads(self, node: Node) -> bool:
-        if node.type == "unary_operator":  # Elixir's attributes, of which some are of the module
+    def _is_leading(self, node: Node) -> bool:
+        if node.type == "unary_operator":  # Elixir: other attributes belong to the module
             return (node.text or b"").startswith((b"@doc", b"@spec", b"@impl", b"@deprecated"))
         return "comment" in node.type or node.type in self.grammar.leading
 
-    def _continues(self, held: _Found | None, new: _Found) -> bool:
-        same = held is not None and (held.kind, held.name) == (new.kind, new.name)
-        return self.grammar.equations and same and new.kind == "function"
+    def _is_next_clause(self, previous: _Definition, current: _Definition) -> bool:
+        same = (previous.kind, previous.name) == (current.kind, current.name)
+        return self.grammar.merge_clauses and same and current.kind == "function"
 
-    def _defined(self, node: Node, depth: int = 0) -> tuple[Node, str] | None:
-        """(definition, kind) when a node is one or wraps one."""
+    def _find_definition(self, node: Node, depth: int = 0) -> tuple[Node, str] | None:
+        """Return (definition, kind) if a node is a definition or wraps one."""
         grammar = self.grammar
         if grammar.forms:
             kind = grammar.forms.get(_first_word(node))
             return (node, kind) if kind else None
         if kind := grammar.kinds.get(node.type):
             return node, kind
-        if node.type in grammar.assigned:
-            held = [*node.named_children, *(node.children[-1:] if node.child_count else [])]
-            inside = [*held, *(inner for child in held for inner in child.named_children[:1])]
-            if any(child.type in grammar.values for child in inside):
+        if node.type in grammar.assignments:
+            values = [*node.named_children, *(node.children[-1:] if node.child_count else [])]
+            inside = [*values, *(inner for child in values for inner in child.named_children[:1])]
+            if any(child.type in grammar.function_values for child in inside):
                 return node, "function"
-            if self._held(node, depth) is not None:
+            if self._named_value(node, depth) is not None:
                 return node, "class"
-        if depth < WRAPPED and (node.type in grammar.wrappers or node.type in grammar.assigned):
+        is_wrapper = node.type in grammar.wrappers or node.type in grammar.assignments
+        if depth < MAX_WRAPPERS and is_wrapper:
             for child in node.named_children:
-                if found := self._defined(child, depth + 1):
-                    return found
+                if definition := self._find_definition(child, depth + 1):
+                    return definition
         return None
 
-    def _held(self, node: Node, depth: int = 0) -> Node | None:
-        """The type, or the object with functions in it, that a node names."""
+    def _named_value(self, node: Node, depth: int = 0) -> Node | None:
+        """Return the type, or the object with functions in it, that a node gives a name to."""
         inner = node
-        for _ in range(HELD):
+        for _ in range(VALUE_DEPTH):
             if not inner.named_child_count:
                 return None
             inner = inner.named_children[-1]
-            if inner.type in self.grammar.types:
+            if inner.type in self.grammar.type_values:
                 return inner
-            if inner.type in self.grammar.objects and depth < WRAPPED:
-                members = inner.named_children
-                return inner if any(self._defined(one, depth + 1) for one in members) else None
+            if inner.type in self.grammar.object_values and depth < MAX_WRAPPERS:
+                has_functions = any(
+                    self._find_definition(member, depth + 1) for member in inner.named_children
+                )
+                return inner if has_functions else None
         return None
 
-    def _body(self, found: _Found) -> Node | None:
-        """What holds the members of a definition."""
-        inner = found.inner
-        if inner.type in self.grammar.assigned:
-            inner = self._held(inner) or inner
+    def _body(self, definition: _Definition) -> Node | None:
+        """Return the node that contains the members of a definition."""
+        inner = definition.inner
+        if inner.type in self.grammar.assignments:
+            inner = self._named_value(inner) or inner
         body = inner.child_by_field_name("body") or inner.child_by_field_name("declarations")
         if body is not None:
             return body
@@ -200,37 +216,41 @@ class _Cutter:
                 return child.child_by_field_name("body") or child
         return inner
 
-    def _unit(self, found: _Found, first: int, last: int, outer: Unit) -> Unit:
-        kind = "method" if found.kind == "function" and outer.kind == "class" else found.kind
-        name = f"{outer.name}.{found.name}" if outer.name and found.name else found.name
-        if found.kind == "function" and "." in found.name and not outer.name:
-            kind = "method"  # (r *T) M, T::m
-        return Unit(
+    def _span(self, definition: _Definition, first: int, last: int, outer: LineSpan) -> LineSpan:
+        kind, name = definition.kind, definition.name
+        if kind == "function" and (outer.kind == "class" or ("." in name and not outer.name)):
+            kind = "method"  # in a class, or (r *T) M in Go, T::m in C++
+        return LineSpan(
             first,
             last,
             kind,
-            name or outer.name,
-            signature(found.inner),
-            docstring(found.inner, found.comments),
+            f"{outer.name}.{name}" if outer.name and name else name or outer.name,
+            signature(definition.inner),
+            documentation(definition.inner, definition.comments),
         )
 
-    def _only_opens(self, start: int, first: int, last: int) -> bool:
-        """Whether the lines from `start` up to a definition, `first` to `last`, say no more than in
-        what blocks it stands, and fit into its passage."""
-        before = [n for n in range(start, first) if self.lines[n - 1].strip()]
+    def _only_opens_blocks(self, start: int, first: int, last: int) -> bool:
+        """Return whether the lines above a definition only open the blocks around it.
+
+        The definition is on lines `first` to `last`, and the lines above begin at `start`. They
+        must also fit into one passage with it.
+        """
+        above = [n for n in range(start, first) if self.lines[n - 1].strip()]
         return (
-            any(n in self.openers for n in before)
-            and all(n in self.openers or _CLOSING.fullmatch(self.lines[n - 1]) for n in before)
-            and not is_long(self.lines, start, last)
+            any(n in self.openers for n in above)
+            and all(n in self.openers or _CLOSING.fullmatch(self.lines[n - 1]) for n in above)
+            and not exceeds_limits(self.lines, start, last)
         )
 
-    def _first_line(self, found: _Found, following: int) -> int:
-        """With the comments above, unless these make it too long for one passage."""
-        own = found.node.start_point.row + 1
-        last = _last_line(found.node)
-        lead = max(found.lead, following)
-        fits = is_long(self.lines, own, last) or not is_long(self.lines, lead, last)
-        return lead if fits else own
+    def _first_line(self, definition: _Definition, next_line: int) -> int:
+        """Return the first line with the comments above, unless these exceed the limits."""
+        own = definition.node.start_point.row + 1
+        last = _last_line(definition.node)
+        with_comments = max(definition.first_line, next_line)
+        fits = exceeds_limits(self.lines, own, last) or not exceeds_limits(
+            self.lines, with_comments, last
+        )
+        return with_comments if fits else own
 
 
 def _first_word(node: Node) -> str:
@@ -238,16 +258,16 @@ def _first_word(node: Node) -> str:
     return (first.text or b"").decode("utf-8", "replace") if first is not None else ""
 
 
-def _adjoining(lead: list[Node], node: Node) -> list[Node]:
-    """Of the comments before a node those that reach down to it without a blank line."""
-    kept: list[Node] = []
+def _adjoining(leading: list[Node], node: Node) -> list[Node]:
+    """Return those of the comments before a node that touch it, without a blank line between."""
+    adjoining: list[Node] = []
     below = node.start_point.row
-    for comment in reversed(lead):
+    for comment in reversed(leading):
         if _last_line(comment) < below:
             break
-        kept.insert(0, comment)
+        adjoining.insert(0, comment)
         below = comment.start_point.row
-    return kept
+    return adjoining
 
 
 def _last_line(node: Node) -> int:
@@ -255,27 +275,30 @@ def _last_line(node: Node) -> int:
     return row if column == 0 and row > node.start_point.row else row + 1
 
 
-def _gathered(lines: Sequence[str], units: Iterator[Unit]) -> Iterator[Unit]:
-    """Small rules and keys joined with their neighbours, and what only closes a block with what is
-    inside it, so that every passage says something."""
-    held: Unit | None = None
-    for unit in units:
-        if held is not None and _joins(lines, held, unit):
-            held = replace(held, end=unit.end)
+def _join_small_spans(lines: Sequence[str], spans: Iterator[LineSpan]) -> Iterator[LineSpan]:
+    """Yield spans that all say something.
+
+    Small rules and keys are joined with their neighbours, and lines that only close a block are
+    joined with what is in it.
+    """
+    previous: LineSpan | None = None
+    for span in spans:
+        if previous is not None and _belong_together(lines, previous, span):
+            previous = replace(previous, end=span.end)
             continue
-        if held is not None:
-            yield held
-        held = unit
-    if held is not None:
-        yield held
+        if previous is not None:
+            yield previous
+        previous = span
+    if previous is not None:
+        yield previous
 
 
-def _joins(lines: Sequence[str], held: Unit, unit: Unit) -> bool:
-    if held.kind == unit.kind and unit.kind in GATHERED:
-        return unit.end - held.start < GATHERED[unit.kind]
-    tail = lines[unit.start - 1 : unit.end]
+def _belong_together(lines: Sequence[str], previous: LineSpan, span: LineSpan) -> bool:
+    if previous.kind == span.kind and span.kind in JOINED_KINDS:
+        return span.end - previous.start < JOINED_KINDS[span.kind]
+    tail = lines[span.start - 1 : span.end]
     return (
         any(map(str.strip, tail))
-        and not is_long(lines, held.start, unit.end)
+        and not exceeds_limits(lines, previous.start, span.end)
         and all(map(_CLOSING.fullmatch, tail))
     )

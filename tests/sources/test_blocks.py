@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mbert_retrieval.sources.line_ranges import MAX_CHARACTERS, MAX_LINES
+from mbert_retrieval.sources.line_spans import MAX_CHARACTERS, MAX_LINES
 from mbert_retrieval.sources.split import split_into_passages
 
 MODULES = "functools hashlib locale os random shutil socket ssl subprocess tempfile threading uuid"

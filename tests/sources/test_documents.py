@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
 from mbert_retrieval.sources import Selection, SkippedFile, read_source
-from mbert_retrieval.sources.html import html_lines
+from mbert_retrieval.sources.html import read_html
 from mbert_retrieval.sources.prose import MAX_WORDS, OVERLAP_WORDS
 from mbert_retrieval.sources.split import split_into_passages
 
@@ -42,7 +42,7 @@ un<em>brok</em>en <noscript>off</noscript> <svg><text>drawn</text></svg> &#12864
 
 
 def test_html_is_what_a_reader_sees():
-    lines, headings = html_lines(PAGE)
+    lines, headings = read_html(PAGE)
     assert len(lines) == PAGE.count("\n") + 1
     assert {number: line for number, line in enumerate(lines, start=1) if line} == {
         2: "The & Page",
@@ -93,7 +93,7 @@ def test_html_is_cut_at_its_headings():
     ],
 )
 def test_broken_html_loses_no_more_than_it_must(text, words):
-    lines, _ = html_lines(text)
+    lines, _ = read_html(text)
     assert " ".join(lines).split() == words.split()
 
 
@@ -109,7 +109,7 @@ def test_broken_html_loses_no_more_than_it_must(text, words):
     ).map("".join)
 )  # fmt: skip
 def test_any_html_is_read(text):
-    lines, headings = html_lines(text)
+    lines, headings = read_html(text)
     assert len(lines) == text.count("\n") + 1
     assert all(1 <= line <= len(lines) and title for line, _, title in headings)
     list(split_into_passages(text, "a.html"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mbert_retrieval import InputError, Passage
 from mbert_retrieval.sources import SkippedFile, read_source, source_root
 from mbert_retrieval.sources.languages import PROSE, language_of
-from mbert_retrieval.sources.line_ranges import MAX_CHARACTERS, MAX_LINES
+from mbert_retrieval.sources.line_spans import MAX_CHARACTERS, MAX_LINES
 from mbert_retrieval.sources.prose import MAX_WORDS
 from mbert_retrieval.sources.split import split_into_passages
 
