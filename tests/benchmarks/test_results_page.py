@@ -64,7 +64,10 @@ def test_every_benchmark_writes_a_page_that_there_is():
             "benchmarks/quality/needle.py --encoder nano --cache /c --data=/d --lengths 8192",
             "python -m benchmarks.quality.needle --encoder nano --lengths 8192",
         ),
-        ("benchmarks/speed/serve.py --index /i --dry", "python -m benchmarks.speed.serve --dry"),
+        (
+            "benchmarks/speed/serve.py --index /i --work /w --dry",
+            "python -m benchmarks.speed.serve --dry",
+        ),
     ],
 )
 def test_command_leaves_out_the_folders_of_this_machine(
