@@ -1,4 +1,4 @@
-"""The ModernBERT network: packed throughout, loads and writes Hugging Face checkpoints."""
+"""The ModernBERT network on packed batches; loads and saves Hugging Face checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "save_network",
 ]
 
-# what needs torch loads when it is first asked for: a query is answered without it
+# what needs torch is imported at its first use, because a query is answered without torch
 _LAZY = {
     "Classifier": ".heads",
     "MaskedLM": ".heads",

@@ -1,4 +1,4 @@
-"""Tensors of a safetensors file as numpy arrays, without torch."""
+"""Read tensors of a safetensors file as numpy arrays, without torch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ import numpy as np
 
 from ..errors import InputError
 
-# bfloat16, which numpy lacks, is held as its bits
-STORED_AS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+# bfloat16, which numpy lacks, is read as its bits
+NUMPY_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One tensor as it is stored. raw: bfloat16 as uint16 bits; kind: "F32" and so on."""
+    """One tensor as it is stored.
+
+    Attributes:
+        raw: Its values; bfloat16 as uint16 bits.
+        dtype: The name of its type in the safetensors format: "F32", "BF16" and so on.
+    """
 
     raw: np.ndarray
-    kind: str
+    dtype: str
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.raw.shape
 
     def float32(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """All of it, or the given rows of it, C-contiguous."""
+        """Return the tensor, or some of its rows, as C-contiguous float32."""
         raw = self.raw if rows is None else self.raw[rows]
-        if self.kind == "BF16":
+        if self.dtype == "BF16":
             return (raw.astype(np.uint32) << 16).view(np.float32)
         return np.ascontiguousarray(raw, dtype=np.float32)
 
@@ -39,30 +44,39 @@ class UnknownDtype(Exception):
 
 
 def read_arrays(path: Path) -> dict[str, StoredArray]:
-    """The tensors of one file, by name.
+    """Read the tensors of one file.
 
-    They are copied to memory: under a map, a file that is written anew would end the process.
-    Raises InputError for a missing, truncated or foreign file, UnknownDtype for int8 and the like.
+    They are copied to memory: were they memory-mapped, writing to the file would end the process.
+
+    Args:
+        path: A safetensors file.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        InputError: When the file is missing, truncated or of another format.
+        UnknownDtype: For int8 and other types that numpy cannot represent.
     """
     from safetensors import SafetensorError, safe_open
 
     arrays = {}
     try:
-        with safe_open(path, framework="numpy"):  # checks the header, and that the data is whole
+        with safe_open(path, framework="numpy"):  # checks the header, and that the data is complete
             pass
         with path.open("rb") as file:
             start = 8 + int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(start - 8))
             header.pop("__metadata__", None)
             for name, entry in header.items():
-                kind, (first, last) = entry["dtype"], entry["data_offsets"]
-                if kind not in STORED_AS:
-                    raise UnknownDtype(f"{path}: tensor {name} is stored as {kind}")
-                raw = np.empty(entry["shape"], STORED_AS[kind])
+                dtype, (first, last) = entry["dtype"], entry["data_offsets"]
+                if dtype not in NUMPY_DTYPES:
+                    raise UnknownDtype(f"{path}: tensor {name} is stored as {dtype}")
+                raw = np.empty(entry["shape"], NUMPY_DTYPES[dtype])
                 file.seek(start + first)
                 if file.readinto(raw.reshape(-1).view(np.uint8).data) != last - first:
                     raise OSError("it ends early")
-                arrays[name] = StoredArray(raw, kind)
+                arrays[name] = StoredArray(raw, dtype)
     except FileNotFoundError:
         raise InputError(f"{path.parent}: {path.name} is missing") from None
     except (SafetensorError, OSError) as error:
@@ -71,10 +85,15 @@ def read_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 class Weights(Mapping[str, np.ndarray]):
-    """Arrays under the names that a network gives them, as float32 when they are asked for.
+    """Tensors under the names that a network gives them, converted to float32 at each access.
 
-    Raises InputError, as filling a network does, for the first missing, unexpected or wrong-shaped
-    one.
+    Args:
+        arrays: The tensors as they are stored.
+        expected: The shapes that the network needs, by name.
+        where: Folder or file that an error message names.
+
+    Raises:
+        InputError: Names the first missing, unexpected or wrong-shaped tensor.
     """
 
     def __init__(
@@ -96,26 +115,32 @@ class Weights(Mapping[str, np.ndarray]):
         return len(self._arrays)
 
     def rows(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
-        """A function that gives rows of a matrix as float32; the rest stays as it is stored."""
+        """Return a function that converts rows of a matrix to float32, and only those."""
         return self._arrays[name].float32
 
 
 def check_tensors(
-    found: Mapping[str, tuple[int, ...]],
+    stored: Mapping[str, tuple[int, ...]],
     expected: Mapping[str, tuple[int, ...]],
     where: Path | str,
 ) -> None:
-    """Compare a checkpoint's tensors with those that a network has: {name: shape}.
+    """Compare the shapes of a checkpoint's tensors with those that a network needs.
 
-    Raises InputError that names the first missing, unexpected or wrong-shaped tensor.
+    Args:
+        stored: The checkpoint's shapes, by name.
+        expected: The network's shapes, by name.
+        where: Folder or file that an error message names.
+
+    Raises:
+        InputError: Names the first missing, unexpected or wrong-shaped tensor.
     """
-    missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
+    missing, unexpected = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
     for problem, names in (("lacks", missing), ("has an unknown", unexpected)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise InputError(f"{where}: the checkpoint {problem} tensor {names[0]}{more}")
-    for name, shape in found.items():
+    for name, shape in stored.items():
         if shape != expected[name]:
             raise InputError(
-                f"{where}: {name} has shape {shape}, config.json asks for {expected[name]}"
+                f"{where}: {name} has shape {shape}, config.json requires {expected[name]}"
             )

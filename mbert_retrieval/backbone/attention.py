@@ -1,11 +1,11 @@
-"""Attention over packed sequences: every kernel behind `attend`.
+"""Attention over packed sequences.
 
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
-kernel. On a CPU with AVX-512, float32 and bfloat16 go to `native/attention.cpp`,
-with its gradient. Everything else (dropout, float32 on CUDA, tokens that nobody may attend to) runs
-through SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
-equal lengths. For a local layer it cuts sequences into blocks of queries beside the keys they can
-see, so that time and memory grow with N x window and no N x N mask is ever built.
+kernel. On a CPU with AVX-512, float32 and bfloat16 go to `native/attention.cpp`, which has a
+gradient. Everything else (dropout, float32 on CUDA, tokens that no other attends to) runs through
+torch's SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
+equal lengths. In a local layer it cuts sequences into blocks of queries with the keys in their
+window, so that time and memory grow with N x window and no N x N mask is ever built.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BLOCK = 64  # queries in a block of a local layer
 MAX_BLOCKS = 64  # blocks of one SDPA call: bounds the copy of overlapping keys
-PLAIN_KEYS = 512  # up to here scores may be held whole while training in bfloat16 on the CPU
-LENGTH_SLACK = 0.85  # a group holds sequences at least this share of its longest one
+PLAIN_KEYS = 512  # the most keys for SDPA by plain products, training in bfloat16 on the CPU
+LENGTH_SLACK = 0.85  # shortest to longest sequence of a group, at least
 
 
 @dataclass(frozen=True)
 class Group:
     """One rectangular SDPA call.
 
-    queries: (n, Lq) and keys: (n, Lk), int64 positions in the packed batch (padding repeats one).
-    mask: (n, 1, Lq or 1, Lk) bool, True where a query may see a key; None when all are seen.
+    Attributes:
+        queries: Rows of the packed batch, (n, Lq) int64; padding repeats one.
+        keys: Rows of the packed batch, (n, Lk) int64; padding repeats one.
+        mask: (n, 1, Lq or 1, Lk) bool, True where a query attends to a key; None for everywhere.
     """
 
     queries: Tensor
@@ -43,11 +45,13 @@ class Group:
 class AttentionPlan:
     """The SDPA calls that cover a packed batch.
 
-    home: (N,) int64, where each packed token's output lies in the calls' outputs laid end to end.
+    Attributes:
+        groups: The calls.
+        output_rows: Row of each packed token in the concatenated outputs of the calls, (N,) int64.
     """
 
     groups: list[Group]
-    home: Tensor
+    output_rows: Tensor
 
 
 def plan_attention(
@@ -55,41 +59,48 @@ def plan_attention(
 ) -> AttentionPlan:
     """Cut a packed batch into SDPA calls.
 
-    cu_seqlens: (B + 1,) integers. window: how far a token sees to either side; None for all.
-    attended: (N,) bool, False for tokens that no query may see (their own included).
+    Args:
+        cu_seqlens: Offsets of the sequences, (B + 1,) integers.
+        window: How many tokens a token attends to on either side; None for all.
+        attended: (N,) bool, False for tokens that none attends to, not even themselves.
+
+    Returns:
+        The calls.
     """
     device = cu_seqlens.device
     starts = cu_seqlens[:-1].long().cpu()
     lengths = cu_seqlens.diff().long().cpu()
     order = torch.argsort(lengths, descending=True, stable=True)
     order = order[lengths[order] > 0]
-    whole = order if window is None else order[lengths[order] <= BLOCK + 2 * window]
-    blocked = order[: len(order) - len(whole)]
+    short = order if window is None else order[lengths[order] <= BLOCK + 2 * window]
+    long = order[: len(order) - len(short)]
 
-    cuts = _whole_groups(starts[whole], lengths[whole], window)
-    if len(blocked):
+    cuts = _sequence_groups(starts[short], lengths[short], window)
+    if len(long):
         assert window is not None
-        cuts += _block_groups(starts[blocked], lengths[blocked], window)
+        cuts += _block_groups(starts[long], lengths[long], window)
 
     total = int(cu_seqlens[-1])
-    home = torch.empty(total, dtype=torch.int64)
+    output_rows = torch.empty(total, dtype=torch.int64)
     groups, filled = [], 0
     for queries, keys, real, mask in cuts:
         flat_real = real.flatten()
-        home[queries.flatten()[flat_real]] = filled + flat_real.nonzero().squeeze(1)
+        output_rows[queries.flatten()[flat_real]] = filled + flat_real.nonzero().squeeze(1)
         filled += queries.numel()
         keys = keys.to(device)
         mask = None if mask is None else mask.to(device)
         if attended is not None:
-            seen = attended[keys][:, None, None, :]  # (n, 1, 1, Lk)
-            mask = seen if mask is None else mask & seen
+            visible = attended[keys][:, None, None, :]  # (n, 1, 1, Lk)
+            mask = visible if mask is None else mask & visible
         groups.append(Group(queries.to(device), keys, mask))
-    return AttentionPlan(groups, home.to(device))
+    return AttentionPlan(groups, output_rows.to(device))
 
 
-def _whole_groups(starts: Tensor, lengths: Tensor, window: int | None) -> list[tuple]:
-    """Sequences, longest first, in groups of L x L scores (no longer than one block sees, where
-    there is a window)."""
+def _sequence_groups(starts: Tensor, lengths: Tensor, window: int | None) -> list[tuple]:
+    """Group undivided sequences, longest first, for calls with L x L scores.
+
+    With a window, none is longer than the keys of one block.
+    """
     cuts = []
     sizes = lengths.tolist()
     first = 0
@@ -98,35 +109,35 @@ def _whole_groups(starts: Tensor, lengths: Tensor, window: int | None) -> list[t
         last = first
         while last < len(sizes) and sizes[last] >= LENGTH_SLACK * longest:
             last += 1
-        place = torch.arange(longest).expand(last - first, -1)  # (n, L)
-        own = lengths[first:last, None]
-        real = place < own
-        tokens = starts[first:last, None] + torch.minimum(place, own - 1)
+        index = torch.arange(longest).expand(last - first, -1)  # (n, L)
+        length = lengths[first:last, None]
+        real = index < length
+        tokens = starts[first:last, None] + torch.minimum(index, length - 1)
         mask = None if bool(real.all()) else real[:, None, None, :]
         if window is not None and longest > window + 1:
-            at = torch.arange(longest)
-            near = (at[:, None] - at).abs() <= window  # (L, L)
-            # a padding query stands past its sequence's window: let it see itself
-            mask = (near & (real[:, None, :] | (at[:, None] == at)))[:, None]
+            position = torch.arange(longest)
+            near = (position[:, None] - position).abs() <= window  # (L, L)
+            # a padding query may have no key in its window: let it attend to itself
+            mask = (near & (real[:, None, :] | (position[:, None] == position)))[:, None]
         cuts.append((tokens, tokens, real, mask))
         first = last
     return cuts
 
 
 def _block_groups(starts: Tensor, lengths: Tensor, window: int) -> list[tuple]:
-    """Sequences longer than the window: blocks of queries, each beside the keys it can see."""
+    """Cut long sequences into blocks of queries, each with the keys in its window."""
     blocks = (lengths + BLOCK - 1) // BLOCK
     owner = torch.repeat_interleave(torch.arange(len(lengths)), blocks)
     nth = torch.arange(len(owner)) - torch.repeat_interleave(blocks.cumsum(0) - blocks, blocks)
     start, length = starts[owner, None], lengths[owner, None]  # (n, 1)
-    query_place = nth[:, None] * BLOCK + torch.arange(BLOCK)  # (n, BLOCK)
-    key_place = nth[:, None] * BLOCK + torch.arange(-window, BLOCK + window)
-    real_query, real_key = query_place < length, (key_place >= 0) & (key_place < length)
-    # padding queries stand in for the sequence's last token, so that no row is without a key
-    query_place = torch.minimum(query_place, length - 1)
-    queries = start + query_place
-    keys = start + key_place.clamp(min=0).minimum(length - 1)
-    near = (query_place[:, :, None] - key_place[:, None, :]).abs() <= window
+    query_index = nth[:, None] * BLOCK + torch.arange(BLOCK)  # (n, BLOCK)
+    key_index = nth[:, None] * BLOCK + torch.arange(-window, BLOCK + window)
+    real_query, real_key = query_index < length, (key_index >= 0) & (key_index < length)
+    # padding queries repeat the sequence's last token, so that no row is without a key
+    query_index = torch.minimum(query_index, length - 1)
+    queries = start + query_index
+    keys = start + key_index.clamp(min=0).minimum(length - 1)
+    near = (query_index[:, :, None] - key_index[:, None, :]).abs() <= window
     mask = (near & real_key[:, None, :])[:, None]  # (n, 1, BLOCK, BLOCK + 2 window)
     return [
         (queries[i : i + MAX_BLOCKS], keys[i : i + MAX_BLOCKS], real_query[i : i + MAX_BLOCKS],
@@ -136,7 +147,7 @@ def _block_groups(starts: Tensor, lengths: Tensor, window: int) -> list[tuple]:
 
 
 def attend_by_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, dropout: float) -> Tensor:
-    """SDPA group by group. q, k, v: (N, heads, head_dim); returns the same shape."""
+    """Run the SDPA calls of a plan. q, k, v: (N, heads, head_dim); returns the same shape."""
     outputs = []
     for group in plan.groups:
         n, length = group.queries.shape
@@ -147,28 +158,31 @@ def attend_by_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, dropout
                 grouped_q, grouped_k, grouped_v, attn_mask=group.mask, dropout_p=dropout
             )
         outputs.append(out.transpose(1, 2).reshape(n * length, *q.shape[1:]))
-    return torch.cat(outputs).index_select(0, plan.home)
+    return torch.cat(outputs).index_select(0, plan.output_rows)
 
 
 def _fastest_sdpa(q: Tensor, group: Group) -> AbstractContextManager:
-    """The CPU's flash kernel has a slow backward in bfloat16: at 96 tokens, forward and backward
-    take seven times as long as with plain matrix products (AVX-512 bf16, two cores)."""
+    """Choose plain matrix products where the flash kernel of the CPU is slow.
+
+    Its backward in bfloat16 is: at 96 tokens, forward and backward take seven times as long as with
+    plain matrix products (AVX-512 bf16, two cores).
+    """
     training = q.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if q.device.type == "cpu" and training and group.keys.shape[1] <= PLAIN_KEYS:
         return sdpa_kernel(SDPBackend.MATH)
     return nullcontext()
 
 
-def _gather(x: Tensor, places: Tensor) -> Tensor:
-    """(N, heads, head_dim) at (n, L) places to (n, heads, L, head_dim)."""
-    rows = x.index_select(0, places.flatten())
-    return rows.view(*places.shape, *x.shape[1:]).transpose(1, 2)
+def _gather(x: Tensor, rows: Tensor) -> Tensor:
+    """Select (n, L) rows of x, (N, heads, head_dim); returns (n, heads, L, head_dim)."""
+    selected = x.index_select(0, rows.flatten())
+    return selected.view(*rows.shape, *x.shape[1:]).transpose(1, 2)
 
 
 def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether `attend_on_cpu` takes packed sequences as they are, and is faster than SDPA.
+    """Tell whether `attend_on_cpu` takes these inputs and is faster than SDPA.
 
-    Without AVX-512 the loop is not: on Zen 3 it encodes 26 texts per second with `nano`, SDPA 67.
+    It is slower without AVX-512: on Zen 3 `nano` encodes 26 texts per second with it, 67 with SDPA.
     """
     return (
         device.type == "cpu"
@@ -180,12 +194,18 @@ def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> b
 
 
 def attend_on_cpu(qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int | None) -> Tensor:
-    """Rotary embedding and attention of a packed batch, computed in float32.
+    """Rotate queries and keys of a packed batch and attend, in float32.
 
-    qkv: (N, 3, heads, head_dim) float32 or bfloat16, not yet rotated. cos_sin: (2, N, 1,
-    head_dim / 2), see `rotary`. window as in `attend`. Returns (N, heads, head_dim), with a
-    gradient by `qkv` that keeps nothing but `qkv` itself (it forms the scores again, as Dao et al.
-    2022 do).
+    The gradient needs nothing but `qkv`: it computes the scores again, as Dao et al. 2022 do.
+
+    Args:
+        qkv: (N, 3, heads, head_dim) float32 or bfloat16, not rotated yet.
+        cos_sin: The rotations, (2, N, 1, head_dim / 2); see `rotary.rotation`.
+        cu_seqlens: Offsets of the sequences, (B + 1,).
+        window: How many tokens a token attends to on either side; None for all.
+
+    Returns:
+        (N, heads, head_dim), differentiable with respect to `qkv`.
     """
     out: Tensor = _CpuAttention.apply(qkv, cos_sin, cu_seqlens, window)
     return out
@@ -205,13 +225,13 @@ class _CpuAttention(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, slopes: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
         from ..native.attention import attend_backward
 
         qkv, cos_sin, cu_seqlens = ctx.saved_tensors
         arguments = _loop_arguments(cos_sin, cu_seqlens, ctx.window)
-        found = attend_backward(as_array(slopes), as_array(qkv), *arguments)
-        return from_array(found), None, None, None
+        grad = attend_backward(as_array(grad_output), as_array(qkv), *arguments)
+        return from_array(grad), None, None, None
 
 
 def _loop_arguments(cos_sin: Tensor, cu_seqlens: Tensor, window: int | None) -> tuple:
@@ -221,19 +241,20 @@ def _loop_arguments(cos_sin: Tensor, cu_seqlens: Tensor, window: int | None) -> 
 
 
 def as_array(x: Tensor) -> np.ndarray:
-    """What the compiled loops take: float32, or the bits of bfloat16 as uint16."""
+    """Convert to what the compiled loops take: float32, or the bits of bfloat16 as uint16."""
     x = x.detach().contiguous()
     return x.numpy() if x.dtype == torch.float32 else x.view(torch.uint16).numpy()
 
 
 def from_array(x: np.ndarray) -> Tensor:
-    found = torch.from_numpy(x)
-    return found if found.dtype == torch.float32 else found.view(torch.bfloat16)
+    """Convert what the compiled loops return; the inverse of `as_array`."""
+    tensor = torch.from_numpy(x)
+    return tensor if tensor.dtype == torch.float32 else tensor.view(torch.bfloat16)
 
 
 @cache
 def _varlen_kernel() -> str | None:
-    """Which packed CUDA kernel this machine has."""
+    """Return the name of the packed CUDA kernel that is installed, None without one."""
     try:
         import flash_attn  # noqa: F401
 
@@ -249,7 +270,7 @@ def _varlen_kernel() -> str | None:
 
 
 def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether packed sequences go to a CUDA kernel as they are, without a plan."""
+    """Tell whether packed sequences go to a CUDA kernel, without a plan."""
     half = dtype in (torch.float16, torch.bfloat16)
     return device.type == "cuda" and half and _varlen_kernel() is not None
 
@@ -264,12 +285,20 @@ def attend(
     plan: AttentionPlan | None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Softmax attention within each packed sequence, scaled by head_dim ** -0.5.
+    """Compute softmax attention within each packed sequence, scaled by head_dim ** -0.5.
 
-    q, k, v: (N, heads, head_dim). cu_seqlens: (B + 1,) int32 on the same device.
-    window: tokens seen to either side (the token itself always is), None for all.
-    plan: the SDPA plan for this window; None sends the batch to the CUDA kernel.
-    Returns (N, heads, head_dim).
+    Args:
+        q: Queries, (N, heads, head_dim).
+        k: Keys, (N, heads, head_dim).
+        v: Values, (N, heads, head_dim).
+        cu_seqlens: Offsets of the sequences, (B + 1,) int32 on the same device.
+        max_seqlen: The longest sequence, in tokens.
+        window: How many tokens a token attends to on either side, besides itself; None for all.
+        plan: The SDPA plan for this window; None sends the batch to the CUDA kernel.
+        dropout: Probability of dropping a score.
+
+    Returns:
+        (N, heads, head_dim).
     """
     if plan is not None:
         return attend_by_plan(q, k, v, plan, dropout)
@@ -284,5 +313,5 @@ def attend(
     from torch.nn.attention.varlen import varlen_attn
 
     out = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, window_size=span)
-    assert isinstance(out, Tensor)  # a tuple only when asked for its statistics
+    assert isinstance(out, Tensor)  # a tuple only when statistics are requested
     return out

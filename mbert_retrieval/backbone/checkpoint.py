@@ -1,4 +1,4 @@
-"""Checkpoints: published Hugging Face folders in, folders that transformers loads out."""
+"""Load checkpoints that Hugging Face publishes, and save checkpoints that transformers loads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARCHITECTURES = {
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of `model.safetensors`, or of the shards that its index names."""
+    """Read all tensors of `model.safetensors`, or of the shards that its index names."""
     tensors: dict[str, Tensor] = {}
     for path in weight_files(folder):
         tensors |= read_safetensors(path)
@@ -33,7 +33,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """One safetensors file. Raises InputError for a missing, truncated or foreign file."""
+    """Read a safetensors file. Raise InputError if it is missing, truncated or something else."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -46,14 +46,20 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def backbone_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the backbone under their bare names: no `model.` prefix, no heads."""
+    """Select the tensors of the backbone and drop the `model.` prefix of their names."""
     return {bare: tensors[name] for bare, name in bare_names(list(tensors)).items()}
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], where: Path | str) -> None:
     """Copy tensors into a module of the same names and shapes.
 
-    Raises InputError that names the first missing, unexpected or wrong-shaped tensor.
+    Args:
+        module: The module.
+        tensors: A tensor for every name in its state dict.
+        where: Folder or file that an error message names.
+
+    Raises:
+        InputError: Names the first missing, unexpected or wrong-shaped tensor.
     """
     own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     check_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, own, where)
@@ -63,11 +69,28 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], where: Path | str) -> No
 def load_network(
     kind: type[Network], folder: str | Path, dtype: torch.dtype = torch.float32
 ) -> Network:
-    """A network with the weights of a folder or of a hub checkpoint, in evaluation mode.
+    """Load a network from a folder or from the hub.
 
-    kind: ModernBert (any heads in the checkpoint are left aside), MaskedLM or Classifier.
-    Tensors may carry the `model.` prefix or not, may be sharded, and are converted to `dtype`.
-    Raises InputError for another architecture and for missing, unknown or wrong-shaped tensors.
+    Tensors may have the `model.` prefix or not, and may be sharded.
+
+    Args:
+        kind: ModernBert (heads in the checkpoint are ignored), MaskedLM or Classifier.
+        folder: A checkpoint folder, or a model of the Hugging Face hub.
+        dtype: The type that weights are converted to.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        InputError: For another architecture, and for missing, unknown or wrong-shaped tensors.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import mbert_retrieval.encoders
+        >>> from mbert_retrieval.backbone import ModernBert, load_network
+        >>> nano = Path(mbert_retrieval.encoders.__file__).parent / "nano"
+        >>> load_network(ModernBert, nano).config.hidden_size
+        256
     """
     folder = find_checkpoint(folder)
     config = read_config(folder)
@@ -95,9 +118,12 @@ def save_network(
     folder: str | Path,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write `config.json` and `model.safetensors` as transformers 4 and 5 read them.
+    """Write `config.json` and `model.safetensors`, which transformers 4 and 5 load.
 
-    dtype: how floating-point tensors are stored; as they are by default.
+    Args:
+        network: The network.
+        folder: Where to write; created if need be.
+        dtype: How floating-point tensors are stored; None stores them as they are.
     """
     from safetensors.torch import save_file
 
@@ -115,7 +141,7 @@ def save_network(
 def save_config(
     network: ModernBert | MaskedLM | Classifier, folder: Path, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write `config.json` alone. dtype: how the tensors are stored."""
+    """Write `config.json` alone, for tensors that are stored as `dtype`."""
     raw = network.config.to_dict(ARCHITECTURES[type(network)])
     raw["dtype"] = raw["torch_dtype"] = str(dtype).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")

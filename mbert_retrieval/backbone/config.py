@@ -1,9 +1,9 @@
 """The shape of a ModernBERT network, read from and written to `config.json`.
 
-Two dialects are in circulation. transformers 4 wrote `global_rope_theta`, `local_rope_theta` and
+Two dialects are in use. transformers 4 wrote `global_rope_theta`, `local_rope_theta` and
 `global_attn_every_n_layers`; transformers 5 writes `rope_parameters` and `layer_types`. Both are
-read, and both are written, because version 4 silently falls back to its defaults when it is given
-the new keys alone.
+read, and both are written, because version 4 silently uses its defaults when only the new keys are
+present.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ GLOBAL, LOCAL = "full_attention", "sliding_attention"
 
 @dataclass(frozen=True)
 class ModernBertConfig:
-    """Defaults are ModernBERT-base (Warner et al. 2024, arXiv 2412.13663).
+    """The shape of a network; defaults are ModernBERT-base (Warner et al. 2024, arXiv 2412.13663).
 
-    local_attention: width of the sliding window; a local layer lets token i see token j where
-        |i - j| <= local_attention // 2.
-    global_layers: for each layer, whether it attends to the whole sequence.
-    Raises InputError when the numbers do not fit together.
+    Fields are named as in `config.json`, except `global_layers`. Creating one raises InputError
+    when the numbers do not fit together.
+
+    Attributes:
+        local_attention: Width of the sliding window: in a local layer, token i attends to token j
+            when |i - j| <= local_attention // 2.
+        global_layers: For each layer, whether it attends to the whole sequence; every third layer
+            by default, starting with the first.
     """
 
     vocab_size: int = 50368
@@ -79,18 +83,26 @@ class ModernBertConfig:
 
     @property
     def head_dim(self) -> int:
+        """Width of an attention head."""
         return self.hidden_size // self.num_attention_heads
 
     @property
     def window(self) -> int:
-        """How far a token of a local layer sees to either side."""
+        """How many tokens a token of a local layer attends to on either side."""
         return self.local_attention // 2
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> ModernBertConfig:
         """Read either dialect of a Hugging Face `config.json`.
 
-        Raises InputError for another architecture, or for an option that this network lacks.
+        Args:
+            raw: The parsed JSON object.
+
+        Returns:
+            The shape.
+
+        Raises:
+            InputError: For another architecture, or an option that this network lacks.
         """
         model_type = raw.get("model_type")
         if model_type != "modernbert":
@@ -124,7 +136,7 @@ class ModernBertConfig:
         return cls(**values)
 
     def to_dict(self, architecture: str = "ModernBertModel") -> dict[str, Any]:
-        """A `config.json` that transformers 4 and 5 both read."""
+        """Return the content of a `config.json` that transformers 4 and 5 both read."""
         raw: dict[str, Any] = {
             field.name: getattr(self, field.name)
             for field in fields(self)

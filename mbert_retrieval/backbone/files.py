@@ -1,7 +1,7 @@
-"""The files of a checkpoint folder: found, checked and read without torch.
+"""Find, check and read the files of a checkpoint folder, without torch.
 
-Only safetensors are read: nothing here unpickles, and no name inside a checkpoint leads out of its
-folder.
+Weights are read from safetensors alone: nothing is unpickled, and no name inside a checkpoint leads
+out of its folder.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ HUB_FILES = ["*.json", "*.safetensors", "artifact.metadata"]  # the last is Stan
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a checkpoint: `name` itself, or a snapshot of that model on the hub.
+    """Return the folder of a checkpoint, after downloading it if need be.
 
-    Raises InputError when there is neither.
+    Args:
+        name: A folder, or a model of the Hugging Face hub.
+
+    Returns:
+        The folder, or the hub's snapshot of the model.
+
+    Raises:
+        InputError: When there is neither.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -40,7 +47,7 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object of a checkpoint folder. Raises InputError that names the file."""
+    """Read a JSON object of a checkpoint folder. Raise InputError that names the file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -53,7 +60,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_config(folder: Path) -> ModernBertConfig:
-    """The network's shape. Raises InputError that names the folder."""
+    """Read the network's shape. Raise InputError that names the folder."""
     raw = read_json(folder / "config.json")
     try:
         return ModernBertConfig.from_dict(raw)
@@ -62,9 +69,10 @@ def read_config(folder: Path) -> ModernBertConfig:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """`model.safetensors`, or the shards that its index names.
+    """Return the path of `model.safetensors`, or of the shards that its index names.
 
-    Raises InputError where there is neither, and for a shard that is not a plain file name.
+    Raises:
+        InputError: When there is neither, or a shard's name is not a plain file name.
     """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
@@ -82,6 +90,5 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def bare_names(names: list[str]) -> dict[str, str]:
-    """Tensor names of the backbone, as stored, under their bare names: no `model.` prefix, no
-    heads. {bare name: stored name}."""
+    """Map the backbone's tensor names, without `model.` prefix and heads, to the stored names."""
     return {name.removeprefix("model."): name for name in names if not name.startswith(HEADS)}

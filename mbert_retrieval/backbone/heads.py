@@ -11,7 +11,7 @@ from .model import ModernBert, layer_norm
 
 
 class PredictionHead(nn.Module):
-    """Dense, gelu, norm: (M, hidden) to (M, hidden)."""
+    """Linear layer, gelu, norm: (M, hidden) to (M, hidden)."""
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
@@ -23,7 +23,11 @@ class PredictionHead(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    """Logits over the vocabulary, with the decoder's weight tied to the token embeddings."""
+    """Logits over the vocabulary; the decoder's weight is tied to the token embeddings.
+
+    Args:
+        config: Shape of the network.
+    """
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
@@ -36,8 +40,17 @@ class MaskedLM(nn.Module):
     def forward(
         self, input_ids: Tensor, cu_seqlens: Tensor, predicted: Tensor | None = None
     ) -> Tensor:
-        """predicted: (M,) positions whose logits are wanted (in training, the masked ones: the
-        rest of the vocabulary product is not paid for); all N by default. Returns (M, vocab)."""
+        """Predict tokens.
+
+        Args:
+            input_ids: Token ids, (N,) int64.
+            cu_seqlens: Offsets of the sequences, (B + 1,).
+            predicted: Positions to compute logits for, (M,); in training the masked ones, which
+                saves most of the vocabulary product. All N by default.
+
+        Returns:
+            Logits, (M, vocab).
+        """
         x = self.model(input_ids, cu_seqlens)  # (N, hidden)
         if predicted is not None:
             x = x[predicted]
@@ -45,7 +58,11 @@ class MaskedLM(nn.Module):
 
 
 class Classifier(nn.Module):
-    """One row of label logits a sequence, pooled from [CLS] or from the mean of its tokens."""
+    """Label logits per sequence, from [CLS] or from the mean of the tokens.
+
+    Args:
+        config: Shape of the network, with `classifier_pooling` and `num_labels`.
+    """
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
@@ -56,6 +73,7 @@ class Classifier(nn.Module):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, input_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """Classify packed sequences, (N,) ids with (B + 1,) offsets; returns (B, labels)."""
         x = self.model(input_ids, cu_seqlens)  # (N, hidden)
         if self.config.classifier_pooling == "cls":
             pooled = x[cu_seqlens[:-1].long()]  # (B, hidden)

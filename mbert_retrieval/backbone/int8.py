@@ -1,5 +1,7 @@
-"""Matrix products in int8 on the CPU: weights by row, activations by token (Xiao et al. 2023's
-dynamic W8A8, without smoothing)."""
+"""Matrix products in int8 on the CPU: a scale per row of weights and per token of activations.
+
+That is the dynamic W8A8 of Xiao et al. 2023, without smoothing.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,28 @@ from .model import GeGLU
 
 
 def has_int8_products() -> bool:
-    """Whether this processor multiplies bytes (AVX-512 VNNI): twice as fast as bfloat16 there."""
+    """Tell whether this processor has int8 products (AVX-512 VNNI), twice as fast as bfloat16."""
     from ..native.products import AVAILABLE
 
     return AVAILABLE
 
 
 def quantise(network: nn.Module) -> None:
-    """Let the network's matrix products run in int8 where no gradient is asked for.
+    """Run the network's matrix products in int8 wherever no gradient is needed.
 
-    Its parameters stay what they were, beside packed copies of them in bytes.
+    Its parameters stay as they are, beside packed copies of them in int8.
+
+    Args:
+        network: The network, whose layers are replaced.
     """
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Linear and not (child.in_features % 16 or child.out_features % 16):
                 setattr(module, name, Int8Linear(child))
-    for module in network.modules():
-        if type(module) is GeGLU and isinstance(module.Wo, Int8Linear):
-            module.__class__ = Int8GeGLU
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is GeGLU and isinstance(child.Wo, Int8Linear):
+                setattr(module, name, Int8GeGLU(child))
 
 
 # bytes, scales and offsets, see native/products.pyi
@@ -38,12 +44,16 @@ PackedWeights = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
 
 
 def _is_exact(x: Tensor) -> bool:
-    """Whether x takes the parameters as they are: for a gradient, and away from the CPU."""
+    """Tell whether x takes the unquantised parameters: for a gradient, or not on the CPU."""
     return torch.is_grad_enabled() or x.device.type != "cpu"
 
 
 class Int8Linear(nn.Linear):
-    """A Linear with the same parameters, float32 or bfloat16 in and out."""
+    """A linear layer with the same parameters, float32 or bfloat16 in and out.
+
+    Args:
+        linear: The layer that it replaces.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -56,7 +66,7 @@ class Int8Linear(nn.Linear):
         return super().forward(x) if _is_exact(x) else self.product(x)
 
     def product(self, x: Tensor, gated: bool = False) -> Tensor:
-        """In int8. gated: of gelu(first half) * second half of x."""
+        """Compute the product in int8; of gelu(first half) * second half of x where `gated`."""
         from ..native.products import pack, product
 
         version = -1 if self.weight.is_inference() else self.weight._version
@@ -70,7 +80,16 @@ class Int8Linear(nn.Linear):
 
 
 class Int8GeGLU(GeGLU):
-    """Gates while it quantises, so that what lies between its products is never written."""
+    """A GeGLU that applies its gate while quantising, so that the gated values are never stored.
+
+    Args:
+        geglu: The layer that it replaces.
+    """
+
+    def __init__(self, geglu: GeGLU) -> None:
+        nn.Module.__init__(self)
+        self.Wi, self.Wo, self.drop = geglu.Wi, geglu.Wo, geglu.drop
+        self.training = geglu.training
 
     def forward(self, x: Tensor) -> Tensor:
         if _is_exact(x) or (self.training and self.drop.p):

@@ -1,7 +1,7 @@
 """ModernBERT (Warner et al. 2024, arXiv 2412.13663), packed from end to end.
 
 A batch is one flat array of token ids and the offsets of its B sequences: nothing is padded.
-Parameter names are those of the published checkpoints, so a state dict loads as it is.
+Parameters are named as in the published checkpoints, so that a state dict loads unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ def layer_norm(config: ModernBertConfig) -> nn.LayerNorm:
 class Batch:
     """What all layers share: the offsets, each token's rotation, and how attention is run.
 
-    dtype: the hidden states'; kernel_dtype: that of queries and keys (another one under autocast).
+    Args:
+        config: Shape of the network.
+        cu_seqlens: Offsets of the sequences, (B + 1,).
+        dtype: Type of the hidden states.
+        kernel_dtype: Type of queries and keys, which differs under autocast.
+        attended: As in `ModernBert.forward`.
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class Batch:
         positions = torch.arange(total, device=cu_seqlens.device)
         starts = torch.repeat_interleave(cu_seqlens[:-1].long(), lengths.long(), output_size=total)
         self._config = config
-        self._positions = positions - starts  # (N,) place of each token in its own sequence
+        self._positions = positions - starts  # (N,) of each token in its own sequence
         self._dtype = dtype
         self._attended = attended
         self.on_cpu = attended is None and has_cpu_kernel(
@@ -61,6 +66,7 @@ class Batch:
         self._plans: dict[bool, AttentionPlan] = {}
 
     def rotation(self, is_global: bool) -> Tensor:
+        """Return the rotations of a global or a local layer; see `rotary.rotation`."""
         if is_global not in self._rotations:
             config = self._config
             theta = config.global_rope_theta if is_global else config.local_rope_theta
@@ -70,6 +76,7 @@ class Batch:
         return self._rotations[is_global]
 
     def plan(self, window: int | None) -> AttentionPlan | None:
+        """Return the SDPA plan for a window, None when a CUDA kernel takes the batch."""
         if self._varlen:
             return None
         is_global = window is None or self.max_seqlen <= window + 1
@@ -151,7 +158,21 @@ class Layer(nn.Module):
 
 
 class ModernBert(nn.Module):
-    """Token ids in, one contextual vector a token out."""
+    """The network: token ids in, one contextual vector per token out.
+
+    Args:
+        config: Its shape.
+
+    Example:
+        >>> import torch
+        >>> from mbert_retrieval.backbone import ModernBert, ModernBertConfig
+        >>> config = ModernBertConfig(
+        ...     vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=2
+        ... )
+        >>> ids, cu_seqlens = torch.arange(5), torch.tensor([0, 2, 5])  # two sequences
+        >>> ModernBert(config)(ids, cu_seqlens).shape
+        torch.Size([5, 32])
+    """
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
@@ -166,14 +187,21 @@ class ModernBert(nn.Module):
     ) -> Tensor:
         """Encode a packed batch.
 
-        input_ids: (N,) int64. cu_seqlens: (B + 1,) integers rising from 0 to N.
-        attended: (N,) bool; False marks tokens that nobody attends to, themselves included (the
-            [MASK] tokens of ColBERT's query expansion).
-        Returns (N, hidden). Raises ValueError where ids and offsets do not fit together.
+        Args:
+            input_ids: Token ids, (N,) int64.
+            cu_seqlens: Offsets of the sequences, (B + 1,) integers that rise from 0 to N.
+            attended: (N,) bool, False for tokens that none attends to, not even themselves: the
+                [MASK] tokens of ColBERT's query expansion.
+
+        Returns:
+            Hidden states, (N, hidden).
+
+        Raises:
+            ValueError: When ids and offsets do not fit together, or an id is not in the vocabulary.
         """
         if input_ids.ndim != 1 or int(cu_seqlens[-1]) != len(input_ids):
             raise ValueError(
-                f"input_ids must be flat and cu_seqlens end at its length: "
+                f"input_ids must be one-dimensional and cu_seqlens must end at its length: "
                 f"{tuple(input_ids.shape)} against {int(cu_seqlens[-1])}"
             )
         if len(input_ids) == 0:
@@ -198,9 +226,14 @@ class ModernBert(nn.Module):
 
 
 def initialise(model: nn.Module, config: ModernBertConfig, generator: torch.Generator) -> None:
-    """Fresh weights as the reference draws them: truncated normal, cut at two deviations.
+    """Draw fresh weights as the reference does: normal, truncated at two standard deviations.
 
     Residual outputs (`Wo`, the heads' `dense`) are scaled down by sqrt(2 x layers), as in GPT-2.
+
+    Args:
+        model: The network, with or without a head.
+        config: Its shape, with `initializer_range`.
+        generator: Source of random numbers.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.LayerNorm):

@@ -1,8 +1,8 @@
 """The ModernBERT network in numpy, for queries: importing torch takes longer than answering one.
 
 The same network as `model.ModernBert` in evaluation mode, float32 throughout. Matrix products run
-over the packed batch; attention runs a sequence and a block of its tokens at a time, each against
-the keys that it can see.
+over the packed batch; attention runs one block of a sequence's tokens at a time, against the keys
+in its window.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from .arrays import Weights
 from .config import ModernBertConfig
 
-SCORES = 2**22  # attention scores held at once
+SCORES = 2**22  # the most attention scores in memory at once
 LOCAL_BLOCK = 128  # queries of a block in a local layer
 
 
 def tensor_shapes(config: ModernBertConfig) -> dict[str, tuple[int, ...]]:
-    """The tensors of the network, {name: shape}, as published checkpoints name them."""
+    """Return the shape of each tensor of the network, named as in published checkpoints."""
     width, inner = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -49,9 +49,11 @@ def tensor_shapes(config: ModernBertConfig) -> dict[str, tuple[int, ...]]:
 
 
 class NumpyModernBert:
-    """Token ids in, one contextual vector a token out; see `model.ModernBert`.
+    """The network: token ids in, one contextual vector per token out; see `model.ModernBert`.
 
-    weights: the tensors of `tensor_shapes`. The embeddings stay as they are stored.
+    Args:
+        config: Its shape.
+        weights: The tensors of `tensor_shapes`. The embeddings stay in the type they are stored in.
     """
 
     def __init__(self, config: ModernBertConfig, weights: Weights) -> None:
@@ -66,9 +68,16 @@ class NumpyModernBert:
     ) -> np.ndarray:
         """Encode a packed batch.
 
-        input_ids: (N,) int64. offsets: (B + 1,) int64 rising from 0 to N.
-        attended: (N,) bool; False marks tokens that nobody attends to.
-        Returns (N, hidden) float32. Raises ValueError for an id outside the vocabulary.
+        Args:
+            input_ids: Token ids, (N,) int64.
+            offsets: Offsets of the sequences, (B + 1,) int64 that rise from 0 to N.
+            attended: (N,) bool, False for tokens that none attends to, not even themselves.
+
+        Returns:
+            Hidden states, (N, hidden) float32.
+
+        Raises:
+            ValueError: For an id that is not in the vocabulary.
         """
         config = self.config
         if len(input_ids) == 0:
@@ -80,9 +89,9 @@ class NumpyModernBert:
                 f"the vocabulary has {config.vocab_size} entries"
             )
         lengths = np.diff(offsets)
-        places = np.arange(len(input_ids)) - np.repeat(offsets[:-1], lengths)
+        index = np.arange(len(input_ids)) - np.repeat(offsets[:-1], lengths)
         rotations = [
-            rotation(places, config.head_dim, theta)
+            rotation(index, config.head_dim, theta)
             for theta in (config.local_rope_theta, config.global_rope_theta)
         ]
         x = self._embedding_norm(self._embed(input_ids))  # (N, hidden)
@@ -158,10 +167,13 @@ class Layer:
 def attend(
     qkv: np.ndarray, window: int | None, attended: np.ndarray | None, out: np.ndarray
 ) -> None:
-    """Softmax attention within one sequence, written to `out`.
+    """Compute softmax attention within one sequence.
 
-    qkv: (L, 3, heads, head_dim), queries scaled. window: tokens seen to either side, None for all.
-    attended: (L,) bool. out: (L, heads, head_dim); zeros for a token that sees none.
+    Args:
+        qkv: (L, 3, heads, head_dim), queries already scaled.
+        window: How many tokens a token attends to on either side; None for all.
+        attended: (L,) bool, False for tokens that none attends to; None for none such.
+        out: Receives the result, (L, heads, head_dim): zeros for a token that attends to none.
     """
     length, _, heads, _ = qkv.shape
     q, k, v = qkv.transpose(1, 2, 0, 3)  # (heads, L, head_dim) each
@@ -191,26 +203,26 @@ def attend(
         result[:, first:last] /= total
 
 
-def rotation(places: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines, (N, 1, 1, head_dim // 2) float32 each; see `rotary.rotation`."""
+def rotation(index: np.ndarray, head_dim: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Compute cosines and sines, (N, 1, 1, head_dim // 2) float32 each; see `rotary.rotation`."""
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     frequencies = np.float32(1) / np.float32(theta) ** exponents
-    angles = (places.astype(np.float32)[:, None] * frequencies)[:, None, None, :]
+    angles = (index.astype(np.float32)[:, None] * frequencies)[:, None, None, :]
     return np.cos(angles), np.sin(angles)
 
 
 def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
-    """Rotate queries and keys, (N, 2, heads, head_dim), in place; see `rotary.rotate`."""
+    """Rotate queries and keys in place, (N, 2, heads, head_dim); see `rotary.rotate`."""
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
-    turned = first * cos - second * sin
+    rotated = first * cos - second * sin
     second *= cos
     second += first * sin
-    first[...] = turned
+    first[...] = rotated
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """x Φ(x), with the error function of Abramowitz and Stegun 7.1.26 (1.5e-7 at most off)."""
+    """Compute x Φ(x), by formula 7.1.26 of Abramowitz and Stegun (error at most 1.5e-7)."""
     z = np.abs(x)
     z *= np.float32(0.5**0.5)
     t = np.float32(1) / (np.float32(1) + np.float32(0.3275911) * z)

@@ -7,10 +7,17 @@ from torch import Tensor
 
 
 def rotation(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
-    """Cosines and sines of each token's rotation angles.
+    """Compute cosines and sines of each token's rotation angles.
 
-    positions: (N,) integers. Returns (2, N, 1, head_dim // 2) in `dtype`: the angles are computed
-    in float32 and only then rounded, as the reference does under bfloat16.
+    Args:
+        positions: Position of each token in its sequence, (N,) integers.
+        head_dim: Width of an attention head.
+        theta: Base of the frequencies.
+        dtype: Type of the result. Angles are computed in float32 and rounded afterwards, as the
+            reference does in bfloat16.
+
+    Returns:
+        Cosines and sines, (2, N, 1, head_dim // 2).
     """
     exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
     frequencies = 1.0 / theta ** (exponents / head_dim)
@@ -19,8 +26,8 @@ def rotation(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype)
 
 
 def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:
-    """Rotate queries or keys, (N, heads, head_dim): in float32, returned in their own dtype."""
+    """Rotate queries or keys, (N, heads, head_dim), in float32; returns their own dtype."""
     cos, sin = cos_sin
     first, second = x.float().chunk(2, dim=-1)  # (N, heads, head_dim / 2) each
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return turned.to(x.dtype)
+    rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return rotated.to(x.dtype)
