@@ -6,7 +6,8 @@ STAMP := .venv/installed
 INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safetensors)).index
 
 # what users import: docstrings are checked against signatures
-PUBLIC = mbert_retrieval/__init__.py mbert_retrieval/packed.py
+PUBLIC = mbert_retrieval/__init__.py mbert_retrieval/packed.py mbert_retrieval/protocols.py \
+	mbert_retrieval/encoders/*.py mbert_retrieval/backbone/*.py
 
 .PHONY: demo test lint pydoclint docs clean
 

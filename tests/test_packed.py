@@ -48,8 +48,8 @@ def test_select_takes_any_order_and_repeats(lists, data):
 
 @given(st.lists(sequences, min_size=1, max_size=4))
 def test_concatenate_joins_in_order(parts):
-    whole = Packed.concatenate([Packed.from_sequences(part, dtype=np.int64) for part in parts])
-    assert as_lists(whole) == [sequence for part in parts for sequence in part]
+    joined = Packed.concatenate([Packed.from_sequences(part, dtype=np.int64) for part in parts])
+    assert as_lists(joined) == [sequence for part in parts for sequence in part]
 
 
 def test_rows_are_sequences_of_one():
@@ -59,7 +59,7 @@ def test_rows_are_sequences_of_one():
     assert np.array_equal(packed[1], rows[1:2])
 
 
-def test_further_dimensions_are_kept():
+def test_further_dimensions_stay():
     packed = Packed.from_sequences([np.ones((2, 3)), np.zeros((0, 3)), np.ones((1, 3))])
     assert packed.values.shape == (3, 3)
     assert packed[1].shape == (0, 3)
@@ -68,7 +68,7 @@ def test_further_dimensions_are_kept():
 
 @given(st.lists(st.integers(0, 9)))
 def test_offsets_are_running_sums(lengths):
-    expected = [sum(lengths[:place]) for place in range(len(lengths) + 1)]
+    expected = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
     assert offsets_from_lengths(lengths).tolist() == expected
 
 
@@ -76,3 +76,30 @@ def test_offsets_are_running_sums(lengths):
 def test_offsets_that_do_not_describe_the_values_are_refused(offsets):
     with pytest.raises(ValueError, match="offsets"):
         Packed(np.zeros(3), np.array(offsets, dtype=np.int64))
+
+
+def test_lists_are_no_values():
+    with pytest.raises(TypeError, match="values must be a numpy array, not list"):
+        Packed([1, 2], np.array([0, 2]))
+
+
+def test_lists_are_no_offsets():
+    with pytest.raises(TypeError, match="offsets must be a numpy array, not list"):
+        Packed(np.zeros(2), [0, 2])
+
+
+def test_offsets_are_integers():
+    with pytest.raises(TypeError, match="offsets must be integers, not float64"):
+        Packed(np.zeros(2), np.array([0.0, 2.0]))
+
+
+def test_a_slice_points_to_select():
+    with pytest.raises(TypeError, match="use select"):
+        Packed.from_rows(np.zeros((3, 2)))[:2]
+
+
+@pytest.mark.parametrize("indices", [[True, False, True], [0.0, 2.0]])
+def test_select_takes_integers_only(indices):
+    """A mask would select sequences 0 and 1 over and over."""
+    with pytest.raises(TypeError, match="indices must be integers"):
+        Packed.from_rows(np.zeros((3, 2))).select(indices)

@@ -69,7 +69,13 @@ def read_config(folder: Path) -> ModernBertConfig:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the path of `model.safetensors`, or of the shards that its index names.
+    """Find `model.safetensors`, or the shards that its index names.
+
+    Args:
+        folder: A checkpoint folder.
+
+    Returns:
+        The paths.
 
     Raises:
         InputError: When there is neither, or a shard's name is not a plain file name.

@@ -23,7 +23,7 @@ CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000  # texts in memory at once while st
 class BaseEncoder(ABC):
     """An encoder of queries and documents; subclasses run the network.
 
-    Attributes:
+    Args:
         kind: "dense" (one vector per text) or "late" (one vector per token).
         tokenizer: The tokenizer.
         query: How queries are read.
@@ -31,6 +31,8 @@ class BaseEncoder(ABC):
         max_positions: The longest input of the network, in tokens.
         name: What the user called the encoder: "nano", a folder, or a model of the hub.
         pool_factor: Token pooling of documents, late interaction only; 1 keeps every vector.
+
+    Attributes:
         options: Arguments with which `load_encoder` loads this encoder again, besides name and
             head.
     """
@@ -219,8 +221,9 @@ class BaseEncoder(ABC):
 class FolderEncoder(BaseEncoder):
     """An encoder that stays as its folder describes it.
 
-    Attributes:
-        spec: The description, as it was read.
+    Args:
+        spec: The folder's description.
+        name: What the user called the encoder.
     """
 
     def __init__(self, spec: EncoderSpec, name: str = "") -> None:

@@ -71,11 +71,7 @@ class Dense(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Dense:
-        """Load a layer's folder.
-
-        Raises:
-            InputError: For an activation that is not supported, or tensors that do not fit.
-        """
+        """Load a layer's folder. Raise InputError if it is broken or not supported."""
         layer = cls.build(Projection.read(folder))
         fill(layer, read_safetensors(folder / "model.safetensors"), folder)
         return layer

@@ -45,7 +45,13 @@ class InputSpec:
 
 
 def checked_texts(texts: str | Iterable[str]) -> Iterator[str]:
-    """Yield the texts to encode; a single string is one text.
+    """Check the texts to encode; a single string is one text.
+
+    Args:
+        texts: What a caller passes to `encode_queries` or `encode_documents`.
+
+    Returns:
+        An iterator over the texts.
 
     Raises:
         TypeError: At the call for anything but a string or a collection of strings, and during
@@ -100,12 +106,15 @@ def tokenize(
 
 
 def attended_tokens(ids: Packed, content: np.ndarray, inputs: InputSpec) -> np.ndarray | None:
-    """Return which tokens the others may attend to, (N,) bool, or None when that is all of them.
+    """Tell which tokens the others may attend to.
 
     Args:
         ids: The token ids that `tokenize` returned.
         content: The lengths before expansion that `tokenize` returned.
         inputs: How the texts were read.
+
+    Returns:
+        (N,) bool, or None when all tokens may be attended to.
     """
     if inputs.expansion is None or inputs.expansion.attend:
         return None

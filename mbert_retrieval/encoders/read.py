@@ -74,11 +74,7 @@ def read_spec(
 
 
 def folder_kind(folder: Path) -> str:
-    """Return "dense" or "late", by the folder's files.
-
-    Raises:
-        InputError: For other model types.
-    """
+    """Return "dense" or "late", by the folder's files. Raise InputError for other models."""
     if _is_stanford(folder):
         return "late"
     model_type = _settings(folder).get("model_type")

@@ -45,11 +45,7 @@ class Projection:
 
     @classmethod
     def read(cls, folder: Path) -> Projection:
-        """Read the settings of a layer's folder.
-
-        Raises:
-            InputError: For an activation that is not supported, or settings that are missing.
-        """
+        """Read the settings of a layer's folder. Raise InputError if it is not supported."""
         raw = read_json(folder / "config.json")
         name = str(raw.get("activation_function", "torch.nn.modules.activation.Tanh"))
         activation = name.rpartition(".")[2]
