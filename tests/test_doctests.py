@@ -8,7 +8,6 @@ from importlib import import_module
 import pytest
 
 MODULES = [
-    "mbert_retrieval",
     "mbert_retrieval.backbone.checkpoint",
     "mbert_retrieval.backbone.model",
     "mbert_retrieval.encoders",
