@@ -135,9 +135,10 @@ class MtebSearch(_MtebModel):
             raise InputError("there is no corpus yet: index it first")
         ids, texts = [str(row["id"]) for row in queries], [row["text"] for row in queries]
         depth = min(top_k, self._documents) if top_ranked is None else self._documents
-        rankings = self._index.search_many(texts, depth, "vector")
+        results = self._index.search_many(texts, depth, "vector")
         found: dict[str, dict[str, float]] = {}
-        for query, ranking in zip(ids, rankings, strict=True):
+        for query, result in zip(ids, results, strict=True):
+            ranking = result.ranking
             if top_ranked is not None:
                 wanted = set(top_ranked.get(query, ()))
                 ranking = [pair for pair in ranking if pair[0] in wanted]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from .runs import Run
 if TYPE_CHECKING:
     from ..index import Index
     from ..protocols import DocumentEncoder
+    from ..types import Mode
 
 MODES = ("vector", "lexical", "hybrid", "late", "dense")  # the last two in an index with both
 QUERY_BATCH = 32
@@ -159,7 +160,7 @@ class System:
         times = []
         for text in texts:
             started = time.perf_counter()
-            self.index.search_many([text], k, mode)
+            self.index.search_many([text], k, cast("Mode", mode))
             times.append(1000 * (time.perf_counter() - started))
         median, p95 = np.percentile(times, (50, 95)).tolist()
         return {"median": round(median, 3), "p95": round(p95, 3), "queries": len(texts)}
@@ -176,8 +177,9 @@ class System:
         for start in range(0, len(queries), QUERY_BATCH):
             batch = queries[start : start + QUERY_BATCH]
             depth = k + 1 if drop_own_id else k
-            rankings = self.index.search_many([text for _, text in batch], depth, mode)
-            for (query, _), ranking in zip(batch, rankings, strict=True):
+            results = self.index.search_many([text for _, text in batch], depth, cast("Mode", mode))
+            for (query, _), result in zip(batch, results, strict=True):
+                ranking = result.ranking
                 if drop_own_id:
                     ranking = [pair for pair in ranking if pair[0] != query]
                 run[query] = dict(ranking[:k])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,12 @@ class IndexFolder:
         with store_errors(self.path):
             generation = newest_generation(self.path, manifest.index_id)
         return (manifest, generation) == (self.manifest, snapshot.generation)
+
+    def pinned(self) -> IndexFolder:
+        """The commit that is seen now, whatever this object sees later."""
+        pinned = copy(self)
+        pinned._snapshot = self._current
+        return pinned
 
     def close(self) -> None:
         """Let the files go. A later use opens the newest commit."""

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The exceptions that a user's mistake raises."""
 
 
 class InputError(ValueError):
@@ -9,4 +9,4 @@ class InputError(ValueError):
 
 
 class NotFoundError(InputError):
-    """An index has no passage of that id or path."""
+    """The index has no passage with that id or path."""

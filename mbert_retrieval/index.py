@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from .errors import InputError
@@ -14,23 +14,37 @@ from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
 from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
-from .packed import Packed
 from .protocols import DocumentEncoder
-from .search.encoders import IndexEncoders
-from .search.legs import Encoders, Kinds, encoders_of, legs_of, listed, shown
-from .search.ranking import definitions_first, names_in
-from .search.result import LEG_DEPTH, SearchResult
-from .sync.passages import Changes, different, reuse, store
-from .types import MODES, Hit, Passage, Ranking
-
-Progress = Callable[[int], None]
+from .search.encoders import Encoders, Engines, IndexEncoders, as_list, join_names, make_legs
+from .search.options import SearchOptions, check_query
+from .search.result import SearchResult
+from .search.run import legs_of, search
+from .sync.passages import Changes, Progress, write_passages
+from .types import Mode, Passage
 
 
 class Index:
-    """Made by `build`, `create` or `open`.
+    """An index on disk and the encoders that made it. `build`, `create` or `open` makes one.
 
-    folder: the arrays and passages on disk, as they were when it was opened or last changed here.
-    encoders: those that were given; the others are loaded when first needed.
+    Searches may run in several threads; one process at a time can write. Everything is committed
+    together: an interruption at any time leaves the index as it was at the last commit.
+
+    Attributes:
+        folder: The storage (`indexes.IndexFolder`), for tools that need no encoder.
+        encoders: The encoders by leg (`search.encoders.IndexEncoders`).
+
+    Example:
+        >>> import tempfile
+        >>> from mbert_retrieval import Index, Passage, load_encoder
+        >>> path = tempfile.mkdtemp() + "/my.index"
+        >>> passages = [
+        ...     Passage(id="1", text="def parse_date(text): return date.fromisoformat(text)"),
+        ...     Passage(id="2", text="def retry(call): ..."),
+        ... ]
+        >>> index = Index.build(path, passages, load_encoder("nano"))
+        >>> for hit in index.search("where are dates parsed", k=1):
+        ...     print(hit.rank, hit.passage.id)
+        1 1
     """
 
     def __init__(self, folder: IndexFolder, encoders: IndexEncoders | None = None) -> None:
@@ -44,18 +58,33 @@ class Index:
         passages: Iterable[Passage],
         encoder: Encoders,
         *,
-        kind: Kinds = None,
+        kind: Engines = None,
         lexical: bool = True,
         engine: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Index:
-        """Make the index at `path` hold exactly `passages`; see `create` and `sync`.
+        """Make the index at `path` hold exactly `passages`.
 
-        An index that is there already, made by the same encoders, is brought up to date: only what
-        is new or changed is encoded, so an interrupted build goes on where it stopped.
+        An index that exists, made by the same encoders, is brought up to date: only new and
+        changed passages are encoded, so an interrupted build continues where it stopped.
+
+        Args:
+            path: Folder of the index.
+            passages: Any number of passages; they are read as they are encoded.
+            encoder: See `create`.
+            kind: See `create`.
+            lexical: See `create`.
+            engine: See `create`.
+            progress: Called with the number of passages done.
+
+        Returns:
+            The index.
+
+        Raises:
+            InputError: As `create` and `sync`.
         """
         passages = iter(passages)
-        head = list(islice(passages, 1))  # a source that is broken at once leaves no folder behind
+        head = list(islice(passages, 1))  # a source that fails at once leaves no folder behind
         index = cls.create(path, encoder, kind=kind, lexical=lexical, engine=engine)
         index.sync(chain(head, passages), progress)
         return index
@@ -66,311 +95,291 @@ class Index:
         path: str | Path,
         encoder: Encoders,
         *,
-        kind: Kinds = None,
+        kind: Engines = None,
         lexical: bool = True,
         engine: Mapping[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> Index:
-        """The index at `path` if it is made like this, else a new one there, empty.
+        """Open the index at `path` if it was made like this, else create an empty one.
 
-        encoder: one, or a late-interaction and a dense one; None for an index without vectors.
-        kind: "plaid", "faiss" or "flat", of all vectors, or of each encoder's kind ({"late":
-            "plaid"}); by default plaid for late interaction and faiss for dense vectors.
-        engine: "nbits" and "centroids" of plaid, "factory" of faiss; by default chosen by size.
-        settings: JSON that a new index keeps.
-        Raises InputError when there is an index of other encoders, kinds or engine settings.
+        Args:
+            path: Folder of the index.
+            encoder: One encoder, or a late-interaction and a dense one; None for BM25 alone.
+            kind: The engine, "plaid", "faiss" or "flat", for all vectors or by leg
+                (`{"late": "plaid"}`). Default: plaid for late interaction, faiss for dense.
+            lexical: With BM25.
+            engine: Settings of the engine: "nbits" and "centroids" of plaid, "factory" of faiss.
+                Default: chosen by the size of the collection.
+            settings: JSON stored with a new index.
+
+        Returns:
+            The index.
+
+        Raises:
+            InputError: There is an index of other encoders, engines or settings, or the arguments
+                do not fit together.
+            TypeError: `encoder` is no encoder.
         """
-        encoders = encoders_of(encoder)
-        legs = legs_of(encoders, kind, engine or {})
-        if not is_there(path):
+        encoders = as_list(encoder)
+        legs = make_legs(encoders, kind, engine or {})
+        if not is_index(path):
             folder = IndexFolder.create(path, legs=legs, lexical=lexical, settings=settings or {})
             return cls(folder, IndexEncoders(folder, encoders))
         index = cls.open(path, encoders)
-        index.check_made_as(legs, lexical, engine is not None)
+        check_same_legs(index.folder, legs, lexical, compare_settings=engine is not None)
         return index
 
     @classmethod
     def open(cls, path: str | Path, encoder: Encoders = None) -> Index:
-        """An index that is there. Without `encoder`, its own are loaded when first needed.
+        """Open an index that exists.
 
-        Raises InputError when there is no index at `path`, or when other encoders made it.
+        Args:
+            path: Folder of the index.
+            encoder: Its encoders; without them the recorded ones are loaded when first needed.
+
+        Returns:
+            The index, as it was at its newest commit.
+
+        Raises:
+            InputError: There is no index at `path`, it is damaged, or other encoders made it.
         """
         folder = IndexFolder.open(path)
-        return cls(folder, IndexEncoders(folder, encoders_of(encoder)))
+        return cls(folder, IndexEncoders(folder, as_list(encoder)))
 
-    def reopened(self) -> Index:
-        """The index as it is on the disk now, with the encoders that are loaded here already.
+    def reopen(self) -> Index:
+        """Open the newest commit with the encoders that are loaded here; this object is unchanged.
 
-        This one goes on seeing what it sees. Raises InputError as `open`."""
-        folder = IndexFolder.open(self.folder.path)
-        return Index(folder, self.encoders.over(folder))
+        Raises InputError as `open`.
+        """
+        folder = IndexFolder.open(self.path)
+        return Index(folder, self.encoders.for_folder(folder))
+
+    @property
+    def path(self) -> Path:
+        """Folder of the index."""
+        return self.folder.path
+
+    @property
+    def legs(self) -> list[str]:
+        """What it can be searched by: "late", "dense" and "lexical", or some of them."""
+        return legs_of(self.folder)
 
     @property
     def encoder(self) -> DocumentEncoder:
-        """The one encoder, or the late-interaction one of two. Raises InputError when the index
-        has no vectors, or its encoder has changed or gone."""
+        """The encoder; the late-interaction one of two.
+
+        Raises InputError where the index has no vectors, or the encoder has changed or is gone.
+        """
         legs = self.folder.legs
         if not legs:
-            raise InputError(f"the index {self.folder.path} has no vectors, so no encoder")
-        return self.encoders.whole("late" if "late" in legs else "dense")
-
-    def check_made_as(self, legs: Sequence[Leg], lexical: bool, engine: bool = True) -> None:
-        """Raises InputError unless the index has vectors of these encoders' kinds, kept as said,
-        and is with or without a lexical part as said. engine: compare engine settings as well."""
-        folder = self.folder
-        different = ""
-        have, want = folder.legs, {leg.name: leg for leg in legs}
-        if have.keys() != want.keys():
-            made_by = [f"{leg.encoder.name} ({leg.name})" for leg in have.values()]
-            asked = [f"{leg.encoder.name} ({leg.name})" for leg in legs]
-            different = f"with {listed(made_by)}, not with {listed(asked)}"
-        elif other := [leg for name, leg in want.items() if have[name].kind != leg.kind]:
-            different = f"as kind {have[other[0].name].kind}, not {other[0].kind}"
-        elif engine and (
-            other := [leg for name, leg in want.items() if have[name].settings != leg.settings]
-        ):
-            made, asked_for = have[other[0].name].settings, other[0].settings
-            different = f"with {shown(made)}, not with {shown(asked_for)}"
-        elif folder.lexical != lexical:
-            different = f"{'with' if folder.lexical else 'without'} a lexical part"
-        if different:
-            raise InputError(
-                f"the index {folder.path} was made {different}: name another folder, "
-                "or remove this one first"
-            )
+            raise InputError(f"the index {self.path} has no vectors, so no encoder")
+        return self.encoders.document_encoder("late" if "late" in legs else "dense")
 
     def sync(self, passages: Iterable[Passage], progress: Progress | None = None) -> Changes:
         """Make the index hold exactly `passages`: add, replace what differs, delete the rest.
 
-        Every COMMIT_SECONDS what is done is committed; passages that are no longer wanted go last,
-        together. An interruption (also of the process) therefore leaves a whole index and loses
-        seconds, and the same call goes on from there.
-        progress: called with the number of passages done so far.
-        Raises InputError for an id that comes twice; nothing is deleted then, and what was
-        committed stays.
+        Progress is committed every 20 seconds; deletions come last, together. After an
+        interruption, also of the process, the same call continues.
+
+        Args:
+            passages: Any number of passages; they are read as they are encoded.
+            progress: Called with the number of passages done.
+
+        Returns:
+            How many passages were added, updated, unchanged, deleted.
+
+        Raises:
+            InputError: An id comes twice, or a passage is not valid; nothing is deleted then, and
+                what was committed stays.
+            TypeError: Something else than a Passage.
         """
-        return self._change(passages, progress, delete_others=True)
+        return write_passages(self.folder, self.encoders, passages, progress, delete_others=True)
 
     def add(self, passages: Iterable[Passage], progress: Progress | None = None) -> Changes:
-        """Add passages, and replace those that are there and differ; as `sync`, but delete none."""
-        return self._change(passages, progress, delete_others=False)
+        """Add passages and replace those that exist and differ; delete none.
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Delete passages; their number. Raises InputError, deleting none, if one is not there."""
-        ids = list(dict.fromkeys(ids))
+        Args:
+            passages: Any number of passages.
+            progress: Called with the number of passages done.
+
+        Returns:
+            How many passages were added, updated, unchanged.
+
+        Raises:
+            InputError: As `sync`.
+            TypeError: Something else than a Passage.
+        """
+        return write_passages(self.folder, self.encoders, passages, progress, delete_others=False)
+
+    def delete(self, ids: str | Iterable[str]) -> int:
+        """Delete passages: all of them, or none where one does not exist.
+
+        Args:
+            ids: An id, or several.
+
+        Returns:
+            The number of passages deleted.
+
+        Raises:
+            NotFoundError: The index has no passage with such an id.
+        """
+        unique = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
         with self.folder.writer() as writer:
-            writer.delete(ids)
-            writer.compact()  # commits it first
-        return len(ids)
+            writer.delete(unique)
+            writer.compact()  # commits first
+        return len(unique)
 
     def compact(self) -> int:
-        """Write all segments anew as one, without what was deleted, and the lexical part likewise;
-        how many segments were replaced. Readers and searches go on meanwhile."""
+        """Write all segments anew as one, without deleted passages. Searches go on meanwhile.
+
+        Returns:
+            The number of segments replaced.
+        """
         with self.folder.writer() as writer:
             return writer.compact(everything=True)
-
-    def remember(self, settings: dict[str, Any]) -> None:
-        """Replace the JSON kept with the index (`folder.settings`) when it differs."""
-        if settings != self.folder.settings:
-            with self.folder.writer() as writer:
-                writer.set_settings(settings)
-                writer.commit()
 
     def search(
         self,
         text: str,
         k: int = 10,
-        mode: str = "hybrid",
+        mode: Mode = "hybrid",
         where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
         group: bool = False,
-    ) -> list[Hit]:
-        """The k best passages for `text`, best first.
+    ) -> SearchResult:
+        """Search for one text.
 
-        mode: "late", "dense", "lexical" (BM25; no encoder is loaded), "vector" (late and dense), or
-            "hybrid" (all). What has several parts fuses those that the index has.
-        where: a filter such as "language = 'python'", or what `indexes.filtering.narrowed` gives.
-        group: each document (file, or record that was cut) once, by its best passage.
-        tuning: "nprobe" and "candidates", for more quality or speed; see `engine.Engine.search`.
-        Raises InputError for an empty text and for a mode that the index cannot answer.
+        Args:
+            text: The query, in words or code.
+            k: Number of hits.
+            mode: "hybrid" (all legs, fused), "vector" (late and dense), or one leg: "late",
+                "dense", "lexical" (BM25; no encoder is loaded).
+            where: A filter such as "language = 'python'", or what `indexes.filtering.narrowed`
+                returns.
+            tuning: "nprobe" (lists visited per query vector) and "candidates" (passages scored in
+                full): more is slower and finds more.
+            group: Each document (file, or record that was cut) once, by its best passage.
+
+        Returns:
+            A sequence of `Hit`, best first, that can explain itself.
+
+        Raises:
+            InputError: The text is empty, or the index cannot answer in this mode.
+            TypeError: An argument is of the wrong type.
         """
-        return self.find(text, k, mode, where, tuning, group)[0]
-
-    def find(
-        self,
-        text: str,
-        k: int = 10,
-        mode: str = "hybrid",
-        where: str | Filter | None = None,
-        tuning: Mapping[str, int] = NO_TUNING,
-        group: bool = False,
-    ) -> tuple[list[Hit], SearchResult]:
-        """As `search`; and what `explain.explained` and `explain.marks_of` need to say why."""
-        if not text.strip():
-            raise InputError("the query is empty: say what to look for")
-        vectors = self._asked([text], k, mode)
-        depth = 4 * k if group else k
-        while True:
-            (found,) = self._answers([text], vectors, depth, mode, where, tuning)
-            hits = self.hits(self.ranking(found))
-            if not group:
-                return hits, found
-            first = {document_of(hit): hit for hit in reversed(hits)}
-            if len(first) >= k or len(hits) < depth:
-                kept = sorted(first.values(), key=lambda hit: hit.rank)[:k]
-                return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)], found
-            depth *= 4
-
-    def hits(self, ranking: Ranking) -> list[Hit]:
-        """The passages of a ranking of `search_many`."""
-        passages = self.folder.passages([id for id, _ in ranking])
-        return [
-            Hit(
-                rank=rank,
-                id=passage.id,
-                score=score,
-                path=passage.path,
-                start_line=passage.start_line,
-                end_line=passage.end_line,
-                title=passage.title,
-                text=passage.text,
-                metadata=passage.metadata,
-            )
-            for rank, (passage, (_, score)) in enumerate(
-                zip(passages, ranking, strict=True), start=1
-            )
-        ]
+        check_query(text)
+        return self.search_many([text], k, mode, where, tuning, group)[0]
 
     def search_many(
         self,
-        texts: list[str],
+        texts: Sequence[str],
         k: int = 10,
-        mode: str = "hybrid",
+        mode: Mode = "hybrid",
         where: str | Filter | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
-    ) -> list[Ranking]:
-        """For each text the k best (id, score), best first. As `search`, all texts at once."""
-        return [self.ranking(found) for found in self.answers(texts, k, mode, where, tuning)]
-
-    def answers(
-        self,
-        texts: list[str],
-        k: int = 10,
-        mode: str = "hybrid",
-        where: str | Filter | None = None,
-        tuning: Mapping[str, int] = NO_TUNING,
+        group: bool = False,
     ) -> list[SearchResult]:
-        """What each part of the index that answers in this mode says to each text: what
-        `search_many` combines, and `explain` explains."""
-        return self._answers(texts, self._asked(texts, k, mode), k, mode, where, tuning)
+        """Search for several texts at once, which is faster than one after another.
 
-    def _asked(self, texts: list[str], k: int, mode: str) -> dict[str, Packed]:
-        """The vectors of the texts for each part of the index that needs them in this mode.
-        Raises InputError for a k that is no number of passages."""
-        if k < 1:
-            raise InputError(f"k must be at least 1, it is {k}")
-        return {
-            name: self.encoders.of_queries(name).encode_queries(texts)
-            for name in self.parts(mode)
-            if name != "lexical"
-        }
+        Passages are read only when a result's hits are looked at; `SearchResult.ranking` has ids
+        and scores.
 
-    def _answers(
+        Args:
+            texts: The queries.
+            k: See `search`.
+            mode: See `search`.
+            where: See `search`.
+            tuning: See `search`.
+            group: See `search`.
+
+        Returns:
+            One result per text, in order.
+
+        Raises:
+            InputError: The index cannot answer in this mode.
+            TypeError: `texts` is one string, or an argument is of the wrong type.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("texts must be a list of strings; `search` takes a single one")
+        options = SearchOptions(k, mode, where, tuning, group)
+        return search(self.folder, self.encoders, texts, options)
+
+    def get(self, id: str) -> Passage:
+        """Return a stored passage.
+
+        Args:
+            id: Id of the passage.
+
+        Returns:
+            The passage.
+
+        Raises:
+            NotFoundError: The index has no passage with this id.
+        """
+        return self.folder.passages([id])[0]
+
+    def close(self) -> None:
+        """Release the files. A later use opens the newest commit."""
+        self.folder.close()
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return len(self.folder)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
         self,
-        texts: list[str],
-        vectors: dict[str, Packed],
-        k: int,
-        mode: str,
-        where: str | Filter | None,
-        tuning: Mapping[str, int],
-    ) -> list[SearchResult]:
-        """`answers` to texts with the vectors that `_asked` gives."""
-        folder = self.folder
-        names = self.parts(mode)
-        depth = k if len(names) == 1 else max(k, LEG_DEPTH)
-        found = [SearchResult(text, k, mode, {}, {}) for text in texts]
-        for name in names:
-            if name == "lexical":
-                rankings = folder.search_lexical(texts, depth, where)
-            else:
-                rankings = folder.search_vectors(vectors[name], depth, where, name, tuning)
-                for each, queried in zip(found, vectors[name], strict=True):
-                    each.vectors[name] = queried
-            for each, ranking in zip(found, rankings, strict=True):
-                each.rankings[name] = ranking
-        return found
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
-    def ranking(self, found: SearchResult) -> Ranking:
-        """The k best (id, score) of what the parts say."""
-        ranking = found.combined()
-        if found.mode == "hybrid" and len(found.rankings) > 1:
-            ranking = self.definitions_first(found.question, ranking)
-        return ranking[: found.k]
-
-    def definitions_first(self, text: str, ranking: Ranking) -> Ranking:
-        """A hybrid ranking as it is for a query that is a name; see `identifiers`."""
-        names = names_in(text)
-        if not names:
-            return ranking
-        found = self.folder.passages([id for id, _ in ranking])
-        facts = {
-            passage.id: (str(passage.metadata.get("name", "")), str(passage.metadata.get("kind")))
-            for passage in found
-        }
-        return definitions_first(ranking, names, facts)
-
-    def parts(self, mode: str = "hybrid") -> list[str]:
-        """The parts of the index that answer in this mode, "late", "dense" and "lexical" or some
-        of them. Raises InputError when there is none."""
-        if mode not in MODES:
-            raise InputError(f"unknown mode {mode!r}: use one of {', '.join(MODES)}")
-        folder = self.folder
-        parts = [*folder.legs, *(["lexical"] if folder.lexical else [])]
-        wanted = {"hybrid": parts, "vector": list(folder.legs)}.get(mode, [mode])
-        if not wanted or any(name not in parts for name in wanted):
-            missing = "lexical part" if mode == "lexical" else f"{mode} vectors"
-            missing = "vectors" if mode == "vector" else missing
-            others = [name for name in parts if name != mode]
-            raise InputError(
-                f"the index {folder.path} has no {missing}: use mode {' or '.join(others)}"
-            )
-        return wanted
-
-    def _change(
-        self, passages: Iterable[Passage], progress: Progress | None, delete_others: bool
-    ) -> Changes:
-        with self.folder.writer() as writer:
-            self.folder.refresh()
-            stored = set(self.folder.content_hashes())
-            changes = Changes()
-            seen: set[str] = set()
-
-            def fresh() -> Iterator[Passage]:
-                looked_at = 0
-                for batch in different(self.folder, passages, stored, seen):
-                    changes.unchanged += len(seen) - looked_at - len(batch)
-                    looked_at = len(seen)
-                    yield from reuse(writer, batch, changes, stored)
-
-            def report() -> None:
-                if progress:
-                    progress(changes.added + changes.updated + changes.unchanged)
-
-            store(writer, self.encoders.encoded(fresh()), changes, stored, report)
-            if delete_others and (others := stored - seen):
-                writer.delete(sorted(others))
-                changes.deleted = len(others)
-            writer.compact()  # commits first what is left
-        if progress:
-            progress(len(seen))
-        return changes
+    def __repr__(self) -> str:
+        legs = [
+            f"{name} by {leg.encoder.name} ({leg.kind})" for name, leg in self.folder.legs.items()
+        ]
+        if self.folder.lexical:
+            legs.append("BM25")
+        return f"<Index {str(self.path)!r}: {len(self):,} passages, {', '.join(legs)}>"
 
 
-def is_there(path: str | Path) -> bool:
-    """Whether there is an index at `path`, perhaps a damaged one."""
+def is_index(path: str | Path) -> bool:
+    """Return whether there is an index at `path`, perhaps a damaged one."""
     return (Path(path) / MANIFEST_FILE).exists()
 
 
-def document_of(passage: Passage | Hit) -> str:
-    """What a passage is a part of: its file, the record that it was cut from, or itself."""
-    return passage.path or str(passage.metadata.get("document") or passage.id)
+def check_same_legs(
+    folder: IndexFolder, legs: Sequence[Leg], lexical: bool, compare_settings: bool = True
+) -> None:
+    """Raise InputError unless the index has legs of these encoders and engines, and BM25 or not.
+
+    compare_settings: the engines' settings must be the same as well.
+    """
+    difference = ""
+    stored, wanted = folder.legs, {leg.name: leg for leg in legs}
+    changed = [leg for name, leg in wanted.items() if name in stored]
+    if stored.keys() != wanted.keys():
+        made_by = [f"{leg.encoder.name} ({leg.name})" for leg in stored.values()]
+        given = [f"{leg.encoder.name} ({leg.name})" for leg in legs]
+        difference = f"with {join_names(made_by)}, not with {join_names(given)}"
+    elif other := [leg for leg in changed if stored[leg.name].kind != leg.kind]:
+        difference = f"as kind {stored[other[0].name].kind}, not {other[0].kind}"
+    elif compare_settings and (
+        other := [leg for leg in changed if stored[leg.name].settings != leg.settings]
+    ):
+        made, given_settings = stored[other[0].name].settings, other[0].settings
+        difference = f"with {_settings_text(made)}, not with {_settings_text(given_settings)}"
+    elif folder.lexical != lexical:
+        difference = f"{'with' if folder.lexical else 'without'} a lexical part"
+    if difference:
+        raise InputError(
+            f"the index {folder.path} was made {difference}: name another folder, "
+            "or remove this one first"
+        )
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "automatic settings"

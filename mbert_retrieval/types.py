@@ -14,10 +14,18 @@ MODES: tuple[Mode, ...] = ("hybrid", "vector", "late", "dense", "lexical")
 class Passage:
     """A unit of retrieval: a function, a section, a window of lines, or a document of a corpus.
 
-    id: unique in its index, any Unicode.
-    path, start_line, end_line: where it stands in a source file (lines count from 1, both
-        inclusive); None for passages that come from a collection.
-    metadata: JSON values.
+    Args:
+        id: Identifier, unique within an index; any Unicode text.
+        text: The text itself.
+        title: Title; encoders and BM25 read it before the text.
+        path: Path of the source file, None for a passage that comes from a collection.
+        start_line: First line in that file, counted from 1.
+        end_line: Last line in that file, inclusive.
+        metadata: JSON values, which filters can name (`where="language = 'python'"`).
+
+    Example:
+        >>> Passage(id="1", text="def add(a, b): ...", title="add").content
+        'add def add(a, b): ...'
     """
 
     id: str
@@ -30,33 +38,50 @@ class Passage:
 
     @property
     def content(self) -> str:
-        """What encoders see: title and text joined by a space (BEIR's protocol)."""
+        """The text that encoders read: title and text joined by a space (BEIR's protocol)."""
         return titled(self.title, self.text)
 
     @property
     def words(self) -> str:
-        """What BM25 sees: the path as well, so that its words can be asked for."""
+        """The text that BM25 reads: path and content, so that words of the path match too."""
         return titled(self.path, self.content)
+
+    @property
+    def document(self) -> str:
+        """What the passage belongs to: its file, the record it was cut from, or itself."""
+        return self.path or str(self.metadata.get("document") or self.id)
 
 
 def titled(title: str | None, text: str) -> str:
-    """Title and text joined by a space, as BEIR's protocol has it."""
+    """Join title and text by a space, as BEIR's protocol does."""
     return f"{title} {text}".strip() if title else text
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One search result. `rank` counts from 1; a higher score is better."""
+    """One result of a search.
+
+    Args:
+        rank: Position in the result, counted from 1.
+        score: Score of the leg, or of the fusion of several; higher is better.
+        passage: The passage itself.
+
+    Example:
+        >>> Hit(rank=1, score=0.5, passage=Passage("a", "text")).to_json()["id"]
+        'a'
+    """
 
     rank: int
-    id: str
     score: float
-    path: str | None
-    start_line: int | None
-    end_line: int | None
-    title: str
-    text: str
-    metadata: dict[str, Any]
+    passage: Passage
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return rank, score and the passage's fields as one flat JSON object."""
+        passage = asdict(self.passage)
+        order = ("path", "start_line", "end_line", "title", "text", "metadata")
+        return {
+            "rank": self.rank,
+            "id": self.passage.id,
+            "score": self.score,
+            **{name: passage[name] for name in order},
+        }

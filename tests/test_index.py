@@ -14,8 +14,7 @@ import pytest
 
 from mbert_retrieval import Index, InputError, Passage
 from mbert_retrieval.indexes import IndexFolder
-from mbert_retrieval.protocols import in_step
-from mbert_retrieval.sync import passages as storing
+from mbert_retrieval.search.encoders import BATCH, encode_in_step
 from support.hash_encoder import WORDS, HashEncoder, make_passages, standard_scores
 
 
@@ -30,8 +29,8 @@ def assert_same_scores(one: Index, other: Index) -> None:
         for found, expected in zip(
             one.search_many(WORDS, 1000, mode), other.search_many(WORDS, 1000, mode), strict=True
         ):
-            assert expected
-            assert dict(found) == pytest.approx(dict(expected), abs=1e-5)
+            assert expected.ranking
+            assert dict(found.ranking) == pytest.approx(dict(expected.ranking), abs=1e-5)
 
 
 def vector_ranking(
@@ -53,7 +52,7 @@ def test_vector_search_is_the_exhaustive_ranking(tmp_path, kind, encoder_kind):
     index = Index.build(tmp_path / "i", passages, encoder, kind=kind)
     for query in ("retry http", "number7 cache", "lock"):
         expected = vector_ranking(encoder, passages, query, 10)
-        found = index.search_many([query], 10, "vector")[0]
+        found = index.search_many([query], 10, "vector")[0].ranking
         assert [id for id, _ in found] == [id for id, _ in expected]
         np.testing.assert_allclose(
             [score for _, score in found], [score for _, score in expected], atol=1e-5
@@ -64,16 +63,16 @@ def test_hybrid_is_the_weighted_sum_of_both_legs(tmp_path):
     encoder, passages = HashEncoder(), make_passages(60)
     index = Index.build(tmp_path / "i", passages, encoder)
     query = "retry socket number7"
-    legs = {mode: index.search_many([query], 60, mode)[0] for mode in ("vector", "lexical")}
+    legs = {mode: index.search_many([query], 60, mode)[0].ranking for mode in ("vector", "lexical")}
     expected = standard_scores([(0.7, legs["vector"]), (0.3, legs["lexical"])])
     best = sorted(expected.items(), key=lambda hit: (-hit[1], hit[0]))[:5]
     hits = index.search(query, k=5)
-    assert [(hit.id, pytest.approx(hit.score)) for hit in hits] == best
+    assert [(hit.passage.id, pytest.approx(hit.score)) for hit in hits] == best
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
     by_id = {passage.id: passage for passage in passages}
     for hit in hits:
-        passage = by_id[hit.id]
-        assert (hit.text, hit.title, hit.metadata) == (
+        passage = by_id[hit.passage.id]
+        assert (hit.passage.text, hit.passage.title, hit.passage.metadata) == (
             passage.text,
             passage.title,
             passage.metadata,
@@ -87,7 +86,10 @@ def test_two_encoders_in_one_index_answer_apart_and_together(tmp_path):
     contents = [passage.content for passage in passages]
     assert [encoder.encoded for encoder in encoders] == [contents, contents]
     query, k = "retry socket number7", 60
-    alone = {mode: index.search_many([query], k, mode)[0] for mode in ("late", "dense", "lexical")}
+    alone = {
+        mode: index.search_many([query], k, mode)[0].ranking
+        for mode in ("late", "dense", "lexical")
+    }
     for encoder in encoders:
         expected = vector_ranking(encoder, passages, query, k)
         assert dict(alone[encoder.kind]) == pytest.approx(dict(expected), abs=1e-5)
@@ -96,14 +98,14 @@ def test_two_encoders_in_one_index_answer_apart_and_together(tmp_path):
         "hybrid": {"late": 0.35, "dense": 0.35, "lexical": 0.3},
     }.items():
         fused = standard_scores([(weight, alone[part]) for part, weight in parts.items()])
-        assert dict(index.search_many([query], k, mode)[0]) == pytest.approx(dict(fused))
+        assert dict(index.search_many([query], k, mode)[0].ranking) == pytest.approx(dict(fused))
     index.delete(["doc 7"])
     for mode in ("late", "dense", "lexical", "vector", "hybrid"):
-        assert "doc 7" not in dict(index.search_many([query], k, mode)[0])
+        assert "doc 7" not in dict(index.search_many([query], k, mode)[0].ranking)
 
 
 @pytest.mark.parametrize("chunks", [(1, 4), (4, 1), (3, 7), (5, 5)])
-def test_documents_go_through_encoders_in_step(chunks):
+def test_documents_go_through_encoders_encode_in_step(chunks):
     encoders = [HashEncoder("late", chunk=chunks[0]), HashEncoder("dense", chunk=chunks[1])]
     passages, ahead = make_passages(20), []
 
@@ -112,14 +114,14 @@ def test_documents_go_through_encoders_in_step(chunks):
             ahead.append(n - min(len(encoder.encoded) for encoder in encoders))
             yield passage
 
-    parts = list(in_step(counted(), {encoder.kind: encoder for encoder in encoders}))
+    parts = list(encode_in_step(counted(), {encoder.kind: encoder for encoder in encoders}))
     assert [passage for part, _ in parts for passage in part] == passages
     for encoder in encoders:
         rows = [row for _, vectors in parts for row in vectors[encoder.kind]]
         for passage, row in zip(passages, rows, strict=True):
             np.testing.assert_array_equal(row, encoder.vectors(passage.content))
     assert max(ahead) <= sum(chunks)
-    assert list(in_step([], {"late": encoders[0]})) == []
+    assert list(encode_in_step([], {"late": encoders[0]})) == []
 
 
 def test_changes_leave_few_segments_and_compact_leaves_one(tmp_path):
@@ -147,7 +149,7 @@ def test_where_restricts_every_mode(tmp_path):
     for mode in ("hybrid", "vector", "lexical"):
         hits = index.search("retry http header", k=30, mode=mode, where="group = 2")
         assert hits
-        assert {hit.metadata["group"] for hit in hits} == {2}
+        assert {hit.passage.metadata["group"] for hit in hits} == {2}
 
 
 def test_building_again_encodes_only_what_changed_and_drops_what_went(tmp_path):
@@ -186,7 +188,7 @@ def test_add_keeps_the_others_and_delete_removes(tmp_path):
     with pytest.raises(InputError, match="no passage has the id 'extra'"):
         index.delete(["doc 2", "extra"])
     assert set(state(index.folder)) == {f"doc {n}" for n in range(10) if n != 1}
-    assert "doc 1" not in dict(index.search_many(["replaced"], 20, "hybrid")[0])
+    assert "doc 1" not in dict(index.search_many(["replaced"], 20, "hybrid")[0].ranking)
 
 
 def test_an_id_that_comes_twice_is_named_and_nothing_is_lost(tmp_path):
@@ -243,8 +245,8 @@ def test_an_index_without_vectors_answers_lexically_and_without_torch(tmp_path):
     script = (
         "import sys; from mbert_retrieval import Index;"
         f"index = Index.open({str(tmp_path / 'i')!r});"
-        "assert index.search('number3')[0].id == 'doc 3';"
-        "assert index.search('number3', mode='lexical')[0].id == 'doc 3';"
+        "assert index.search('number3')[0].passage.id == 'doc 3';"
+        "assert index.search('number3', mode='lexical')[0].passage.id == 'doc 3';"
         "assert not {'torch', 'tokenizers', 'faiss'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -255,7 +257,7 @@ def test_an_index_without_vectors_answers_lexically_and_without_torch(tmp_path):
 def test_lexical_mode_never_loads_the_encoder(tmp_path):
     Index.build(tmp_path / "i", make_passages(5), HashEncoder(name="gone for ever"))
     index = Index.open(tmp_path / "i")
-    assert index.search("number3", mode="lexical")[0].id == "doc 3"
+    assert index.search("number3", mode="lexical")[0].passage.id == "doc 3"
     with pytest.raises(InputError, match="gone for ever"):
         index.search("number3")
 
@@ -264,7 +266,7 @@ def test_an_index_without_a_lexical_part_answers_by_vectors(tmp_path):
     encoder, passages = HashEncoder(), make_passages(9)
     index = Index.build(tmp_path / "i", passages, encoder, lexical=False)
     expected = vector_ranking(encoder, passages, "retry", 3)
-    assert [hit.id for hit in index.search("retry", 3)] == [id for id, _ in expected]
+    assert [hit.passage.id for hit in index.search("retry", 3)] == [id for id, _ in expected]
     with pytest.raises(InputError, match="no lexical part"):
         index.search("retry", mode="lexical")
 
@@ -281,8 +283,8 @@ def test_a_query_is_encoded_once_however_deep_groups_lie(tmp_path, monkeypatch):
         encoder, "encode_queries", lambda texts: asked.extend(texts) or encode(texts)
     )
     hits = index.search("retry number7", 4, group=True)
-    assert sorted(hit.path for hit in hits) == ["0.py", "1.py", "2.py", "3.py"]
-    assert hits[0].id == "7"
+    assert sorted(hit.passage.path for hit in hits) == ["0.py", "1.py", "2.py", "3.py"]
+    assert hits[0].passage.id == "7"
     assert asked == ["retry number7"]
 
 
@@ -332,11 +334,11 @@ def test_an_interrupt_keeps_what_is_done(tmp_path):
 KILLED = """
     import sys, time
     sys.path.insert(0, {tests!r})
-    from mbert_retrieval.sync import passages as storing
     from mbert_retrieval import Index
+    from mbert_retrieval.sync import passages as writing
     from support.hash_encoder import HashEncoder, make_passages
 
-    storing.COMMIT_SECONDS = 0.0
+    writing.COMMIT_SECONDS = 0.0
 
     class Slow(HashEncoder):
         def _documents(self, texts):
@@ -387,4 +389,4 @@ def test_passages_are_pulled_as_they_are_encoded(tmp_path):
 
     Index.build(tmp_path / "i", counted(), encoder, lexical=False)
     assert len(encoder.encoded) == 5000
-    assert max(ahead) <= storing.BATCH + encoder.chunk
+    assert max(ahead) <= BATCH + encoder.chunk

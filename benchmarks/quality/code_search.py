@@ -29,7 +29,8 @@ from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.eval.peers import open_peer
 from mbert_retrieval.indexes.lexical import STOP_WORDS
 from mbert_retrieval.sources.scan import scan
-from mbert_retrieval.sync.apply import follow
+from mbert_retrieval.sync.apply import apply_plan
+from mbert_retrieval.sync.plan import plan_sync
 
 DEPTH = 10
 HEAD = (
@@ -67,7 +68,7 @@ def ripgrep(root: Path, program: str) -> Search:
 
 def indexed(index: Index, mode: str) -> Search:
     return lambda question: [
-        hit.path or "" for hit in index.search(question, DEPTH, mode, group=True)
+        hit.passage.path or "" for hit in index.search(question, DEPTH, mode, group=True)
     ]
 
 
@@ -128,9 +129,13 @@ def _timed_index(root: Path, path: Path, encoders: list) -> tuple[Index, list[st
     index = Index.create(path, encoders)
     seconds = []
 
+    def sync() -> None:
+        plan = plan_sync(scan([root], root), index.folder)
+        apply_plan(plan, index.folder, index.encoders, "all")
+
     def step() -> None:
         started = time.perf_counter()
-        follow(index, scan([root], root), "all")
+        sync()
         seconds.append(time.perf_counter() - started)
 
     step()
@@ -142,7 +147,7 @@ def _timed_index(root: Path, path: Path, encoders: list) -> tuple[Index, list[st
         step()
     finally:
         file.write_bytes(before)
-        follow(index, scan([root], root), "all")
+        sync()
     return index, [f"{value:.2f}" for value in seconds]
 
 

@@ -27,9 +27,8 @@ from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.protocols import DocumentEncoder
-from mbert_retrieval.search.fusion import fuse
-from mbert_retrieval.search.ranking import definitions_first, names_in
-from mbert_retrieval.search.result import LEXICAL_WEIGHT
+from mbert_retrieval.search.fusion import LEXICAL_WEIGHT, fuse
+from mbert_retrieval.search.ranking import definitions_first
 from mbert_retrieval.sources import read_source
 
 DEPTH = 100
@@ -71,7 +70,7 @@ def beir(folder: Path, split: str, heads: Heads, work: Path) -> Collection:
         Question(
             text,
             {id: grade for id, grade in dataset.qrels[query].items() if grade > 0},
-            {leg: ranked[number] for leg, ranked in rankings.items()},
+            {leg: ranked[number].ranking for leg, ranked in rankings.items()},
         )
         for number, (query, text) in enumerate(dataset.queries.items())
     ]
@@ -97,7 +96,7 @@ def source_tree(tree: Tree, heads: Heads, work: Path) -> dict[str, Collection]:
         legs = {leg: index.search_many(texts, DEPTH, leg) for leg in LEGS}
         collected[kind] = Collection(
             [
-                Question(text, relevant, {leg: legs[leg][number] for leg in legs})
+                Question(text, relevant, {leg: legs[leg][number].ranking for leg in legs})
                 for number, (text, relevant) in enumerate(questions)
             ],
             facts,
@@ -201,11 +200,10 @@ def defining(rule: Rule) -> Rule:
     """With the definitions of names in the question first."""
 
     def ranked(question: Question, collection: Collection) -> Ranking:
-        facts = {
-            id: (facts.get("name", ""), facts.get("kind", ""))
-            for id, facts in collection.passages.items()
-        }
-        return definitions_first(rule(question, collection), names_in(question.text), facts)
+        def passages(ids: Sequence[str]) -> list[Passage]:
+            return [Passage(id, "", metadata=collection.passages[id]) for id in ids]
+
+        return definitions_first(question.text, rule(question, collection), passages)
 
     return ranked
 

@@ -29,13 +29,14 @@ from benchmarks.inputs import LEFT_OUT, django, index_of_nano
 from benchmarks.results_page import ROOT, write_table
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.encoders.base import chunked
-from mbert_retrieval.index import is_there
+from mbert_retrieval.index import is_index
 from mbert_retrieval.packed import Packed
 from mbert_retrieval.sources import Selection
 from mbert_retrieval.sources.scan import scan
 from mbert_retrieval.sources.walk import walk
-from mbert_retrieval.sync.apply import follow, follow_remembered
-from mbert_retrieval.sync.provenance import settings_of
+from mbert_retrieval.sync.apply import apply_plan, sync_with_sources
+from mbert_retrieval.sync.plan import plan_sync
+from mbert_retrieval.sync.provenance import record
 
 LARGEST = 16 * 2**10  # bytes
 TIMES = 9
@@ -70,7 +71,7 @@ class Remembering:
         self.encoder, self.known = encoder, {}
         self.name, self.kind, self.options = encoder.name, encoder.kind, encoder.options
         self.dimension, self.fingerprint = encoder.dimension, encoder.fingerprint
-        if is_there(path):
+        if is_index(path):
             self.folder = Index.open(path, encoder).folder
             self.known = {sha256: id for id, sha256 in self.folder.content_hashes().items()}
 
@@ -89,9 +90,13 @@ class Remembering:
 
 def build(tree: Path, path: Path, known: Path) -> None:
     index = Index.create(path, Remembering(load_encoder("nano"), known))
-    sources = scan([tree], tree)
-    follow(index, sources, "all", progress=lambda done: print(f"\r{done:,} files", end=""))
-    index.remember(settings_of(sources, path))
+    plan = plan_sync(scan([tree], tree), index.folder)
+
+    def progress(done: int) -> None:
+        print(f"\r{done:,} files", end="")
+
+    apply_plan(plan, index.folder, index.encoders, "all", progress)
+    record(index.folder, plan.tree)
     print()
 
 
@@ -152,15 +157,17 @@ def main() -> None:
     }
     index = Index.open(path)
     index.search(QUESTION)
-    follow_remembered(index)
-    rows["the library: no file changed"] = timed(lambda: follow_remembered(index))
-    rows["the library: one file changed"] = timed(
-        lambda: follow_remembered(index), lambda: next(changing)
-    )
+
+    def sync() -> None:
+        sync_with_sources(index.folder, index.encoders)
+
+    sync()
+    rows["the library: no file changed"] = timed(sync)
+    rows["the library: one file changed"] = timed(sync, lambda: next(changing))
     for name, seconds in rows.items():
         print(f"{name}: {seconds:.3f} s", flush=True)
     head = (
-        f"{arguments.files:,} files, {len(index.folder):,} passages, "
+        f"{arguments.files:,} files, {len(index):,} passages, "
         f"medians of {TIMES}:\n\n| what | seconds |\n|---|--:|\n"
     )
     write_table("fresh", head + "\n".join(f"| {name} | {s:.2f} |" for name, s in rows.items()))

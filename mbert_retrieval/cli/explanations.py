@@ -1,4 +1,4 @@
-"""An explanation for people: two lines under a hit."""
+"""Print an explanation for people: a few lines under a hit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .terminal import CLEAR, style_of
 MARGIN = " " * 10
 
 
-def reason_lines(explanation: Explanation) -> list[Text]:
-    """What each part of the index gave, and which word of the query matched which of the text."""
+def explanation_lines(explanation: Explanation) -> list[Text]:
+    """Return what each leg contributed, and which word of the query matched which of the text."""
     legs = Text(MARGIN, "dim")
     for number, leg in enumerate(explanation.legs):
         legs.append("  ·  " if number else "", "dim")
@@ -30,8 +30,8 @@ def reason_lines(explanation: Explanation) -> list[Text]:
         matched.append(visible(token.query), "cyan")
         matched.append("→", "dim")
         where = f":{token.line}" if token.line else " (title)" if token.part == "title" else ""
-        place = visible(token.text) + where
-        matched.append(place, style_of(token.score) if token.score >= CLEAR else "")
+        target = visible(token.text) + where
+        matched.append(target, style_of(token.score) if token.score >= CLEAR else "")
         matched.append(f" {token.score:.2f}", "dim")
     if len(matched) > len(MARGIN):
         lines.append(matched)

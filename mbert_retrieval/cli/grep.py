@@ -1,8 +1,8 @@
-"""Hits as grep prints matches, so that what reads grep's output reads this."""
+"""Print hits as grep prints matches, for programs that read grep's output."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,58 +15,57 @@ from .terminal import from_here, style_of
 
 
 def print_lines(
-    hits: Sequence[Hit], marks: Mapping[str, Sequence[Mark]], root: Path | None, console: Console
+    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, console: Console
 ) -> None:
-    """`path:line:text`, best passage first; of each passage the lines that answer."""
-    for place, number, line in _lines(hits, marks, root):
+    """Print `path:line:text`, best passage first, for the lines of each passage that answer."""
+    for path, number, line in _lines(hits, marks, root):
         text = Text(line.text)
         for start, end, heat in line.marks:
             text.stylize(style_of(heat), start, end)
-        row = Text.assemble(
-            (place, "magenta"), (":", "cyan"), (str(number), "green"), (":", "cyan")
-        )
+        row = Text.assemble((path, "magenta"), (":", "cyan"), (str(number), "green"), (":", "cyan"))
         _print(console, row + text)
 
 
 def print_files(hits: Sequence[Hit], root: Path | None, console: Console) -> None:
-    """Each file once, the one with the best passage first."""
-    for place in dict.fromkeys(_place(hit, root) for hit in hits):
-        _print(console, Text(place, "magenta"))
+    """Print each file once, the one with the best passage first."""
+    for path in dict.fromkeys(_path(hit, root) for hit in hits):
+        _print(console, Text(path, "magenta"))
 
 
 def print_counts(
-    hits: Sequence[Hit], marks: Mapping[str, Sequence[Mark]], root: Path | None, console: Console
+    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, console: Console
 ) -> None:
-    """`path:count`: how many lines `print_lines` prints of each file."""
+    """Print `path:count`, the number of lines that `print_lines` prints of each file."""
     counts: dict[str, int] = {}
-    for place, _, _ in _lines(hits, marks, root):
-        counts[place] = counts.get(place, 0) + 1
-    for place, count in counts.items():
-        row = Text.assemble((place, "magenta"), (":", "cyan"), str(count))
+    for path, _, _ in _lines(hits, marks, root):
+        counts[path] = counts.get(path, 0) + 1
+    for path, count in counts.items():
+        row = Text.assemble((path, "magenta"), (":", "cyan"), str(count))
         _print(console, row)
 
 
 def _lines(
-    hits: Sequence[Hit], marks: Mapping[str, Sequence[Mark]], root: Path | None
+    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None
 ) -> Iterator[tuple[str, int, MarkedLine]]:
-    """(place, line number, line), each line once, where passages overlap."""
+    """Yield (path, line number, line), each line once where passages overlap."""
     seen: set[tuple[str, int]] = set()
-    for hit in hits:
-        place, first = _place(hit, root), hit.start_line or 1
-        lines = marked_lines(hit, marks[hit.id], as_is=True)
+    for hit, hit_marks in zip(hits, marks, strict=True):
+        path, first = _path(hit, root), hit.passage.start_line or 1
+        lines = marked_lines(hit.passage, hit_marks, as_is=True)
         for offset in answering_lines(lines):
-            if (place, first + offset) not in seen:
-                seen.add((place, first + offset))
-                yield place, first + offset, lines[offset]
+            if (path, first + offset) not in seen:
+                seen.add((path, first + offset))
+                yield path, first + offset, lines[offset]
 
 
 def _print(console: Console, row: Text) -> None:
-    """To a program as it is: Rich would expand tabs."""
+    """Print to a program as it is, since Rich would expand tabs."""
     if console.is_terminal:
         console.print(row, soft_wrap=True)
     else:
         print(row.plain)
 
 
-def _place(hit: Hit, root: Path | None) -> str:
-    return visible(hit.id if hit.path is None else from_here(hit.path, root)).replace("\n", " ")
+def _path(hit: Hit, root: Path | None) -> str:
+    path = hit.passage.path
+    return visible(hit.passage.id if path is None else from_here(path, root)).replace("\n", " ")

@@ -1,20 +1,21 @@
-"""Where the index is."""
+"""Locate the index that a command is about."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
-from ..sync.provenance import remembered
 
 DEFAULT = ".mbert"
 
 
 def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
-    """The index that `build` makes: the one named, or `.mbert` at the top of the repository that
-    holds the sources, or in the one folder that is built where there is no repository."""
+    """Return the index that `build` makes.
+
+    The one named, or `.mbert` at the top of the repository that holds the sources, or `.mbert` in
+    the one folder that is built where there is no repository.
+    """
     from ..sources.ignore import repository_top
 
     if named is not None:
@@ -32,7 +33,7 @@ def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
 
 
 def index_from_here(named: Path | None) -> Path:
-    """The index that is there: the one named, or the nearest `.mbert` from here upward."""
+    """Return an existing index: the one named, or the nearest `.mbert` from here upward."""
     if named is not None:
         return named
     here = Path.cwd()
@@ -45,10 +46,8 @@ def index_from_here(named: Path | None) -> Path:
     )
 
 
-def check_same_sources(settings: dict[str, Any], index: Path, sources: Sequence[Path]) -> None:
-    """Raises InputError when the one index of a repository is of other sources: building it of
-    these would drop them."""
-    before, _ = remembered(settings, index)
+def check_same_sources(before: Sequence[Path], index: Path, sources: Sequence[Path]) -> None:
+    """Raise InputError where a repository's index is of other sources, which a build would drop."""
     if before and set(before) != set(sources):
         names = ", ".join(map(str, before))
         raise InputError(

@@ -1,16 +1,18 @@
-"""`mbert-search`: ask an index, or serve it."""
+"""`mbert-search`: search an index, or serve it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ..sync.provenance import remembered
 from . import locate, serving
 from .console import NOTHING_FOUND, new_app, run
-from .syncing import before_query
+from .sync_sources import update_before_query
+
+if TYPE_CHECKING:
+    from ..types import Mode
 
 app = new_app("Search an index, or serve it.")
 
@@ -25,7 +27,7 @@ def query(
         typer.Option(
             "--index",
             metavar="DIR",
-            help="The index. Default: the nearest .mbert from here upward.",
+            help="Folder of the index. Default: the nearest .mbert from here upward.",
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many results.")] = 10,
@@ -33,79 +35,85 @@ def query(
         str,
         typer.Option(
             metavar="MODE",
-            help="hybrid (all that the index has), late, dense, vector (both), or lexical.",
+            help="hybrid (all legs), late, dense, vector (late and dense), or lexical.",
         ),
     ] = "hybrid",
     where: Annotated[
         str | None,
         typer.Option(
-            metavar="FILTER", help="Only passages such as: language = 'python' AND kind = 'class'."
+            metavar="FILTER",
+            help="Only passages that match, for example language = 'python' AND kind = 'class'.",
         ),
     ] = None,
     pattern: Annotated[
         str | None,
-        typer.Option("-e", "--regexp", metavar="REGEX", help="Only passages that match it."),
+        typer.Option("-e", "--regexp", metavar="REGEX", help="Only passages whose text matches."),
     ] = None,
     language: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only passages in this language.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only passages in this language (can be repeated)."),
     ] = None,
     path: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Only files or folders of this name or pattern."),
+        typer.Option(
+            metavar="GLOB",
+            help="Only files or folders with this name or pattern (can be repeated).",
+        ),
     ] = None,
     group: Annotated[
-        bool, typer.Option("--group", help="Each document once, by its best passage.")
+        bool, typer.Option("--group", help="Show each document once, by its best passage.")
     ] = False,
     nprobe: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Lists followed for each query vector."),
+        typer.Option(
+            min=1, metavar="N", help="plaid, IVF: lists visited per query vector. Default: by size."
+        ),
     ] = None,
     candidates: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Passages scored in full. Default: by size."),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say why each was found; with --json as `matches`.")
+        bool, typer.Option("--explain", help="Explain each hit; with --json as `matches`.")
     ] = False,
     lines: Annotated[
-        bool, typer.Option("-n", "--line-number", help="Print path:line:text, as grep -n.")
+        bool, typer.Option("-n", "--line-number", help="Print path:line:text, like grep -n.")
     ] = False,
     files: Annotated[
-        bool, typer.Option("-l", "--files-with-matches", help="Print each file once, as grep -l.")
+        bool, typer.Option("-l", "--files-with-matches", help="Print each file once, like grep -l.")
     ] = False,
     counts: Annotated[
-        bool, typer.Option("-c", "--count", help="Print path:count of lines, as grep -c.")
+        bool, typer.Option("-c", "--count", help="Print path:count of lines, like grep -c.")
     ] = False,
     update: Annotated[
         bool,
         typer.Option(
-            "--update/--no-update", help="Read files that changed since they were indexed, first."
+            "--update/--no-update",
+            help="First read the files that changed since they were indexed.",
         ),
     ] = True,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
+        bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")
     ] = False,
 ) -> None:
-    """Find the passages that answer TEXT best. Exit code 1 when there is none."""
+    """Find the passages that answer TEXT best. Exit code 1 where there is none."""
     from ..index import Index
     from ..indexes.filtering import narrowed
-    from .output import Form, print_hits
+    from ..sync.provenance import Provenance
+    from .output import OutputForm, print_result
 
-    form = Form(json, explain, lines, files, counts)
+    form = OutputForm(json, explain, lines, files, counts)
     form.check()
     target = Index.open(locate.index_from_here(index))
     if update:
-        before_query(target, target.folder.path)
-    question = " ".join(text)
+        update_before_query(target)
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
-    chosen = narrowed(where, pattern, language or (), path or ())
-    hits, found = target.find(question, k, mode, chosen, tuning, group)
-    if hits:
-        _, root = remembered(target.folder.settings, target.folder.path)
-        print_hits(target, found, hits, form, root, tuning)
-    else:
+    filtered = narrowed(where, pattern, language or (), path or ())
+    result = target.search(" ".join(text), k, cast("Mode", mode), filtered, tuning, group)
+    if not result:
         raise typer.Exit(NOTHING_FOUND)
+    print_result(result, form, Provenance.of(target.folder).root)
 
 
 serving.add_to(app)

@@ -1,4 +1,4 @@
-"""A hit's text as lines, with the pieces in them that answer the query."""
+"""The lines of a passage, with the spans in them that answer the query."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from ..types import Hit
+from ..types import Passage
 from .console import visible
 
 WRAP_COLUMNS = 100
@@ -25,7 +25,7 @@ class MarkedLine:
 
     @property
     def words(self) -> dict[str, float]:
-        """The different words that answer, each with its greatest heat."""
+        """The distinct words that answer, each with its greatest heat."""
         return _warmest((self.text[start:end].lower(), heat) for start, end, heat in self.marks)
 
     @property
@@ -33,18 +33,18 @@ class MarkedLine:
         return sum(self.words.values())
 
 
-def marked_lines(hit: Hit, marks: Sequence[Mark], as_is: bool = False) -> list[MarkedLine]:
-    """The lines as a terminal can show them: a passage of a file as it stands, others wrapped.
+def marked_lines(passage: Passage, marks: Sequence[Mark], as_is: bool = False) -> list[MarkedLine]:
+    """Return the lines as a terminal can show them: of a file as they are, others wrapped.
 
-    marks: spans of `hit.text`. as_is: whole lines with their tabs, none wrapped.
+    marks: spans of `passage.text`. as_is: whole lines with their tabs, none wrapped.
     """
-    text = visible(hit.text)
+    text = visible(passage.text)
     longest = len(text) if as_is else LONGEST_LINE
     # tabs, line ends and wrapping change white space alone, so marks follow the other characters
     heats = [heat for char, heat in zip(text, _heats(len(text), marks), strict=True) if _inks(char)]
     if as_is:
         lines = text.split("\n")
-    elif hit.path is None:
+    elif passage.path is None:
         lines = textwrap.wrap(" ".join(text.split()), WRAP_COLUMNS)
     else:
         lines = text.expandtabs(4).split("\n")
@@ -60,29 +60,32 @@ def marked_lines(hit: Hit, marks: Sequence[Mark], as_is: bool = False) -> list[M
 
 
 def best_window(lines: Sequence[MarkedLine], height: int) -> int:
-    """The first of `height` lines that hold the most different answering words, then the most in
-    all."""
+    """Return the index of the first of `height` lines with the most distinct answering words.
+
+    Among equal windows the one with the most marks, then the first.
+    """
 
     def worth(first: int) -> tuple[float, int, int]:
-        held = lines[first : first + height]
-        words = _warmest(word for line in held for word in line.words.items())
-        return sum(words.values()), sum(len(line.marks) for line in held), -first
+        window = lines[first : first + height]
+        words = _warmest(word for line in window for word in line.words.items())
+        return sum(words.values()), sum(len(line.marks) for line in window), -first
 
     return max(range(max(1, len(lines) - height + 1)), key=worth)
 
 
 def answering_lines(lines: Sequence[MarkedLine]) -> list[int]:
-    """The places of the lines that answer at least half as well as the best; the first line where
-    none does."""
+    """Return the indices of the lines that answer at least half as well as the best.
+
+    The first line where none answers.
+    """
     most = max((line.worth for line in lines), default=0.0)
     if most == 0:
         return [0]
-    return [place for place, line in enumerate(lines) if line.worth >= most / 2]
+    return [index for index, line in enumerate(lines) if line.worth >= most / 2]
 
 
 def _heats(length: int, marks: Sequence[Mark]) -> list[tuple[int, float] | None]:
-    """For each character the mark that it is in: its number, so that neighbours stay apart, and
-    its heat."""
+    """Return for each character the number (so that neighbours stay apart) and heat of its mark."""
     heats: list[tuple[int, float] | None] = [None] * length
     for number, (start, end, heat) in enumerate(marks):
         heats[start:end] = [(number, heat)] * (end - start)

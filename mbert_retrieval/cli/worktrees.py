@@ -1,5 +1,7 @@
-"""A new worktree's index begins as a copy of another worktree's: what is the same in both is read
-and encoded once, and its vectors are on the disk once."""
+"""Start a new worktree's index as a copy of another worktree's.
+
+What is the same in both is read and encoded once, and its vectors are stored once.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +13,27 @@ from . import locate
 from .console import message
 
 
-def seed(place: Path) -> None:
-    """Make the index at `place`, at the top of a worktree, of one that another worktree of the same
-    repository has. Nothing where there is none, or where there is an index already."""
-    from ..index import is_there
+def copy_from_worktree(path: Path) -> None:
+    """Copy an index of another worktree of the same repository to `path`.
+
+    Does nothing where there is none, or where `path` exists.
+    """
+    from ..index import is_index
     from ..indexes import IndexFolder
     from ..indexes.copying import copy_index
 
-    if place.exists():
+    if path.exists():
         return
-    for top in worktrees(place.resolve().parent):
+    for top in worktrees(path.resolve().parent):
         other = top / locate.DEFAULT
-        if not is_there(other):
+        if not is_index(other):
             continue
         try:
-            copy_index(IndexFolder.open(other), place)
+            copy_index(IndexFolder.open(other), path)
         except InputError as error:
             message(f"note: {error}")
             continue
-        (place / ".gitignore").write_text("*\n")
+        (path / ".gitignore").write_text("*\n")
         message(f"note: begun with the index of the worktree {top}")
         return
 

@@ -1,4 +1,4 @@
-"""Late interaction, token by token: what MaxSim (Khattab and Zaharia 2020) took its sum over."""
+"""Late interaction, token by token: what MaxSim (Khattab and Zaharia 2020) sums up."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from ..encoders.spans import TokenSpans, document_token_spans, query_token_spans
 from ..indexes.lexical import PART, STOP_WORDS
 from ..types import Passage
+from .ranked import RankedQuery
 
 if TYPE_CHECKING:
     from ..encoders.base import BaseEncoder
-    from ..index import Index
 
-SHOWN = 0.4  # heat from which a match tells a reader something
+MIN_HEAT = 0.4  # heat from which a match tells a reader something
 LEG = "late"
 
 
@@ -24,7 +24,7 @@ LEG = "late"
 class Alignment:
     """A query's tokens against those of a passage.
 
-    scores: (Q, T) float32 inner products, of the vectors as the index keeps them.
+    scores: (Q, T) float32 inner products of the vectors as the index stores them.
     query, content: the tokens; spans of `content` are in the passage's `text`, (-1, -1) for what
         is not in it (special tokens and the title).
     in_title: (T,) bool.
@@ -37,48 +37,50 @@ class Alignment:
 
     @property
     def best(self) -> np.ndarray:
-        """(Q,) int64: the passage's token that each query token matched."""
+        """(Q,) int64: index of the passage token that each query token matches best."""
         return self.scores.argmax(axis=1)
 
     def heat(self) -> np.ndarray:
-        """(T,) float32, 0 to 1: how strongly each token of the passage answers a telling token of
-        the query. 0 is no better than the passage's average token, 1 a perfect match."""
-        telling = [
-            place
-            for place, (name, (start, _)) in enumerate(
+        """(T,) float32 in 0..1: how strongly each passage token answers a content token of the
+        query. 0 is no better than the passage's average token, 1 is a perfect match."""
+        content_tokens = [
+            row
+            for row, (name, (start, _)) in enumerate(
                 zip(self.query.names, self.query.spans.tolist(), strict=True)
             )
             if start >= 0 and name.lower() not in STOP_WORDS and any(map(str.isalnum, name))
         ]
-        if not telling:
+        if not content_tokens:
             return np.zeros(len(self.content), np.float32)
-        scores = self.scores[telling]
-        usual = np.minimum(scores.mean(axis=1, keepdims=True), np.float32(0.99))
-        return ((scores - usual) / (1 - usual)).clip(0, 1).max(axis=0)
+        scores = self.scores[content_tokens]
+        average = np.minimum(scores.mean(axis=1, keepdims=True), np.float32(0.99))
+        return ((scores - average) / (1 - average)).clip(0, 1).max(axis=0)
 
     def marks(self, text: str) -> list[tuple[int, int, float]]:
-        """(start, end, heat) of the pieces of `text` that answer the query, in order and apart; the
-        tokens of a word, or of a part of an identifier, count as one."""
-        heat = self.heat()
+        """Return (start, end, heat) of the disjoint spans of `text` that answer the query.
+
+        The tokens of a word, or of one component of an identifier, count as one span.
+        """
         words: dict[tuple[int, int], float] = {}
-        parts = [match.span() for match in PART.finditer(text)]
-        starts = np.array([start for start, _ in parts], dtype=np.int64)
-        for (start, end), warmth in zip(self.content.spans.tolist(), heat.tolist(), strict=True):
-            place = int(np.searchsorted(starts, start, side="right")) - 1
-            if start < 0 or warmth < SHOWN or place < 0 or start >= parts[place][1]:
+        components = [match.span() for match in PART.finditer(text)]
+        starts = np.array([start for start, _ in components], dtype=np.int64)
+        spans = self.content.spans.tolist()
+        for (start, end), heat in zip(spans, self.heat().tolist(), strict=True):
+            index = int(np.searchsorted(starts, start, side="right")) - 1
+            if start < 0 or heat < MIN_HEAT or index < 0 or start >= components[index][1]:
                 continue
-            word = parts[place][0], max(end, parts[place][1])
+            word = components[index][0], max(end, components[index][1])
             if text[slice(*word)].lower() in STOP_WORDS:
                 continue
-            words[word] = max(warmth, words.get(word, 0.0))
+            words[word] = max(heat, words.get(word, 0.0))
         marks: list[tuple[int, int, float]] = []
-        for (start, end), warmth in sorted(words.items()):
+        for (start, end), heat in sorted(words.items()):
             if not marks or start >= marks[-1][1]:
-                marks.append((start, end, round(warmth, 3)))
+                marks.append((start, end, round(heat, 3)))
         return marks
 
     def to_json(self) -> dict[str, Any]:
-        """The whole table, for the tokens that stand in the passage's text."""
+        """Return the table of scores for the tokens that are in the passage's text."""
         inside = self.content.spans[:, 0] >= 0
         return {
             "query": self.query.names,
@@ -88,34 +90,34 @@ class Alignment:
         }
 
 
-def alignments_of(
-    index: Index, question: str, vectors: np.ndarray, passages: Sequence[Passage]
-) -> list[Alignment]:
-    """Each passage's vectors against those of the question, by the index's late-interaction part.
+def align(result: RankedQuery, passages: Sequence[Passage]) -> Sequence[Alignment | None]:
+    """Compare the query's vectors with those of each passage; None where the late leg took no part.
 
-    vectors: (Q, D) float32, the question's.
-    The stored vectors are taken where there is one for each token, so that the scores are the ones
-    that ranked the passage; where tokens were pooled, the passage is encoded again.
+    The stored vectors are used where there is one per token, so that the scores are the ones that
+    ranked the passage. Where tokens were pooled, the passage is encoded again.
     """
-    encoder = cast("BaseEncoder", index.encoders.of_queries(LEG))
-    pieces = query_token_spans(encoder, question)
-    found = []
+    vectors = result.vectors.get(LEG)  # (Q, D)
+    if vectors is None:
+        return [None] * len(passages)
+    encoder = cast("BaseEncoder", result.encoders.query_encoder(LEG))
+    query = query_token_spans(encoder, result.query)
+    alignments = []
     for passage in passages:
         content = document_token_spans(encoder, passage.content)
-        kept = index.folder.vectors(passage.id, LEG)
-        if len(kept) != len(content) or encoder.pool_factor != 1:
-            kept = encoder.encode_unpooled(passage.content)
-        in_text = _in_text(content, passage)
+        stored = result.folder.vectors(passage.id, LEG)  # (T, D)
+        if len(stored) != len(content) or encoder.pool_factor != 1:
+            stored = encoder.encode_unpooled(passage.content)
+        in_text = _spans_in_text(content, passage)
         in_title = (content.spans[:, 0] >= 0) & (in_text.spans[:, 0] < 0)
-        found.append(Alignment(pieces, in_text, in_title, vectors @ kept.T))
-    return found
+        alignments.append(Alignment(query, in_text, in_title, vectors @ stored.T))
+    return alignments
 
 
-def _in_text(pieces: TokenSpans, passage: Passage) -> TokenSpans:
-    """With spans in the passage's `text` instead of its `content`, of which it is a part."""
+def _spans_in_text(tokens: TokenSpans, passage: Passage) -> TokenSpans:
+    """Shift spans from the passage's `content` to its `text`, which is the end of it."""
     text = passage.text
-    begins = passage.content.rfind(text.strip()) - (len(text) - len(text.lstrip()))
-    spans = pieces.spans - begins
-    outside = (spans[:, 0] < 0) | (spans[:, 1] > len(text)) | (pieces.spans[:, 0] < 0)
+    start = passage.content.rfind(text.strip()) - (len(text) - len(text.lstrip()))
+    spans = tokens.spans - start
+    outside = (spans[:, 0] < 0) | (spans[:, 1] > len(text)) | (tokens.spans[:, 0] < 0)
     spans[outside] = -1
-    return TokenSpans(spans, pieces.names)
+    return TokenSpans(spans, tokens.names)

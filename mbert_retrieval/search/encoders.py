@@ -1,98 +1,110 @@
-"""The encoders of an index: those that it was given, the others loaded when first needed."""
+"""The encoders of an index: the legs they make, loaded when first needed, run side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, tee
+from pathlib import Path
+from typing import Any, cast
 
 from ..errors import InputError
 from ..indexes.folder import IndexFolder
+from ..indexes.manifest import DEFAULT_KINDS, EncoderIdentity, Leg
 from ..packed import Packed
-from ..protocols import DocumentEncoder, QueryEncoder, in_step
-from ..sync.passages import BATCH
+from ..protocols import DocumentEncoder, QueryEncoder
 from ..types import Passage
-from .legs import full_name, listed
 
-FEW = 12  # passages that are encoded sooner than torch is loaded
+BATCH = 1024  # passages stored at once where there is nothing to encode
+FEW = 12  # passages that are encoded sooner without torch than torch is loaded
+
+Encoders = DocumentEncoder | Sequence[DocumentEncoder] | None
+Engines = str | Mapping[str, str] | None
+
+# a setting of an engine -> the engine that takes it
+ENGINE_SETTINGS = {"nbits": "plaid", "centroids": "plaid", "factory": "faiss"}
 
 
 class IndexEncoders:
-    """Raises InputError, here and where one is loaded, for an encoder that did not make the index's
-    vectors, and for one that is not there."""
+    """Encoders by leg: those that were given, the others loaded when first needed.
+
+    Raises InputError, here and where one is loaded, for an encoder that did not make the index's
+    vectors, and for one that does not exist.
+    """
 
     def __init__(
         self,
         folder: IndexFolder,
-        whole: Sequence[DocumentEncoder] = (),
-        light: Sequence[QueryEncoder] = (),
+        document_encoders: Sequence[DocumentEncoder] = (),
+        query_encoders: Sequence[QueryEncoder] = (),
     ) -> None:
         self._folder = folder
-        self._whole = {encoder.kind: encoder for encoder in whole}
-        self._light = {encoder.kind: encoder for encoder in light}
-        for encoder in (*whole, *light):
-            self._compare(encoder)
+        self._document_encoders = {encoder.kind: encoder for encoder in document_encoders}
+        self._query_encoders = {encoder.kind: encoder for encoder in query_encoders}
+        for encoder in (*document_encoders, *query_encoders):
+            self._check_made(encoder)
 
-    def over(self, folder: IndexFolder) -> IndexEncoders:
-        """The same encoders for another state of the index."""
-        return IndexEncoders(folder, list(self._whole.values()), list(self._light.values()))
+    def for_folder(self, folder: IndexFolder) -> IndexEncoders:
+        """Return the same loaded encoders for another commit of the index."""
+        return IndexEncoders(
+            folder, list(self._document_encoders.values()), list(self._query_encoders.values())
+        )
 
     def check(self) -> None:
-        """Raises InputError when one of them cannot be loaded or did not make the vectors."""
+        """Load the query encoders. Raise InputError where one did not make the index's vectors."""
         for leg in self._folder.legs:
-            self.of_queries(leg)
+            self.query_encoder(leg)
 
-    def whole(self, leg: str) -> DocumentEncoder:
-        """One that encodes documents as well."""
-        if leg not in self._whole:
+    def document_encoder(self, leg: str) -> DocumentEncoder:
+        """Return the leg's encoder of documents and queries."""
+        if leg not in self._document_encoders:
             from ..encoders import load_encoder
 
             recorded = self._folder.legs[leg].encoder
             encoder = load_encoder(recorded.name, recorded.kind, **recorded.options)
-            self._compare(encoder)
-            self._whole[leg] = encoder
-        return self._whole[leg]
+            self._check_made(encoder)
+            self._document_encoders[leg] = encoder
+        return self._document_encoders[leg]
 
-    def of_queries(self, leg: str) -> QueryEncoder:
-        """The one that was given, or one that encodes queries without loading torch."""
-        if leg in self._whole:
-            return self._whole[leg]
-        if leg not in self._light:
+    def query_encoder(self, leg: str) -> QueryEncoder:
+        """Return the leg's encoder of queries; where none is loaded, one that needs no torch."""
+        if leg in self._document_encoders:
+            return self._document_encoders[leg]
+        if leg not in self._query_encoders:
             from ..encoders import load_query_encoder
 
             recorded = self._folder.legs[leg].encoder
-            light = load_query_encoder(recorded.name, recorded.kind, **recorded.options)
-            if light is None:
-                return self.whole(leg)
-            self._compare(light)
-            self._light[leg] = light
-        return self._light[leg]
+            encoder = load_query_encoder(recorded.name, recorded.kind, **recorded.options)
+            if encoder is None:
+                return self.document_encoder(leg)
+            self._check_made(encoder)
+            self._query_encoders[leg] = encoder
+        return self._query_encoders[leg]
 
-    def encoded(
-        self, passages: Iterator[Passage]
-    ) -> Iterator[tuple[list[Passage], dict[str, Packed]]]:
-        """Passages in parts with their vectors. Encoders are loaded when there is a passage, and
-        those that need torch when there are more than a few."""
+    def encode(self, passages: Iterator[Passage]) -> Iterator[tuple[list[Passage], Vectors]]:
+        """Yield batches of passages with their vectors by leg, in order.
+
+        Encoders are loaded once there is a passage, and torch only for more than a few.
+        """
         legs = list(self._folder.legs)
         if not legs:
-            while part := list(islice(passages, BATCH)):
-                yield part, {}
+            while batch := list(islice(passages, BATCH)):
+                yield batch, {}
             return
-        loaded = all(leg in self._whole for leg in legs)
-        if head := list(islice(passages, 1 if loaded else FEW + 1)):
-            few = not loaded and len(head) <= FEW
-            encoder = self._soonest if few else self.whole
-            yield from in_step(chain(head, passages), {leg: encoder(leg) for leg in legs})
+        are_loaded = all(leg in self._document_encoders for leg in legs)
+        if head := list(islice(passages, 1 if are_loaded else FEW + 1)):
+            few = not are_loaded and len(head) <= FEW
+            load = self._quickest_document_encoder if few else self.document_encoder
+            yield from encode_in_step(chain(head, passages), {leg: load(leg) for leg in legs})
 
-    def _soonest(self, leg: str) -> DocumentEncoder:
-        """One of documents that starts at once, where there is such a one."""
-        light = self.of_queries(leg)
-        if hasattr(light, "stream_documents"):
-            return cast(DocumentEncoder, light)
-        return self.whole(leg)
+    def _quickest_document_encoder(self, leg: str) -> DocumentEncoder:
+        """Return an encoder of documents that loads without torch, if the leg has one."""
+        encoder = self.query_encoder(leg)
+        if hasattr(encoder, "stream_documents"):
+            return cast(DocumentEncoder, encoder)
+        return self.document_encoder(leg)
 
-    def _compare(self, encoder: QueryEncoder) -> None:
-        """With the one that the index remembers."""
+    def _check_made(self, encoder: QueryEncoder) -> None:
+        """Raise InputError where the index's vectors were made by another encoder."""
         folder = self._folder
         leg = folder.legs.get(encoder.kind)
         if leg is None:
@@ -100,18 +112,119 @@ class IndexEncoders:
             if not made_by:
                 return
             raise InputError(
-                f"the index {folder.path} was made by {listed(made_by)}, not by a "
+                f"the index {folder.path} was made by {join_names(made_by)}, not by a "
                 f"{encoder.kind} encoder: use that encoder, or build into another folder"
             )
         recorded = leg.encoder
         if encoder.fingerprint != recorded.fingerprint:
-            same = full_name(encoder.name) == recorded.name
             problem = (
                 "a different state or other settings of it: remove it and build it again"
-                if same
+                if resolve_name(encoder.name) == recorded.name
                 else f"not {encoder.name}: use that encoder"
             )
             raise InputError(
                 f"the index {folder.path} was made by encoder {recorded.name}, {problem}, "
                 "or build into another folder"
             )
+
+
+Vectors = dict[str, Packed]  # leg -> float32 vectors, one sequence per passage
+
+
+def encode_in_step(
+    passages: Iterable[Passage], encoders: Mapping[str, DocumentEncoder]
+) -> Iterator[tuple[list[Passage], Vectors]]:
+    """Encode passages with several encoders (at least one) side by side.
+
+    Yield batches in order, each with the vectors of every encoder. Encoders chunk their streams as
+    they like; a batch ends wherever one of them does. Only the chunk on which each encoder works
+    is in memory.
+    """
+    own, *copies = tee(passages, 1 + len(encoders))
+    streams = {
+        name: encoder.stream_documents(passage.content for passage in copy)
+        for (name, encoder), copy in zip(encoders.items(), copies, strict=True)
+    }
+    pending: Vectors = {}
+    while True:
+        for name, stream in streams.items():
+            while name not in pending or len(pending[name]) == 0:
+                chunk = next(stream, None)
+                if chunk is None:
+                    return
+                pending[name] = chunk
+        count = min(map(len, pending.values()))
+        yield (
+            list(islice(own, count)),
+            {name: _slice(vectors, 0, count) for name, vectors in pending.items()},
+        )
+        pending = {name: _slice(vectors, count, len(vectors)) for name, vectors in pending.items()}
+
+
+def _slice(vectors: Packed, first: int, end: int) -> Packed:
+    """Return sequences first..end - 1 as a view."""
+    offsets = vectors.offsets[first : end + 1]
+    return Packed(vectors.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def as_list(encoders: Encoders) -> list[DocumentEncoder]:
+    """Return encoders as a list.
+
+    Raises InputError for two of one kind, TypeError for what is no encoder.
+    """
+    if encoders is None:
+        return []
+    listed: list[Any] = list(encoders) if isinstance(encoders, list | tuple) else [encoders]
+    for encoder in listed:
+        if not hasattr(encoder, "stream_documents"):
+            raise TypeError(
+                "an encoder must be what load_encoder returns (or have its methods), "
+                f"not {type(encoder).__name__}: load_encoder('nano') for example"
+            )
+    if len({encoder.kind for encoder in listed}) < len(listed):
+        raise InputError("an index takes one late-interaction and one dense encoder at most")
+    return listed
+
+
+def make_legs(
+    encoders: Sequence[DocumentEncoder], engines: Engines, settings: Mapping[str, Any]
+) -> list[Leg]:
+    """Return a leg per encoder; see `Index.create` for the arguments.
+
+    Raises InputError for a setting that no leg's engine takes.
+    """
+    legs = []
+    for encoder in encoders:
+        chosen = engines if isinstance(engines, str) else (engines or {}).get(encoder.kind)
+        engine = chosen or DEFAULT_KINDS[encoder.kind]
+        own = {key: value for key, value in settings.items() if ENGINE_SETTINGS.get(key) == engine}
+        legs.append(Leg(_identity(encoder), engine, own))
+    for key in settings:
+        if key not in ENGINE_SETTINGS:
+            raise InputError(f"unknown setting {key!r}: use one of {', '.join(ENGINE_SETTINGS)}")
+        if all(key not in leg.settings for leg in legs):
+            raise InputError(
+                f"{key} is a setting of kind {ENGINE_SETTINGS[key]}, which is not used here"
+            )
+    return legs
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Join names for a message."""
+    return " and ".join(names) or "no encoder"
+
+
+def _identity(encoder: DocumentEncoder) -> EncoderIdentity:
+    name = resolve_name(encoder.name)
+    options = dict(getattr(encoder, "options", {}))  # an encoder of the user's own has none
+    return EncoderIdentity(name, encoder.fingerprint, encoder.kind, encoder.dimension, options)
+
+
+def resolve_name(name: str) -> str:
+    """Return the absolute path of an encoder's folder, so that any process finds it again.
+
+    Names of shipped models and of models on the hub stay as they are.
+    """
+    from ..encoders import SHIPPED
+
+    return str(Path(name).resolve()) if name not in SHIPPED and Path(name).is_dir() else name

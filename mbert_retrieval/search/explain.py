@@ -1,33 +1,29 @@
-"""Why a passage was found: what each part of the index gave it, and which words matched which."""
+"""Explain a hit: what each leg contributed, and which tokens and words matched which."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ..index import Index
-from ..indexes.engine import NO_TUNING
 from ..packed import Packed
 from ..types import Passage
-from .alignment import Alignment, alignments_of
-from .query_words import telling_words, word_pattern
-from .result import SearchResult, combine
+from .alignment import Alignment, align
+from .fusion import fuse_legs
+from .query_terms import content_terms, term_pattern
+from .ranked import LEXICAL, RankedQuery
+from .ranking import definitions_first
 
-if TYPE_CHECKING:
-    from ..indexes.filtering import Filter
-
-Mark = tuple[int, int, float]
+Mark = tuple[int, int, float]  # start and end in the text, heat from 0 to 1
 
 
 @dataclass(frozen=True)
-class LegShare:
-    """What a part of the index ("late", "dense", "lexical") said of a passage, or what it gets as
-    the "definition" of a name.
+class LegContribution:
+    """What a leg contributed to a passage's score, or the ranking rule "definition".
 
-    rank: from 1; None when the passage is not among the part's best.
-    score: the part's own; None when it gives none, as BM25 to a passage without a word.
-    share: what it adds to the passage's score in the search.
+    rank: in the leg's ranking, from 1; None where the passage is not in it.
+    score: the leg's own score; None where it gives none, as BM25 to a passage without a term.
+    share: what the leg adds to the passage's final score.
     """
 
     leg: str
@@ -38,12 +34,12 @@ class LegShare:
 
 @dataclass(frozen=True)
 class TokenMatch:
-    """A token of the query and the token of the passage that it matched best.
+    """A token of the query and the passage token that matches it best.
 
-    start, end: characters of the query and of the passage's text; None for what is not in it
-        (special tokens, the title). part: "text" or "title", None for a special token.
-    line: in the passage's file.
-    score: the inner product of their vectors; MaxSim is the sum of all.
+    query_start, query_end, start, end: characters of the query and of the passage's text; None
+        for special tokens and for the title.
+    part: "text" or "title", None for a special token. line: line in the passage's file.
+    score: inner product of their vectors; MaxSim is the sum over the query's tokens.
     """
 
     query: str
@@ -59,7 +55,7 @@ class TokenMatch:
 
 @dataclass(frozen=True)
 class WordMatch:
-    """A word of the query, its part of the passage's BM25 score, and where the text has it."""
+    """A term of the query, its share of the passage's BM25 score, and its spans in the text."""
 
     word: str
     score: float
@@ -68,17 +64,17 @@ class WordMatch:
 
 @dataclass(frozen=True)
 class Explanation:
-    """marks: (start, end, 0 to 1) of the pieces of the text that answer the query."""
+    """Why a passage has its score. marks: spans of the text that answer the query."""
 
     id: str
-    legs: list[LegShare]
+    legs: list[LegContribution]
     tokens: list[TokenMatch] = field(default_factory=list)
     words: list[WordMatch] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     alignment: Alignment | None = None
 
     def to_json(self, table: bool = False) -> dict[str, Any]:
-        """table: with all scores of late interaction, token by token."""
+        """Return a JSON object; with `table`, also all token scores of late interaction."""
         value: dict[str, Any] = {
             "legs": [vars(leg) for leg in self.legs],
             "tokens": [vars(token) for token in self.tokens],
@@ -90,164 +86,124 @@ class Explanation:
         return value
 
 
-def explain(
-    index: Index,
-    question: str,
-    ids: Sequence[str],
-    k: int = 10,
-    mode: str = "hybrid",
-    where: str | Filter | None = None,
-    tuning: Mapping[str, int] = NO_TUNING,
-) -> list[Explanation]:
-    """Why `Index.search` with these parameters gives these passages the scores that it does.
-
-    ids: need not be among what it finds. Raises InputError as it, and for an unknown id.
-    """
-    (found,) = index.answers([question], k, mode, where, tuning)
-    return explained(index, found, ids, tuning)
-
-
-def explained(
-    index: Index, found: SearchResult, ids: Sequence[str], tuning: Mapping[str, int] = NO_TUNING
-) -> list[Explanation]:
-    """As `explain`, of a search that was made: nothing is searched or encoded again, but scores
-    of passages that a part did not find."""
-    passages = index.folder.passages(ids)
+def explain_passages(result: RankedQuery, ids: Sequence[str]) -> list[Explanation]:
+    """See `SearchResult.explain`. Only scores that a leg did not return are looked up."""
+    passages = result.passages(ids)
     if not passages:
         return []
-    question = found.question
-    shares = _leg_shares(index, found, ids, tuning)
-    if found.mode == "hybrid" and len(found.rankings) > 1:
-        _add_definitions(index, found, shares)
-    words = _word_matches(index, question, passages) if "lexical" in found.rankings else {}
-    alignments = _alignments(index, found, passages)
+    contributions = _leg_contributions(result, ids)
+    words = _word_matches(result, passages) if LEXICAL in result.rankings else {}
     explanations = []
-    for place, passage in enumerate(passages):
-        alignment = alignments[place]
+    for passage, alignment in zip(passages, align(result, passages), strict=True):
         explanations.append(
             Explanation(
                 passage.id,
-                shares[passage.id],
+                contributions[passage.id],
                 _token_matches(alignment, passage) if alignment else [],
                 words.get(passage.id, []),
-                _marks(question, passage, alignment),
+                _marks(result.query, passage, alignment),
                 alignment,
             )
         )
     return explanations
 
 
-def marks_of(index: Index, found: SearchResult, passages: Sequence[Passage]) -> list[list[Mark]]:
-    """Of each passage the pieces of its text that answer the question, with a heat of 0 to 1: by
-    late interaction where it took part in the search, else the question's words."""
+def marks_of(result: RankedQuery, passages: Sequence[Passage]) -> list[list[Mark]]:
+    """Return for each passage the spans of its text that answer the query, with their heat.
+
+    By late interaction where it took part in the search, else the query's terms.
+    """
     return [
-        _marks(found.question, passage, alignment)
-        for passage, alignment in zip(passages, _alignments(index, found, passages), strict=True)
+        _marks(result.query, passage, alignment)
+        for passage, alignment in zip(passages, align(result, passages), strict=True)
     ]
 
 
-def _alignments(
-    index: Index, found: SearchResult, passages: Sequence[Passage]
-) -> Sequence[Alignment | None]:
-    vectors = found.vectors.get("late")
-    if vectors is None:
-        return [None] * len(passages)
-    return alignments_of(index, found.question, vectors, passages)
-
-
-def _marks(question: str, passage: Passage, alignment: Alignment | None) -> list[Mark]:
+def _marks(query: str, passage: Passage, alignment: Alignment | None) -> list[Mark]:
     if alignment is not None:
         return alignment.marks(passage.text)
-    pattern = word_pattern(question)
+    pattern = term_pattern(query)
     return [(*match.span(), 1.0) for match in pattern.finditer(passage.text)] if pattern else []
 
 
-def _leg_shares(
-    index: Index, found: SearchResult, ids: Sequence[str], tuning: Mapping[str, int]
-) -> dict[str, list[LegShare]]:
-    rankings = found.rankings
-    shares: dict[str, list[LegShare]] = {id: [] for id in ids}
+def _leg_contributions(result: RankedQuery, ids: Sequence[str]) -> dict[str, list[LegContribution]]:
+    rankings = result.rankings
+    contributions: dict[str, list[LegContribution]] = {id: [] for id in ids}
     for leg, ranking in rankings.items():
-        places = {id: (rank, score) for rank, (id, score) in enumerate(ranking, start=1)}
-        given = dict(combine(rankings, sum(map(len, rankings.values())), only=leg))
-        missing = [id for id in shares if id not in places]
-        below = _scores_of(index, found, leg, missing, tuning) if missing else {}
-        for id, given_here in shares.items():
-            rank, score = places.get(id, (None, below.get(id)))
-            given_here.append(LegShare(leg, rank, score, given.get(id, 0.0)))
-    return shares
+        ranked = {id: (rank, score) for rank, (id, score) in enumerate(ranking, start=1)}
+        shares = dict(fuse_legs(rankings, sum(map(len, rankings.values())), only=leg))
+        unranked = [id for id in contributions if id not in ranked]
+        below = _leg_scores(result, leg, unranked) if unranked else {}
+        for id, entries in contributions.items():
+            rank, score = ranked.get(id, (None, below.get(id)))
+            entries.append(LegContribution(leg, rank, score, shares.get(id, 0.0)))
+    if result.has_ranking_rules:
+        fused = dict(result.fused)
+        for id, score in definitions_first(result.query, result.fused, result.passages):
+            if id in contributions and score > fused[id]:
+                boost = LegContribution("definition", None, None, score - fused[id])
+                contributions[id].append(boost)
+    return contributions
 
 
-def _add_definitions(
-    index: Index, found: SearchResult, shares: Mapping[str, list[LegShare]]
-) -> None:
-    """What a definition gets for the name that was asked for."""
-    before = found.combined()
-    fused = dict(before)
-    for id, score in index.definitions_first(found.question, before):
-        if id in shares and score > fused[id]:
-            shares[id].append(LegShare("definition", None, None, score - fused[id]))
-
-
-def _scores_of(
-    index: Index, found: SearchResult, leg: str, ids: Sequence[str], tuning: Mapping[str, int]
-) -> dict[str, float]:
-    """A part's own scores of a few passages."""
-    if leg == "lexical":
-        return _word_scores(index, found.question, ids)
-    queries = Packed.from_sequences([found.vectors[leg]])
-    (ranking,) = index.folder.search_vectors(queries, len(ids), _among(ids), leg, tuning)
+def _leg_scores(result: RankedQuery, leg: str, ids: Sequence[str]) -> dict[str, float]:
+    """Return a leg's own scores of a few passages."""
+    if leg == LEXICAL:
+        return _bm25_scores(result, result.query, ids)
+    queries = Packed.from_sequences([result.vectors[leg]])
+    (ranking,) = result.folder.search_vectors(
+        queries, len(ids), _id_filter(ids), leg, result.options.tuning
+    )
     return dict(ranking)
 
 
-def _word_scores(index: Index, words: str, ids: Sequence[str]) -> dict[str, float]:
-    (ranking,) = index.folder.search_lexical([words], len(ids), _among(ids))
+def _bm25_scores(result: RankedQuery, words: str, ids: Sequence[str]) -> dict[str, float]:
+    (ranking,) = result.folder.search_lexical([words], len(ids), _id_filter(ids))
     return dict(ranking)
 
 
-def _among(ids: Sequence[str]) -> str:
+def _id_filter(ids: Sequence[str]) -> str:
     quoted = ", ".join("'" + id.replace("'", "''") + "'" for id in ids)
     return f"id IN ({quoted})"
 
 
-def _word_matches(
-    index: Index, question: str, passages: Sequence[Passage]
-) -> dict[str, list[WordMatch]]:
-    """BM25 is a sum over words, so each word searched alone gives its part of the score."""
+def _word_matches(result: RankedQuery, passages: Sequence[Passage]) -> dict[str, list[WordMatch]]:
+    """BM25 sums over terms, so each term searched alone gives its share of the score."""
     matches: dict[str, list[WordMatch]] = {passage.id: [] for passage in passages}
-    for word in telling_words(question):
-        pattern = word_pattern(word)
-        scores = _word_scores(index, word, list(matches))
+    for term in content_terms(result.query):
+        pattern = term_pattern(term)
+        scores = _bm25_scores(result, term, list(matches))
         for passage in passages:
             if (score := scores.get(passage.id)) is not None:
-                found = pattern.finditer(passage.text) if pattern else ()
-                spans = [match.span() for match in found]
-                matches[passage.id].append(WordMatch(word, score, spans))
+                spans = (
+                    [match.span() for match in pattern.finditer(passage.text)] if pattern else []
+                )
+                matches[passage.id].append(WordMatch(term, score, spans))
     return matches
 
 
 def _token_matches(alignment: Alignment, passage: Passage) -> list[TokenMatch]:
     query, content = alignment.query, alignment.content
     matches = []
-    for place, (chosen, span) in enumerate(
+    for row, (best, (query_start, query_end)) in enumerate(
         zip(alignment.best.tolist(), query.spans.tolist(), strict=True)
     ):
-        start, end = content.spans[chosen].tolist()
-        inside, in_query = start >= 0, span[0] >= 0
+        start, end = content.spans[best].tolist()
+        in_text, in_query = start >= 0, query_start >= 0
         line = None
-        if inside and passage.start_line is not None:
+        if in_text and passage.start_line is not None:
             line = passage.start_line + passage.text.count("\n", 0, start)
         matches.append(
             TokenMatch(
-                query.names[place],
-                span[0] if in_query else None,
-                span[1] if in_query else None,
-                content.names[chosen],
-                start if inside else None,
-                end if inside else None,
-                "text" if inside else "title" if alignment.in_title[chosen] else None,
+                query.names[row],
+                query_start if in_query else None,
+                query_end if in_query else None,
+                content.names[best],
+                start if in_text else None,
+                end if in_text else None,
+                "text" if in_text else "title" if alignment.in_title[best] else None,
                 line,
-                float(alignment.scores[place, chosen]),
+                float(alignment.scores[row, best]),
             )
         )
     return matches

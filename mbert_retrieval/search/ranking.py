@@ -1,24 +1,25 @@
-"""A query that is a name puts the name's definition first.
+"""Ranking rules: a query that is a name puts the definition of that name first.
 
-That is a query of one word, or of words that only code has (`max_retries readHeader`). Names inside
-a sentence are left alone: raising their definitions lost on docstrings. `benchmarks/ranking.py`.
+Such a query is one word, or several words that only code has (`max_retries readHeader`). Names
+inside a sentence are left alone: raising their definitions lost on docstrings
+(`benchmarks/quality/ranking.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 
-from ..types import Ranking
+from ..types import Passage, Ranking
 
-BOOST = 1.0  # of the best score, added to that of a definition
+BOOST = 1.0  # share of the best score that is added to a definition's score
 DEFINITIONS = ("function", "method", "class", "table")
 _NAME = re.compile(r"[^\W\d]\w*")
 _CODE = re.compile(r".*(?:[^\W_]_[^\W_]|[a-z\d][A-Z])")
 
 
 def names_in(query: str) -> set[str]:
-    """The names that a query asks for, none when it is a sentence."""
+    """Return the names that a query asks for; none where it is a sentence."""
     words = _NAME.findall(query)
     if len(query.split()) > 1 and not all(_CODE.match(word) for word in words):
         return set()
@@ -26,18 +27,24 @@ def names_in(query: str) -> set[str]:
 
 
 def definitions_first(
-    ranking: Ranking, names: set[str], facts: Mapping[str, tuple[str, str]]
+    query: str, ranking: Ranking, passages: Callable[[Sequence[str]], list[Passage]]
 ) -> Ranking:
-    """A ranking with the definitions of `names` raised. facts: id -> (qualified name, kind)."""
-    if not ranking:
+    """Raise the definitions of the names that the query asks for.
+
+    `passages` returns the passages of ids; it is not called where the query asks for no name.
+    """
+    names = names_in(query)
+    if not names or not ranking:
         return ranking
-    added = BOOST * abs(ranking[0][1])
+    boost = BOOST * abs(ranking[0][1])
+    ids = [id for id, _ in ranking]
+    raised = [
+        (id, score + boost if _defines(passage, names) else score)
+        for (id, score), passage in zip(ranking, passages(ids), strict=True)
+    ]
+    return sorted(raised, key=lambda hit: (-hit[1], hit[0]))
 
-    def raised(id: str, score: float) -> float:
-        name, kind = facts.get(id, ("", ""))
-        defines = kind in DEFINITIONS and re.split(r"[.:#]", name)[-1] in names
-        return score + added if defines else score
 
-    return sorted(
-        ((id, raised(id, score)) for id, score in ranking), key=lambda hit: (-hit[1], hit[0])
-    )
+def _defines(passage: Passage, names: set[str]) -> bool:
+    name = str(passage.metadata.get("name", ""))
+    return passage.metadata.get("kind") in DEFINITIONS and re.split(r"[.:#]", name)[-1] in names

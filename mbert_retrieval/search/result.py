@@ -1,49 +1,86 @@
-"""What the parts of an index say to a question, and how it becomes one ranking."""
+"""`SearchResult`: the hits of one query, and all that is needed to explain them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
 
-import numpy as np
-
-from ..types import Ranking
-from .fusion import fuse
-
-LEXICAL_WEIGHT = 0.3  # of BM25 in fusion; the vectors share the rest. By benchmarks/ranking.py
-LEG_DEPTH = 100  # the least number of passages that each leg gives to fusion
+from ..types import Hit
+from .explain import Explanation, Mark, explain_passages, marks_of
+from .ranked import RankedQuery
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """To one question; see `Index.answers`.
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchResult(RankedQuery, Sequence[Hit]):
+    """The hits of one query, best first: a sequence of `Hit`.
 
-    k, mode: as it was asked. rankings: of each part that answered, its best (id, score), k of one
-    part alone, LEG_DEPTH or more of several. vectors: of each leg that answered, (Q, D) float32,
-    the question's.
+    `Index.search` and `Index.search_many` make it. It keeps the commit that was searched, so its
+    passages can be read after the index has changed.
+
+    Attributes:
+        query: The text that was searched for.
+        options: `SearchOptions`, how it was searched.
+        rankings: Per leg ("late", "dense", "lexical") its best (id, score): k of a single leg,
+            at least 100 of each where several are fused.
+        vectors: Per vector leg the query's vectors, (Q, D) float32.
+        fused: The ranking after fusion and before the ranking rules; may be longer than k.
+        ranking: The final (id, score) of at most k passages.
+
+    Example:
+        >>> from mbert_retrieval import Index, Passage
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp() + "/index"
+        >>> index = Index.build(folder, [Passage("a", "red apple"), Passage("b", "sky")], None)
+        >>> result = index.search("apple", mode="lexical")
+        >>> [(hit.rank, hit.passage.id) for hit in result]
+        [(1, 'a')]
+        >>> result.explain()[0].words[0].word
+        'apple'
     """
 
-    question: str
-    k: int
-    mode: str
-    rankings: dict[str, Ranking]
-    vectors: dict[str, np.ndarray]
+    @cached_property
+    def hits(self) -> list[Hit]:
+        """The hits, best first; their passages are read when first needed."""
+        passages = self.passages([id for id, _ in self.ranking])
+        return [
+            Hit(rank, score, passage)
+            for rank, ((_, score), passage) in enumerate(
+                zip(self.ranking, passages, strict=True), start=1
+            )
+        ]
 
-    def combined(self) -> Ranking:
-        """The best of all parts together: more than k where a rule may yet reorder them."""
-        return combine(self.rankings, self.k if len(self.rankings) == 1 else self.depth)
+    def explain(self, ids: Sequence[str] | None = None) -> list[Explanation]:
+        """Explain why passages have their scores; nothing is searched or encoded again.
 
-    @property
-    def depth(self) -> int:
-        return max(self.k, LEG_DEPTH)
+        Args:
+            ids: Passages to explain, not necessarily among the hits; the hits where None.
 
+        Returns:
+            One `Explanation` per passage: contributions of the legs, tokens and words that match.
 
-def combine(legs: Mapping[str, Ranking], k: int, only: str | None = None) -> Ranking:
-    """The k best of the rankings of an index's parts. only: what this part alone adds."""
-    if len(legs) == 1:
-        return next(iter(legs.values()))[:k]
-    lexical = LEXICAL_WEIGHT if "lexical" in legs else 0.0
-    each = (1 - lexical) / sum(name != "lexical" for name in legs)
-    shares = {name: lexical if name == "lexical" else each for name in legs}
-    weights = [share if only in (None, name) else 0.0 for name, share in shares.items()]
-    return fuse(list(legs.values()), k, weights)
+        Raises:
+            NotFoundError: The index has no passage with such an id.
+        """
+        return explain_passages(self, [hit.passage.id for hit in self] if ids is None else ids)
+
+    def marks(self) -> list[list[Mark]]:
+        """Return for each hit the spans of its text that answer the query."""
+        return marks_of(self, [hit.passage for hit in self])
+
+    def __len__(self) -> int:
+        return len(self.ranking)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | list[Hit]:
+        return self.hits[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __repr__(self) -> str:
+        return f"SearchResult({self.query!r}, {len(self)} hits, mode={self.options.mode!r})"

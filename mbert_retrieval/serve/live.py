@@ -33,7 +33,7 @@ class LiveIndex:
         with self._exchanging:
             try:
                 if not self.view.folder.is_newest():
-                    self.view = self.view.reopened()
+                    self.view = self.view.reopen()
                     self._reloaded(self.view)
                 self.trouble = ""
             except (InputError, OSError) as error:

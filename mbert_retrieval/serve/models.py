@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..search.explain import LegShare, TokenMatch, WordMatch
-from ..types import Passage
+from ..search.explain import LegContribution, TokenMatch, WordMatch
+from ..types import Mode, Passage
 from .limits import (
     LARGEST_K,
     LONGEST_FILTER,
@@ -20,7 +20,6 @@ from .limits import (
 )
 from .service import Asked
 
-Mode = Literal["hybrid", "vector", "late", "dense", "lexical"]
 LARGEST_LINE = 2**31
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Where = Annotated[
@@ -120,7 +119,7 @@ class Document(BaseModel):
 class Matches(BaseModel):
     """marks: (start, end, heat from 0 to 1) of the pieces of the text that answer."""
 
-    legs: list[LegShare]
+    legs: list[LegContribution]
     tokens: list[TokenMatch]
     words: list[WordMatch]
     marks: list[tuple[int, int, float]]

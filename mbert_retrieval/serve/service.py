@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, NotFoundError
-from ..index import MODES, Index
+from ..index import Index
 from ..indexes.filtering import Filter, narrowed
-from ..search.explain import explain, explained, marks_of
+from ..search.options import check_query
 from ..search.result import SearchResult
-from ..sync.apply import follow_remembered
+from ..sync.apply import sync_with_sources
 from ..sync.passages import Changes
-from ..types import Passage
+from ..types import MODES, Mode, Passage
 from .batching import Batcher
 from .facets import facets
 from .limits import LARGEST_K, LONGEST_QUERY, MOST_EXPLAINED, Limits, Overloaded
@@ -37,7 +37,7 @@ class Asked:
     """
 
     k: int = 10
-    mode: str = "hybrid"
+    mode: Mode = "hybrid"
     where: str | None = None
     languages: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Service:
             self._answer, self.limits.concurrency, self.metrics.batch.observe
         )
         self._writes = Writes(path, self._live.refresh)
-        self._live.view.answers([WARM_UP], 1)  # loads the encoders of queries
+        self._live.view.search_many([WARM_UP], 1)  # loads the encoders of queries
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 
     async def start(self) -> None:
@@ -89,8 +89,7 @@ class Service:
 
     def _info(self, view: Index) -> JSON:
         folder = view.folder
-        parts = view.parts() if folder.legs or folder.lexical else []
-        modes = [mode for mode in MODES if mode in (*parts, "hybrid")]
+        modes: list[str] = [mode for mode in MODES if mode in (*view.legs, "hybrid")]
         if folder.legs:
             modes.insert(1, "vector")
         return {
@@ -119,22 +118,19 @@ class Service:
     def _answer(self, asked: Asked, queries: list[str]) -> list[JSON]:
         view = self._live.view  # one commit for all that follows
         return [
-            {"hits": self._hits(view, found, asked), "commit": view.folder.generation}
-            for found in view.answers(queries, asked.k, asked.mode, asked.filter)
+            {"hits": self._hits(result, asked), "commit": view.folder.generation}
+            for result in view.search_many(queries, asked.k, asked.mode, asked.filter)
         ]
 
-    def _hits(self, view: Index, found: SearchResult, asked: Asked) -> list[JSON]:
-        ranking = view.ranking(found)
-        hits = [hit.to_json() for hit in view.hits(ranking)]
-        ids = [id for id, _ in ranking]
+    @staticmethod
+    def _hits(result: SearchResult, asked: Asked) -> list[JSON]:
+        hits = [hit.to_json() for hit in result]
         if asked.explain:
-            reasons = explained(view, found, ids)
-            for hit, reason in zip(hits, reasons, strict=True):
-                hit["matches"] = reason.to_json()
+            for hit, explanation in zip(hits, result.explain(), strict=True):
+                hit["matches"] = explanation.to_json()
         elif asked.marks:
-            marks = marks_of(view, found, view.folder.passages(ids))
-            for hit, each in zip(hits, marks, strict=True):
-                hit["marks"] = each
+            for hit, marks in zip(hits, result.marks(), strict=True):
+                hit["marks"] = marks
         return hits
 
     async def explain(self, query: str, id: str, asked: Asked) -> JSON:
@@ -144,8 +140,9 @@ class Service:
 
         def reason() -> JSON:
             view = self._live.view
-            passage = view.folder.passages([id])[0]
-            (why,) = explain(view, query, [id], asked.k, asked.mode, asked.filter)
+            passage = view.get(id)
+            result = view.search(query, asked.k, asked.mode, asked.filter)
+            (why,) = result.explain([id])
             return {"passage": _shown(passage), "matches": why.to_json(table=True)}
 
         return await self._in_time(asyncio.to_thread(reason))
@@ -177,7 +174,11 @@ class Service:
     async def update(self) -> JSON:
         """Bring the index up to date with its sources. Raises InputError."""
         self._check_writable()
-        return self._changed(await self._writes.change(follow_remembered))
+        return self._changed(
+            await self._writes.change(
+                lambda index, progress: sync_with_sources(index.folder, index.encoders, progress)
+            )
+        )
 
     def _changed(self, changes: Changes) -> JSON:
         counts = asdict(changes)
@@ -196,14 +197,9 @@ class Service:
             raise Overloaded(f"no answer within {self.limits.seconds:g} s: try again") from None
 
     def _opened(self, view: Index) -> None:
-        self.metrics.passages.set(len(view.folder))
+        self.metrics.passages.set(len(view))
         self.metrics.commit.set(view.folder.generation)
         self.metrics.opened.inc()
-
-
-def check_query(query: str) -> None:
-    if not query.strip():
-        raise InputError("the query is empty: say what to look for")
 
 
 def _shown(passage: Passage) -> JSON:

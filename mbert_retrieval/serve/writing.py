@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..index import Index, Progress
-from ..sync.passages import Changes
+from ..index import Index
+from ..sync.passages import Changes, Progress
 from ..types import Passage
 from .limits import Overloaded
 
@@ -65,7 +65,7 @@ class Writes:
     def _change(self, change: Callable[[Index], Any]) -> Any:
         if self._index is None or not self._index.folder.is_newest():
             # its own, with encoders of its own: readers share theirs undisturbed
-            self._index = self._index.reopened() if self._index else Index.open(self._path)
+            self._index = Index.open(self._path) if self._index is None else self._index.reopen()
         try:
             return change(self._index)
         except _Stopped:

@@ -1,8 +1,7 @@
-"""An index kept as its sources are: which files changed, and only these read and encoded again.
+"""Apply a sync plan: read the changed files, and encode only the text that is new.
 
-A file is taken as unchanged by its size and modification time, as git does; where these differ, by
-its hash. A file's passages, and its state, count from one commit on: an interruption leaves whole
-files behind, and the next run goes on with the others. Text that only moved to other lines keeps
+A file's passages and its state become visible in one commit, so an interruption leaves entire
+files behind and the next run continues with the others. Text that only moved to other lines keeps
 its vectors (`Writer.reuse`).
 """
 
@@ -12,204 +11,148 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
 from ..errors import InputError
-from ..index import Index, Progress
-from ..indexes import FileState, Writer
+from ..indexes import FileState, IndexFolder, Writer
 from ..indexes.validation import content_sha256
+from ..search.encoders import IndexEncoders
 from ..sources import source_root
 from ..sources.passages import collection_passages, file_passages, read_file
-from ..sources.scan import SourceFile, SourceTree, scan
+from ..sources.scan import SourceFile, scan
 from ..types import Passage
-from .passages import Changes, different, reuse, store
-from .provenance import is_cut_alike, remembered, selection, settings_of
+from .passages import Changes, Progress, changed_passages, reuse_vectors, store_encoded
+from .plan import UNKNOWN_MTIME, SyncPlan, plan_sync, was_refused
+from .provenance import Provenance, record
 
 SETTLED_NS = 1_000_000_000  # a file younger than this may change again within its timestamp
-UNKNOWN = -1  # an mtime that no file has
 
-Removing = Literal["nothing", "gone", "all"]
-
-
-@dataclass
-class Differences:
-    """Between what sources hold and what an index has read of them.
-
-    changed: files to look into; skipped: states of files that are passed over now; gone: paths.
-    collections: whether any is new, changed or gone, so that all have to be read.
-    """
-
-    changed: list[tuple[str, SourceFile]] = field(default_factory=list)
-    skipped: list[FileState] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    collections: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.changed or self.skipped or self.gone or self.collections)
+# which passages go: none; those of files that were read before and are gone; or all passages that
+# do not come from the sources
+Removal = Literal["nothing", "gone", "all"]
 
 
-def differences(tree: SourceTree, states: dict[str, FileState]) -> Differences:
-    """By size and modification time; nothing is read."""
-
-    def differs(path: str, file: SourceFile) -> bool:
-        state = states.get(path)
-        if state is None or _was_refused(state, file):
-            return True
-        return (state.size, state.mtime_ns) != (file.size, file.mtime_ns)
-
-    found = Differences()
-    found.changed = [(path, file) for path, file in tree.files.items() if differs(path, file)]
-    for path, reason in tree.skipped.items():
-        if path not in states or states[path].skipped != reason:
-            found.skipped.append(FileState(path, 0, 0, "", reason))
-    known = tree.files.keys() | tree.skipped.keys() | tree.collections.keys()
-    found.gone = [path for path in states if path not in known]
-    found.collections = any(differs(path, file) for path, file in tree.collections.items()) or any(
-        is_collection(states[path]) for path in found.gone
-    )
-    return found
-
-
-def _was_refused(state: FileState, file: SourceFile) -> bool:
-    """Whether a file that is now a source itself was passed over when it was one among others."""
-    return file.explicit and bool(state.skipped)
-
-
-def is_unsettled(state: FileState | None) -> bool:
-    """Whether a file was read so soon after it was written that it has to be hashed once more."""
-    return state is not None and state.mtime_ns == UNKNOWN
-
-
-def is_collection(state: FileState) -> bool:
-    """Collections are not hashed: their passages are compared one by one."""
-    return not state.sha256 and not state.skipped
-
-
-def follow(
-    index: Index,
-    tree: SourceTree,
-    removing: Removing,
-    again: bool = False,
+def apply_plan(
+    plan: SyncPlan,
+    folder: IndexFolder,
+    encoders: IndexEncoders,
+    removal: Removal,
     progress: Progress | None = None,
 ) -> Changes:
-    """Bring an index up to date with its sources.
+    """Bring an index in sync with its sources; the plan is made anew if the index has changed.
 
-    removing: "nothing"; "gone", the passages of files that were read before and are no longer
-        there; or "all", whatever does not come from the sources.
-    again: read also what looks unchanged, because it is to be cut in another way.
-    progress: called often, with the number of files done so far.
+    progress: called often, with the number of files done.
     Raises InputError for a broken collection, when another process writes, and as `Index.sync`.
     """
-    with index.folder.writer() as writer:
-        index.folder.refresh()
-        states = index.folder.file_states()
-        found = differences(tree, {} if again else states)
-        if again:  # an interruption must not leave a mixture behind that looks whole
+    with folder.writer() as writer:
+        folder.refresh()
+        if folder.generation != plan.generation:
+            plan = plan_sync(plan.tree, folder, plan.reread)
+        if plan.reread:  # an interruption must not leave a mixture behind that looks complete
             writer.forget_files()
             writer.commit()
-            found.gone = [path for path in states if path not in tree.files]
-        following = _Following(index, writer, tree, states, again, progress)
-        return following.run(found, removing)
+        return _Application(plan, folder, encoders, writer, progress).run(removal)
 
 
-def follow_remembered(index: Index, progress: Progress | None = None) -> Changes:
-    """Bring an index up to date with the sources that it remembers. progress: as in `follow`.
+def sync_with_sources(
+    folder: IndexFolder, encoders: IndexEncoders, progress: Progress | None = None
+) -> Changes:
+    """Bring an index in sync with the sources that it remembers.
 
-    Raises InputError when it remembers none, and as `follow`.
+    Raises InputError where it remembers none, and as `apply_plan`.
     """
-    place, settings = index.folder.path, index.folder.settings
-    sources, root = remembered(settings, place)
-    if not sources:
+    sources = Provenance.of(folder)
+    if not sources.paths:
         raise InputError("the index does not know its sources: build it with mbert-index")
-    again = not is_cut_alike(settings)
-    tree = scan(sources, root or source_root(sources), selection(settings))
-    changes = follow(index, tree, "all", again, progress)
-    if again:
-        index.remember(settings_of(tree, place))
+    root = sources.root or source_root(sources.paths)
+    tree = scan(sources.paths, root, sources.selection)
+    plan = plan_sync(tree, folder, reread=not sources.is_current)
+    changes = apply_plan(plan, folder, encoders, "all", progress)
+    if plan.reread:
+        record(folder, tree)
     return changes
 
 
 @dataclass
-class _Pending:
-    """A file whose passages are on their way through the encoders.
+class _PendingFile:
+    """A file whose passages are being encoded.
 
-    waiting: how many are still; complete: no more will come. former: ids of the passages that it
-    had, those that it still has taken off.
+    former: ids of its passages in the index that are not among its new ones.
+    waiting: how many new passages are not stored yet. complete: all of them were sent.
     """
 
-    state: FileState | None
+    state: FileState
     former: set[str]
     waiting: int = 0
     complete: bool = False
 
 
-class _Following:
+class _Application:
     def __init__(
         self,
-        index: Index,
+        plan: SyncPlan,
+        folder: IndexFolder,
+        encoders: IndexEncoders,
         writer: Writer,
-        tree: SourceTree,
-        states: dict[str, FileState],
-        again: bool,
         progress: Progress | None,
     ) -> None:
-        self.index, self.writer, self.tree, self.again = index, writer, tree, again
-        self.states = states
+        self.plan, self.folder, self.encoders = plan, folder, encoders
+        self.writer, self.progress = writer, progress
         self.changes = Changes()
-        self.progress = progress
-        self.pending: deque[_Pending] = deque()
+        self.pending: deque[_PendingFile] = deque()
         self.known: set[str] = set()  # ids in the index before, as far as they were looked up
-        self.seen: set[str] = set()  # ids of collections
-        self.done = 0
+        self.collection_ids: set[str] = set()
+        self.files_done = 0
 
-    def run(self, found: Differences, removing: Removing) -> Changes:
-        for state in found.skipped:
-            self._forget_passages(state.path)
-            self.writer.set_file_state(state)
-        collections = found.collections or (removing == "all" and not self.tree.collections)
-        wanted = chain(self._of_files(found.changed), self._of_collections(found.collections))
-        parts = self.index.encoders.encoded(wanted)
-        store(self.writer, parts, self.changes, self.known, self._report, self._finish_files)
-        if removing != "nothing":
-            for path in found.gone:
-                self._forget_passages(path)
-                self.writer.forget_file(path)
-        if removing == "all":
-            self._delete(
-                self.writer.ids_elsewhere(set(self.tree.files), self.seen if collections else None)
-            )
-        self.writer.compact()  # commits first what is left
-        self.changes.unchanged = len(self.index.folder) - self.changes.added - self.changes.updated
+    def run(self, removal: Removal) -> Changes:
+        plan, writer = self.plan, self.writer
+        for state in plan.skipped:
+            self._delete_passages_of(state.path)
+            writer.set_file_state(state)
+        collections = plan.collections or (removal == "all" and not plan.tree.collections)
+        to_encode = chain(self._of_files(), self._of_collections(collections))
+        encoded = self.encoders.encode(to_encode)
+        store_encoded(writer, encoded, self.changes, self.known, self._report, self._finish_files)
+        if removal != "nothing":
+            for path in plan.gone:
+                self._delete_passages_of(path)
+                writer.forget_file(path)
+        if removal == "all":
+            ids = self.collection_ids if collections else None
+            self._delete(writer.ids_elsewhere(set(plan.tree.files), ids))
+        writer.compact()  # commits the rest first
+        self.changes.unchanged = len(self.folder) - self.changes.added - self.changes.updated
         return self.changes
 
-    def _of_files(self, changed: Iterable[tuple[str, SourceFile]]) -> Iterator[Passage]:
-        """The passages that have to be encoded, file by file."""
-        for path, file in changed:
+    def _of_files(self) -> Iterator[Passage]:
+        """Yield the passages of changed files that have to be encoded, file by file."""
+        for path, file in self.plan.changed:
             passages, state = self._read(path, file)
             if passages is None:
                 self.writer.set_file_state(state)
-                self._advance()
+                self._finish_file()
                 continue
-            stored = {p.id: (p, content) for p, content in self.writer.passages_of(path)}
-            fresh = [p for p in passages if p.id not in stored or stored[p.id][0] != p]
-            ids = {passage.id for passage in passages}
+            stored = {p.id: p for p, _ in self.writer.passages_of(path)}
+            changed = [p for p in passages if stored.get(p.id) != p]
+            former = stored.keys() - {passage.id for passage in passages}
             self.known.update(stored)
-            yield from self._sent([fresh], _Pending(state, stored.keys() - ids))
+            yield from self._to_encode([changed], _PendingFile(state, former))
 
     def _read(self, path: str, file: SourceFile) -> tuple[list[Passage] | None, FileState]:
-        """A file's passages, None when its content is what was read before; and its state."""
-        before = self.states.get(path)
-        selection = self.tree.selection
-        mtime_ns = file.mtime_ns if time.time_ns() - file.mtime_ns > SETTLED_NS else UNKNOWN
+        """Return a file's passages, None where its content is as before, and its state."""
+        before = self.plan.states.get(path)
+        selection = self.plan.tree.selection
+        is_settled = time.time_ns() - file.mtime_ns > SETTLED_NS
+        mtime_ns = file.mtime_ns if is_settled else UNKNOWN_MTIME
         try:
             content = read_file(file, selection)
         except InputError as reason:
             return [], FileState(path, file.size, file.mtime_ns, "", str(reason))
         sha256 = hashlib.sha256(content).hexdigest()
-        again = self.again or (before is not None and _was_refused(before, file))
-        if before is not None and before.sha256 == sha256 and not again:
+        reread = self.plan.reread or (before is not None and was_refused(before, file))
+        if before is not None and before.sha256 == sha256 and not reread:
             return None, FileState(path, file.size, mtime_ns, sha256, before.skipped)
         try:
             passages = list(file_passages(file, path, content, selection))
@@ -218,28 +161,33 @@ class _Following:
         return passages, FileState(path, file.size, mtime_ns, sha256)
 
     def _of_collections(self, wanted: bool) -> Iterator[Passage]:
-        """The passages of all collections that are not stored just as they are."""
-        for path, file in self.tree.collections.items() if wanted else ():
+        """Yield the passages of all collections that have to be encoded."""
+        tree = self.plan.tree
+        for path, file in tree.collections.items() if wanted else ():
             state = FileState(path, file.size, file.mtime_ns, "")
-            stored = set(self.index.folder.content_hashes())
+            stored = set(self.folder.content_hashes())
             self.known.update(stored)
-            records = collection_passages(file, self.tree.selection)
-            batches = different(self.index.folder, records, stored, self.seen)
-            yield from self._sent(batches, _Pending(state, set()))
+            records = collection_passages(file, tree.selection)
+            batches = changed_passages(self.folder, records, stored, self.collection_ids)
+            yield from self._to_encode(batches, _PendingFile(state, set()))
 
-    def _sent(self, batches: Iterable[list[Passage]], pending: _Pending) -> Iterator[Passage]:
-        """Those that have no vectors in the index yet; the others are stored at once."""
+    def _to_encode(
+        self, batches: Iterable[list[Passage]], pending: _PendingFile
+    ) -> Iterator[Passage]:
+        """Store the passages whose vectors the index has, and yield the others."""
         self.pending.append(pending)
         for batch in filter(None, batches):
-            moved = self._free(pending, batch)
-            fresh = reuse(self.writer, batch, self.changes, self.known, moved)
-            pending.waiting += len(fresh)
-            yield from fresh
+            moved = self._release_moved(pending, batch)
+            unencoded = reuse_vectors(self.writer, batch, self.changes, self.known, moved)
+            pending.waiting += len(unencoded)
+            yield from unencoded
         pending.complete = True
 
-    def _free(self, pending: _Pending, batch: list[Passage]) -> int:
-        """Delete the file's former passages whose content one of its new passages has: their
-        vectors go over to it. How many."""
+    def _release_moved(self, pending: _PendingFile, batch: list[Passage]) -> int:
+        """Delete the file's former passages whose text one of its new passages has.
+
+        Their vectors go over to the new ones. Return how many there are.
+        """
         path = batch[0].path
         if path is None or not pending.former:
             return 0
@@ -254,21 +202,20 @@ class _Following:
         return len(moved)
 
     def _finish_files(self, added: int) -> None:
-        """Of the files that are waited for, settle those whose passages are all stored."""
+        """Write the states of the pending files whose passages are all stored."""
         while self.pending:
             pending = self.pending[0]
-            taken = min(added, pending.waiting)
-            pending.waiting -= taken
-            added -= taken
+            stored = min(added, pending.waiting)
+            pending.waiting -= stored
+            added -= stored
             if pending.waiting or not pending.complete:
                 return
             self.pending.popleft()
             self._delete(pending.former)
-            if pending.state is not None:
-                self.writer.set_file_state(pending.state)
-            self._advance()
+            self.writer.set_file_state(pending.state)
+            self._finish_file()
 
-    def _forget_passages(self, path: str) -> None:
+    def _delete_passages_of(self, path: str) -> None:
         self._delete([passage.id for passage, _ in self.writer.passages_of(path)])
 
     def _delete(self, ids: Iterable[str]) -> None:
@@ -276,10 +223,10 @@ class _Following:
         self.writer.delete(ids)
         self.changes.deleted += len(ids)
 
-    def _advance(self) -> None:
-        self.done += 1
+    def _finish_file(self) -> None:
+        self.files_done += 1
         self._report()
 
     def _report(self) -> None:
         if self.progress:
-            self.progress(self.done)
+            self.progress(self.files_done)

@@ -1,5 +1,4 @@
-"""Passages into an index: which of them differ, whose vectors are there already, and commits while
-it goes on."""
+"""Write passages to an index: encode only what changed, reuse vectors, commit as it goes."""
 
 from __future__ import annotations
 
@@ -13,16 +12,20 @@ from itertools import islice
 from ..errors import InputError
 from ..indexes import IndexFolder, Writer
 from ..packed import Packed
+from ..search.encoders import BATCH, IndexEncoders
 from ..types import Passage
 
-COMMIT_SECONDS = 20.0  # what an interruption may lose
-BATCH = 1024  # passages compared with what is stored at once
+COMMIT_SECONDS = 20.0  # the work that an interruption may lose
+
+Progress = Callable[[int], None]
 
 
 @dataclass
 class Changes:
-    """How many passages a change to an index concerned. reused: of the added and updated ones,
-    those whose vectors it had already."""
+    """How many passages a change to an index concerned.
+
+    reused: those of the added and updated ones whose vectors the index had already.
+    """
 
     added: int = 0
     updated: int = 0
@@ -31,67 +34,111 @@ class Changes:
     reused: int = 0
 
     def count(self, passages: Iterable[Passage], known: Container[str], moved: int = 0) -> None:
-        """Passages as added, or as updated when their id is known; moved: how many of the others
-        were there under another id."""
+        """Count passages as updated where their id is known, else as added.
+
+        moved: how many of the others were in the index under another id.
+        """
         ids = [passage.id for passage in passages]
         updated = min(sum(id in known for id in ids) + moved, len(ids))
         self.updated += updated
         self.added += len(ids) - updated
 
 
-def different(
+def write_passages(
+    folder: IndexFolder,
+    encoders: IndexEncoders,
+    passages: Iterable[Passage],
+    progress: Progress | None = None,
+    *,
+    delete_others: bool,
+) -> Changes:
+    """Add passages and replace those that differ; see `Index.sync` and `Index.add`.
+
+    progress: called with the number of passages done.
+    """
+    with folder.writer() as writer:
+        folder.refresh()
+        stored = set(folder.content_hashes())
+        changes = Changes()
+        seen: set[str] = set()
+
+        def to_encode() -> Iterator[Passage]:
+            compared = 0
+            for batch in changed_passages(folder, passages, stored, seen):
+                changes.unchanged += len(seen) - compared - len(batch)
+                compared = len(seen)
+                yield from reuse_vectors(writer, batch, changes, stored)
+
+        def report() -> None:
+            if progress:
+                progress(changes.added + changes.updated + changes.unchanged)
+
+        store_encoded(writer, encoders.encode(to_encode()), changes, stored, report)
+        if delete_others and (others := stored - seen):
+            writer.delete(sorted(others))
+            changes.deleted = len(others)
+        writer.compact()  # commits the rest first
+    if progress:
+        progress(len(seen))
+    return changes
+
+
+def changed_passages(
     folder: IndexFolder, passages: Iterable[Passage], stored: set[str], seen: set[str]
 ) -> Iterator[list[Passage]]:
-    """Those that are not stored just as they are, in batches. stored: the ids that are; seen: gets
-    all ids. Raises InputError for an id that comes twice."""
+    """Yield batches of the passages that differ from what is stored.
+
+    stored: ids in the index. seen: receives every id. Raises InputError for a duplicate id.
+    """
     iterator = iter(passages)
     while batch := list(islice(iterator, BATCH)):
         for passage in batch:
+            if not isinstance(passage, Passage):
+                raise TypeError(f"passages must be Passage objects, not {type(passage).__name__}")
             if passage.id in seen:
                 raise InputError(f"two passages have the id {passage.id!r}")
             seen.add(passage.id)
         known = [passage.id for passage in batch if passage.id in stored]
         old = {passage.id: passage for passage in folder.passages(known)}
-        yield [p for p in batch if old.get(p.id) != _as_stored(p)]
+        yield [passage for passage in batch if old.get(passage.id) != _as_stored(passage)]
 
 
-def reuse(
+def reuse_vectors(
     writer: Writer, batch: list[Passage], changes: Changes, known: Container[str], moved: int = 0
 ) -> list[Passage]:
-    """Store those whose vectors the index has, and count them as `Changes.count`; the others."""
+    """Store the passages whose vectors the index has, and count them; return the others."""
     others = writer.reuse(batch)
-    encode = {passage.id for passage in others}
-    kept = [passage for passage in batch if passage.id not in encode]
-    changes.count(kept, known, moved)
-    changes.reused += len(kept)
+    unencoded = {passage.id for passage in others}
+    stored = [passage for passage in batch if passage.id not in unencoded]
+    changes.count(stored, known, moved)
+    changes.reused += len(stored)
     return others
 
 
-def store(
+def store_encoded(
     writer: Writer,
-    parts: Iterable[tuple[list[Passage], Mapping[str, Packed]]],
+    batches: Iterable[tuple[list[Passage], Mapping[str, Packed]]],
     changes: Changes,
     known: Container[str],
     progress: Callable[[], None],
-    settle: Callable[[int], None] = lambda count: None,
+    on_added: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Add passages with their vectors, count them, and commit every COMMIT_SECONDS.
 
-    progress: called after each part. settle: called with the number of each part before it may be
-    committed, and with 0 at the end.
-    After a KeyboardInterrupt what was done is committed, and it goes on.
+    progress: called after each batch. on_added: called with the size of each batch before it may
+    be committed, and with 0 at the end. A KeyboardInterrupt commits what is done and goes on up.
     """
     committed = time.monotonic()
     try:
-        for part, vectors in parts:
-            writer.add(part, vectors)
-            changes.count(part, known)
-            settle(len(part))
+        for batch, vectors in batches:
+            writer.add(batch, vectors)
+            changes.count(batch, known)
+            on_added(len(batch))
             if time.monotonic() - committed >= COMMIT_SECONDS:
                 writer.commit()
                 committed = time.monotonic()
             progress()
-        settle(0)
+        on_added(0)
     except KeyboardInterrupt:
         with suppress(InputError):  # the interrupt came amid a change, which is dropped
             writer.commit()
@@ -99,7 +146,10 @@ def store(
 
 
 def _as_stored(passage: Passage) -> Passage:
-    """With metadata as JSON gives it back. What is no JSON equals nothing, and `add` refuses it."""
+    """Return the passage with its metadata as JSON gives it back.
+
+    Metadata that is not JSON is equal to nothing, and `Writer.add` refuses it.
+    """
     try:
         return replace(passage, metadata=json.loads(json.dumps(passage.metadata)))
     except (TypeError, ValueError):

@@ -1,56 +1,86 @@
-"""What an index remembers of its sources: where they are, which of their files, and how these were
-cut."""
+"""What an index remembers of its sources: where they are, which files, how they were cut."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..indexes import IndexFolder
 
 if TYPE_CHECKING:
     from ..sources import Selection
     from ..sources.scan import SourceTree
 
-CUTTING = 3  # how files become passages; another number makes every index read its files again
+CUTTING = 3  # version of how files are cut; a change makes every index read its files again
 
 
-def settings_of(tree: SourceTree, place: Path) -> dict[str, Any]:
-    """What the index at `place` remembers of its sources."""
-    chosen = {"selection": tree.selection.to_json(), "cutting": CUTTING}
-    return recorded(tree.sources, tree.root, place) | chosen
+@dataclass(frozen=True)
+class Provenance:
+    """Sources of an index; none where it was not built from files.
+
+    paths: the sources, absolute. root: what the paths of passages are relative to.
+    is_current: whether its files were cut by this version of the program.
+    """
+
+    paths: list[Path]
+    root: Path | None
+    selection: Selection
+    is_current: bool
+
+    @classmethod
+    def of(cls, folder: IndexFolder) -> Provenance:
+        """Read what `record` wrote."""
+        from ..sources import Selection
+
+        settings = folder.settings
+        base = folder.path.resolve()
+
+        def absolute(path: str) -> Path:
+            return Path(os.path.normpath(base / path))
+
+        return cls(
+            [absolute(source) for source in settings.get("sources", [])],
+            absolute(settings["root"]) if "root" in settings else None,
+            Selection.from_json(settings.get("selection", {})),
+            settings.get("cutting") == CUTTING,
+        )
 
 
-def is_cut_alike(settings: dict[str, Any]) -> bool:
-    """Whether an index that keeps these settings cut its files as this program does."""
-    return settings.get("cutting") == CUTTING
+def settings_of(tree: SourceTree, index: Path) -> dict[str, Any]:
+    """Return the settings of an index at `index` that is built from a tree."""
+    recipe = {"selection": tree.selection.to_json(), "cutting": CUTTING}
+    return _locations(tree.sources, tree.root, index) | recipe
 
 
-def recorded(sources: Sequence[Path], root: Path, index: Path) -> dict[str, Any]:
-    """What the index remembers of its sources: full paths, or where the index stands inside their
-    root paths relative to the index, so that both may be moved together."""
+def record(folder: IndexFolder, tree: SourceTree) -> None:
+    """Remember the tree as the index's sources."""
+    _store(folder, settings_of(tree, folder.path))
+
+
+def record_more(folder: IndexFolder, tree: SourceTree) -> None:
+    """Remember the tree's sources beside those that the index has; nothing where it has none."""
+    before = Provenance.of(folder).paths
+    if before:
+        sources = list(dict.fromkeys([*before, *tree.sources]))
+        _store(folder, folder.settings | _locations(sources, tree.root, folder.path))
+
+
+def _store(folder: IndexFolder, settings: dict[str, Any]) -> None:
+    if settings != folder.settings:
+        with folder.writer() as writer:
+            writer.set_settings(settings)
+            writer.commit()
+
+
+def _locations(sources: Sequence[Path], root: Path, index: Path) -> dict[str, Any]:
+    """Absolute paths; relative to the index where it is inside `root`, so that both can move."""
     index = index.resolve()
     inside = index.is_relative_to(root)
 
-    def written(path: Path) -> str:
+    def recorded(path: Path) -> str:
         return os.path.relpath(path, index) if inside else str(path)
 
-    return {"root": written(root), "sources": [written(source) for source in sources]}
-
-
-def remembered(settings: dict[str, Any], index: Path) -> tuple[list[Path], Path | None]:
-    """The sources and root that `recorded` wrote, as full paths; ([], None) when it did not."""
-    base = index.resolve()
-
-    def read(path: str) -> Path:
-        return Path(os.path.normpath(base / path))
-
-    sources = [read(source) for source in settings.get("sources", [])]
-    return sources, read(settings["root"]) if "root" in settings else None
-
-
-def selection(settings: dict[str, Any]) -> Selection:
-    """Which files the index takes of its sources."""
-    from ..sources import Selection
-
-    return Selection.from_json(settings.get("selection", {}))
+    return {"root": recorded(root), "sources": [recorded(source) for source in sources]}

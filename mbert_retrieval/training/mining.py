@@ -138,10 +138,10 @@ def mine(
                 part = examples[start : start + QUERIES]
                 queries = [example.query for example in part]
                 most = max(len(positives[query]) for query in queries)
-                rankings = index.search_many(queries, options.depth + most, mode="vector")
+                results = index.search_many(queries, options.depth + most, mode="vector")
                 own = positive_scores(encoder, part)
-                for example, ranking, score in zip(part, rankings, own, strict=True):
-                    ranked = [(texts[id], float(value)) for id, value in ranking]
+                for example, result, score in zip(part, results, own, strict=True):
+                    ranked = [(texts[id], float(value)) for id, value in result.ranking]
                     found = candidates(ranked, positives[example.query], float(score), options)
                     row = _row(example, found, teacher, options)
                     if row is None:

@@ -255,7 +255,9 @@ def test_an_encoder_is_recorded_and_another_refused(tree, tiny_encoder_folder, t
     assert facts["added"] == 5
     index = Index.open(tree / ".mbert")
     assert index.folder.legs["late"].encoder.name == str(encoder)
-    assert {hit.id for hit in index.search("retries", mode="vector")} == ids(tree / ".mbert")
+    assert {hit.passage.id for hit in index.search("retries", mode="vector")} == ids(
+        tree / ".mbert"
+    )
     done = run("index", "build", "tree", "--encoder", "none", cwd=tmp_path)
     assert_refused(done, f"was made with {encoder} (late), not with no encoder")
     settings = json.loads((encoder / "sentence_bert_config.json").read_text())

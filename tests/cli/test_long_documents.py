@@ -71,6 +71,6 @@ def test_an_index_loads_its_encoder_as_it_was(tmp_path, tiny_encoder_folder):
     passages = [Passage(id, text) for id, text in texts.items()]
     Index.build(tmp_path / "i", passages, encoder)
     opened = Index.open(tmp_path / "i")
-    assert opened.search("read the file", mode="late")[0].id == "a"
+    assert opened.search("read the file", mode="late")[0].passage.id == "a"
     opened.add([Passage("c", "read the file")])
     assert opened.encoder.fingerprint == encoder.fingerprint

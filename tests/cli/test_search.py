@@ -14,7 +14,7 @@ import pytest
 
 from mbert_retrieval import Index, Passage
 from mbert_retrieval.cli.snippets import MarkedLine, best_window
-from mbert_retrieval.search.query_words import word_pattern
+from mbert_retrieval.search.query_terms import term_pattern
 from support.cli import TREE, assert_refused, run, run_json
 from support.hash_encoder import standard_scores
 
@@ -248,17 +248,17 @@ def test_vectors_answer_through_the_command(tmp_path, tiny_encoder_folder):
     ],
 )
 def test_words_are_found_as_bm25_takes_them_apart(query, text, found):
-    pattern = word_pattern(query)
+    pattern = term_pattern(query)
     assert pattern is not None
     assert pattern.findall(text) == found
-    assert word_pattern("?! ...") is None
+    assert term_pattern("?! ...") is None
 
 
 def test_the_snippet_holds_the_most_different_words():
     texts = ["retry retry retry", "", "", "", "", "", "", "http", "retry", "", ""]
 
     def first(texts, query, height):
-        found = [word_pattern(query).finditer(text) for text in texts]
+        found = [term_pattern(query).finditer(text) for text in texts]
         marks = [[(*match.span(), 1.0) for match in each] for each in found]
         return best_window(list(map(MarkedLine, texts, marks)), height)
 

@@ -53,16 +53,18 @@ PATTERNS = [
 def test_a_pattern_leaves_what_it_matches(tree, everything, pattern):
     """`^` and `$` are of lines, as grep has them."""
     index, hits = everything
-    found, _ = index.find("retry", 99, "lexical", narrowed(None, pattern))
+    found = index.search("retry", 99, "lexical", narrowed(None, pattern))
     regex = re.compile(pattern, re.MULTILINE)
-    assert [hit.id for hit in found] == [hit.id for hit in hits if regex.search(hit.text)]
+    assert [hit.passage.id for hit in found] == [
+        hit.passage.id for hit in hits if regex.search(hit.passage.text)
+    ]
     if "(?" not in pattern and shutil.which("grep"):
         command = ["grep", "-rlE", "--exclude-dir=.mbert", "-e", pattern.replace(r"\s", " "), "."]
         environment = os.environ | {"LC_ALL": "C.UTF-8"}
         listed = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, check=False
         )
-        assert {f"./{hit.path}" for hit in found} == set(listed.stdout.splitlines())
+        assert {f"./{hit.passage.path}" for hit in found} == set(listed.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,8 @@ def test_a_pattern_leaves_what_it_matches(tree, everything, pattern):
 )
 def test_a_path_leaves_the_files_of_that_name(everything, path, expected):
     index, _ = everything
-    found, _ = index.find("retry", 99, "lexical", narrowed(None, None, (), [path]))
-    assert {hit.path for hit in found} == expected
+    found = index.search("retry", 99, "lexical", narrowed(None, None, (), [path]))
+    assert {hit.passage.path for hit in found} == expected
     if re.search(r"[*?\[]", path):
         assert expected == {
             name
@@ -103,30 +105,38 @@ def test_filters_together_leave_what_passes_all(everything):
         [(), ("src", "a.md")],
     ):
         expected = [
-            hit.id
+            hit.passage.id
             for hit in hits
-            if (where is None or hit.start_line == 1 or hit.metadata["kind"] == "section")
-            and (pattern is None or re.search(pattern, hit.text))
-            and (not languages or hit.metadata["language"] in [x.lower() for x in languages])
-            and (not paths or hit.path.startswith("src/") or hit.path == "docs/a.md")
+            if (
+                where is None
+                or hit.passage.start_line == 1
+                or hit.passage.metadata["kind"] == "section"
+            )
+            and (pattern is None or re.search(pattern, hit.passage.text))
+            and (
+                not languages or hit.passage.metadata["language"] in [x.lower() for x in languages]
+            )
+            and (
+                not paths or hit.passage.path.startswith("src/") or hit.passage.path == "docs/a.md"
+            )
         ]
         chosen = narrowed(where, pattern, languages, paths)
-        found, _ = index.find("retry", 99, "lexical", chosen)
-        assert [hit.id for hit in found] == expected
+        found = index.search("retry", 99, "lexical", chosen)
+        assert [hit.passage.id for hit in found] == expected
 
 
 def test_a_group_is_a_document_by_its_best_passage(everything):
     index, hits = everything
-    grouped, _ = index.find("retry", 99, "lexical", group=True)
+    grouped = index.search("retry", 99, "lexical", group=True)
     best = {}
     for hit in hits:
-        best.setdefault(hit.path, hit.id)
+        best.setdefault(hit.passage.path, hit.passage.id)
     assert len(best) < len(hits)
-    assert [hit.id for hit in grouped] == list(best.values())
+    assert [hit.passage.id for hit in grouped] == list(best.values())
     assert [hit.rank for hit in grouped] == [*range(1, len(best) + 1)]
     for k in range(1, len(best)):
-        few, _ = index.find("retry", k, "lexical", group=True)
-        assert [hit.id for hit in few] == list(best.values())[:k]
+        few = index.search("retry", k, "lexical", group=True)
+        assert [hit.passage.id for hit in few] == list(best.values())[:k]
 
 
 def test_a_record_that_was_cut_is_one_group(tmp_path):

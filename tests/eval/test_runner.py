@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ MEASURES = parse_measures("P@1 R@3")
 
 
 class FakeIndex:
-    """SearchResult with rankings written down beforehand, by query text."""
+    """Returns rankings written down beforehand, by query text."""
 
     def __init__(self, rankings):
         self.rankings = rankings
@@ -31,7 +32,7 @@ class FakeIndex:
 
     def search_many(self, texts, k, mode):
         self.asked += [(text, k, mode) for text in texts]
-        return [self.rankings[text][:k] for text in texts]
+        return [SimpleNamespace(ranking=self.rankings[text][:k]) for text in texts]
 
 
 def dataset_of(qrels, tmp_path):

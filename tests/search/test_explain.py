@@ -17,9 +17,7 @@ from mbert_retrieval import Index, Passage, load_encoder
 from mbert_retrieval.cli.snippets import answering_lines, marked_lines
 from mbert_retrieval.encoders.spans import TokenSpans, document_token_spans
 from mbert_retrieval.errors import InputError, NotFoundError
-from mbert_retrieval.search.alignment import Alignment, alignments_of
-from mbert_retrieval.search.explain import explain, explained, marks_of
-from mbert_retrieval.types import Hit
+from mbert_retrieval.search.alignment import Alignment, align
 from support.cli import TREE, assert_refused, run, run_json
 from support.tiny_models import tiny_tokenizer
 
@@ -55,12 +53,14 @@ def test_tokens_are_maxsim_computed_by_hand(index, tiny_encoder_folder):
     query = encoder.encode_queries([QUESTION])[0]
     asked = offsets(QUESTION)
     hits = index.search(QUESTION, k=4, mode="late")
-    found = explain(index, QUESTION, [hit.id for hit in hits], k=4, mode="late")
-    assert [each.id for each in found] == [hit.id for hit in hits]
+    found = hits.explain()
+    assert [each.id for each in found] == [hit.passage.id for hit in hits]
     parts = set()
     for hit, each in zip(hits, found, strict=True):
-        content = f"{hit.title} {hit.text}" if hit.title else hit.text
-        before = len(content) - len(hit.text)
+        content = (
+            f"{hit.passage.title} {hit.passage.text}" if hit.passage.title else hit.passage.text
+        )
+        before = len(content) - len(hit.passage.text)
         document = encoder.encode_documents([content])[0]
         spans = offsets(content)
         assert len(spans) == len(document)
@@ -85,16 +85,16 @@ def test_tokens_are_maxsim_computed_by_hand(index, tiny_encoder_folder):
                 assert (token.start, token.end) == (start - before, end - before)
                 assert token.part == "text"
                 assert token.text == content[start:end]
-                assert token.line == hit.start_line + hit.text[: token.start].count("\n")
+                assert token.line == hit.passage.start_line + hit.passage.text[: token.start].count(
+                    "\n"
+                )
     assert "text" in parts
 
 
 def test_pooled_passages_are_aligned_token_by_token(tmp_path, tiny_encoder_folder):
     encoder = load_encoder(tiny_encoder_folder, pool_factor=2)
     built = Index.build(tmp_path / "i", [Passage("a", TEXTS[1])], encoder, kind="flat")
-    (alignment,) = alignments_of(
-        built, "retry", encoder.encode_queries(["retry"])[0], built.folder.passages(["a"])
-    )
+    (alignment,) = align(built.search("retry"), [built.get("a")])
     whole = load_encoder(tiny_encoder_folder)
     scores = whole.encode_queries(["retry"])[0] @ whole.encode_documents([TEXTS[1]])[0].T
     assert len(built.folder.vectors("a")) < scores.shape[1]
@@ -104,58 +104,57 @@ def test_pooled_passages_are_aligned_token_by_token(tmp_path, tiny_encoder_folde
 def test_legs_say_what_each_part_alone_ranks_and_add_up(index):
     parts = {mode: index.search(QUESTION, k=4, mode=mode) for mode in ("late", "lexical")}
     hits = index.search(QUESTION, k=4)
-    for hit, each in zip(hits, explain(index, QUESTION, [h.id for h in hits], k=4), strict=True):
+    for hit, each in zip(hits, hits.explain(), strict=True):
         assert [leg.leg for leg in each.legs] == ["late", "lexical"]
         assert sum(leg.share for leg in each.legs) == pytest.approx(hit.score)
         for leg in each.legs:
-            alone = {other.id: other for other in parts[leg.leg]}
-            if hit.id in alone:
+            alone = {other.passage.id: other for other in parts[leg.leg]}
+            if hit.passage.id in alone:
                 assert (leg.rank, leg.score) == (
-                    alone[hit.id].rank, pytest.approx(alone[hit.id].score, abs=1e-5)
+                    alone[hit.passage.id].rank, pytest.approx(alone[hit.passage.id].score, abs=1e-5)
                 )  # fmt: skip
             else:
                 assert (leg.rank, leg.score, leg.share) == (None, None, 0.0)
 
 
 def test_a_passage_that_was_not_found_is_explained_too(index):
-    best, *_, last = (hit.id for hit in index.search(QUESTION, k=4, mode="late"))
-    (below,) = explain(index, QUESTION, [last], k=1, mode="late")
+    best, *_, last = (hit.passage.id for hit in index.search(QUESTION, k=4, mode="late"))
+    (below,) = index.search(QUESTION, k=1, mode="late").explain([last])
     assert below.legs[0].rank is None
     assert below.legs[0].score == pytest.approx(
         index.search(QUESTION, k=4, mode="late")[-1].score, abs=1e-5
     )
-    (first,) = explain(index, QUESTION, [best], k=1, mode="late")
+    (first,) = index.search(QUESTION, k=1, mode="late").explain([best])
     assert first.legs[0].rank == 1
     with pytest.raises(NotFoundError, match="'nope'"):
-        explain(index, QUESTION, ["nope"])
+        index.search(QUESTION).explain(["nope"])
     with pytest.raises(InputError, match="unknown mode"):
-        explain(index, QUESTION, [best], mode="magic")
-    assert explain(index, QUESTION, []) == []
+        index.search(QUESTION, mode="magic")
+    assert index.search(QUESTION).explain([]) == []
 
 
 @pytest.mark.parametrize("group", [False, True])
 def test_a_search_says_why_without_searching_again(tmp_path, tiny_encoder_folder, group):
     passages = [Passage(f"p{n}", t, path=f"{n // 2}.py") for n, t in enumerate(TEXTS)]
     index = Index.build(tmp_path / "i", passages, load_encoder(tiny_encoder_folder), kind="flat")
-    hits, found = index.find(QUESTION, 2, group=group)
-    assert hits == index.search(QUESTION, 2, group=group)
-    ids = [hit.id for hit in hits]
-    expected = explain(index, QUESTION, ids, k=found.k)
+    result = index.search(QUESTION, 2, group=group)
+    ids = [hit.passage.id for hit in result]
+    expected = index.search(QUESTION, 8 if group else 2).explain(ids)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index.encoder, "encode_queries", None)
-        patch.setattr(index.folder, "search_vectors", None)
-        again = explained(index, found, ids)
-        marks = marks_of(index, found, index.folder.passages(ids))
+        patch.setattr(result.folder, "search_vectors", None)
+        again = result.explain()
+        marks = result.marks()
     assert [each.to_json(True) for each in again] == [each.to_json(True) for each in expected]
     assert marks == [each.marks for each in expected]
-    for hit, each in zip(hits, again, strict=True):
+    for hit, each in zip(result, again, strict=True):
         assert sum(leg.share for leg in each.legs) == pytest.approx(hit.score)
 
 
 def test_words_have_their_own_bm25(tmp_path):
     texts = ["zebra crossing", "zebra zebra grass", "grass of the savanna", "lion", "lion gnu"]
     built = Index.build(tmp_path / "i", [Passage(str(n), t) for n, t in enumerate(texts)], None)
-    (found,) = explain(built, "the zebra in grass", ["1"], mode="lexical")
+    (found,) = built.search("the zebra in grass", mode="lexical").explain(["1"])
 
     def bm25(word: str) -> float:
         documents = [text.split() for text in texts]
@@ -211,9 +210,9 @@ def test_marks_follow_their_characters_into_lines(text, cuts, in_file, as_is):
     edges = sorted({cut for cut in cuts if cut <= len(text)})
     marks = [(a, b, 0.5) for a, b in zip(edges[::2], edges[1::2], strict=False)]
     path = "a.py" if in_file else None
-    hit = Hit(1, "id", 1.0, path, 1, 9, "", text, {})
+    passage = Passage("id", text, path=path, start_line=1, end_line=9)
     marked = "".join(text[start:end] for start, end, _ in marks)
-    lines = marked_lines(hit, marks, as_is)
+    lines = marked_lines(passage, marks, as_is)
     shown = [line.text[start:end] for line in lines for start, end, _ in line.marks]
     squeeze = re.compile(r"\s+")
     assert squeeze.sub("", "".join(shown)) == squeeze.sub("", marked).replace("\x1b", "\ufffd")
@@ -281,4 +280,4 @@ def test_tokens_are_printed_without_torch(index):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.search(r"read→\S+", done.stdout)
     assert re.search(r"late #\d .* lexical #\d", done.stdout)
-    assert json.loads(json.dumps(explain(index, "read", ["p0"])[0].to_json(table=True)))
+    assert json.loads(json.dumps(index.search("read").explain(["p0"])[0].to_json(table=True)))

@@ -95,7 +95,7 @@ def test_a_batch_answers_as_each_alone_does(tmp_path, tiny_encoder_folder):
     library = Index.open(index)
     for question, answer in zip(questions, asyncio.run(main()), strict=True):
         alone = library.search(question, k=3)
-        assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in alone]
+        assert [hit["id"] for hit in answer["hits"]] == [hit.passage.id for hit in alone]
         scores = [hit.score for hit in alone]
         assert [hit["score"] for hit in answer["hits"]] == pytest.approx(scores, abs=1e-5)
 

@@ -56,7 +56,7 @@ def test_an_agent_finds_reads_and_understands(index):
         assert tools["search"].input_schema["properties"]["k"]["maximum"] == 1000
         found = await call(client, "search", query="read the file", k=3, explain=True)
         expected = Index.open(index).search("read the file", k=3)
-        assert [hit["id"] for hit in found["hits"]] == [hit.id for hit in expected]
+        assert [hit["id"] for hit in found["hits"]] == [hit.passage.id for hit in expected]
         assert found["hits"][0]["matches"]["tokens"]
         hit = found["hits"][0]
         passage = await call(client, "passage", id=hit["id"])

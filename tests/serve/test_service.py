@@ -9,7 +9,6 @@ import pytest
 
 from mbert_retrieval import Index
 from mbert_retrieval.indexes.lock import WriterLock
-from mbert_retrieval.search.explain import explain
 from support.serving import TEXTS, made_index, passages
 
 pytest.importorskip("fastapi")
@@ -76,7 +75,7 @@ def test_filters_marks_and_reasons(client, index):
             assert 0 < heat <= 1
     library = Index.open(index)
     hits = asked(client, "read the file", explain=True)
-    expected = explain(library, "read the file", [hit["id"] for hit in hits])
+    expected = library.search("read the file").explain([hit["id"] for hit in hits])
     for hit, reason in zip(hits, expected, strict=True):
         value = json.loads(json.dumps(reason.to_json()))
         assert hit["matches"]["legs"] == [

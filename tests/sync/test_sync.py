@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mbert_retrieval import Index, InputError
 from mbert_retrieval.sources import Selection, read_source
 from mbert_retrieval.sources.scan import scan
-from mbert_retrieval.sync.apply import follow
+from mbert_retrieval.sync.apply import apply_plan
+from mbert_retrieval.sync.plan import plan_sync
 from support.cli import ids, run, run_json
 from support.hash_encoder import HashEncoder
 
@@ -27,7 +28,12 @@ def module(*names: str) -> str:
     return "\n\n".join(f"def {name}():\n" + BODY.format(n=name) for name in names)
 
 
-class Followed:
+def sync_tree(index, tree, removal="all", reread=False, progress=None):
+    plan = plan_sync(tree, index.folder, reread)
+    return apply_plan(plan, index.folder, index.encoders, removal, progress)
+
+
+class SyncedFolder:
     """A folder and an index of it, whose encoder tells what it was given."""
 
     def __init__(self, tmp_path: Path) -> None:
@@ -47,9 +53,9 @@ class Followed:
         then = time.time() - seconds
         os.utime(self.root / name, (then, then))
 
-    def follow(self, removing="all", **options):
+    def sync(self, removal="all", **options):
         self.encoder.encoded.clear()
-        return follow(self.index, scan([self.root], self.root), removing, **options)
+        return sync_tree(self.index, scan([self.root], self.root), removal, **options)
 
     def assert_as_built_anew(self, tmp_path: Path) -> None:
         stored = self.index.folder.passages(list(self.index.folder.content_hashes()))
@@ -61,77 +67,79 @@ class Followed:
         rebuilt = Index.build(again, fresh, HashEncoder())
         for query in ("alpha value", "return other gamma"):
             for mode in ("vector", "lexical"):
-                here = dict(self.index.search_many([query], 1000, mode)[0])
-                assert here == pytest.approx(dict(rebuilt.search_many([query], 1000, mode)[0]))
+                here = dict(self.index.search_many([query], 1000, mode)[0].ranking)
+                assert here == pytest.approx(
+                    dict(rebuilt.search_many([query], 1000, mode)[0].ranking)
+                )
 
 
 @pytest.fixture
-def followed(tmp_path):
-    return Followed(tmp_path)
+def synced(tmp_path):
+    return SyncedFolder(tmp_path)
 
 
-def test_only_what_changed_is_encoded(followed, tmp_path):
-    followed.write("a.py", module("alpha", "beta"))
-    followed.write("b.py", module("gamma"))
-    assert followed.follow().added == 3
-    changes = followed.follow()
-    assert (changes.unchanged, followed.encoder.encoded) == (3, [])
-    followed.write("b.py", module("gamma", "delta"), age=50)
-    changes = followed.follow()
+def test_only_what_changed_is_encoded(synced, tmp_path):
+    synced.write("a.py", module("alpha", "beta"))
+    synced.write("b.py", module("gamma"))
+    assert synced.sync().added == 3
+    changes = synced.sync()
+    assert (changes.unchanged, synced.encoder.encoded) == (3, [])
+    synced.write("b.py", module("gamma", "delta"), age=50)
+    changes = synced.sync()
     assert (changes.added, changes.unchanged) == (1, 3)
-    assert [text.split()[0] for text in followed.encoder.encoded] == ["delta"]
-    (followed.root / "a.py").unlink()
-    assert followed.follow().deleted == 2
-    followed.assert_as_built_anew(tmp_path)
+    assert [text.split()[0] for text in synced.encoder.encoded] == ["delta"]
+    (synced.root / "a.py").unlink()
+    assert synced.sync().deleted == 2
+    synced.assert_as_built_anew(tmp_path)
 
 
-def test_text_that_moves_keeps_its_vectors(followed, tmp_path):
-    followed.write("a.py", module("alpha", "beta", "gamma"))
-    followed.follow()
-    followed.write("a.py", "import new\n\n\n" + module("beta", "alpha", "gamma"), age=50)
-    changes = followed.follow()
-    assert [text for text in followed.encoder.encoded if "def" in text] == []
+def test_text_that_moves_keeps_its_vectors(synced, tmp_path):
+    synced.write("a.py", module("alpha", "beta", "gamma"))
+    synced.sync()
+    synced.write("a.py", "import new\n\n\n" + module("beta", "alpha", "gamma"), age=50)
+    changes = synced.sync()
+    assert [text for text in synced.encoder.encoded if "def" in text] == []
     assert (changes.updated, changes.reused, changes.deleted) == (3, 3, 0)
-    followed.assert_as_built_anew(tmp_path)
+    synced.assert_as_built_anew(tmp_path)
 
 
-def test_text_that_comes_back_keeps_its_vectors(followed, tmp_path):
+def test_text_that_comes_back_keeps_its_vectors(synced, tmp_path):
     """As when a branch is left and taken up again."""
     one, other = module("alpha", "beta", "gamma"), module("alpha", "delta", "gamma")
     for n in range(6):
-        followed.write(f"other{n}.py", module(f"f{n}", f"g{n}"))
-    followed.write("a.py", one)
-    followed.follow()
-    followed.write("a.py", other, age=50)
-    followed.follow()
-    assert len(followed.encoder.encoded) == 1
-    followed.write("a.py", one, age=40)
-    assert followed.follow().reused == 1
-    assert followed.encoder.encoded == []
-    followed.assert_as_built_anew(tmp_path)
+        synced.write(f"other{n}.py", module(f"f{n}", f"g{n}"))
+    synced.write("a.py", one)
+    synced.sync()
+    synced.write("a.py", other, age=50)
+    synced.sync()
+    assert len(synced.encoder.encoded) == 1
+    synced.write("a.py", one, age=40)
+    assert synced.sync().reused == 1
+    assert synced.encoder.encoded == []
+    synced.assert_as_built_anew(tmp_path)
 
 
-def test_a_touched_file_is_read_once_more_and_no_oftener(followed):
-    followed.write("a.py", module("alpha"))
-    followed.follow()
-    before = followed.index.folder.file_states()["a.py"]
-    followed.age("a.py", 10)
-    assert followed.follow().unchanged == 1
-    after = followed.index.folder.file_states()["a.py"]
+def test_a_touched_file_is_read_once_more_and_no_oftener(synced):
+    synced.write("a.py", module("alpha"))
+    synced.sync()
+    before = synced.index.folder.file_states()["a.py"]
+    synced.age("a.py", 10)
+    assert synced.sync().unchanged == 1
+    after = synced.index.folder.file_states()["a.py"]
     assert after.sha256 == before.sha256
     assert after.mtime_ns > before.mtime_ns
-    assert followed.encoder.encoded == []
+    assert synced.encoder.encoded == []
 
 
-def test_a_file_changed_within_its_timestamp_is_noticed(followed):
+def test_a_file_changed_within_its_timestamp_is_noticed(synced):
     """The size is the same, and the time too: only the hash can tell."""
-    followed.write("a.py", module("alpha"), age=0)
-    stamp = (followed.root / "a.py").stat().st_mtime_ns
-    followed.follow()
-    (followed.root / "a.py").write_text(module("gamma"))
-    os.utime(followed.root / "a.py", ns=(stamp, stamp))
-    followed.follow()
-    assert "gamma" in followed.encoder.encoded[0]
+    synced.write("a.py", module("alpha"), age=0)
+    stamp = (synced.root / "a.py").stat().st_mtime_ns
+    synced.sync()
+    (synced.root / "a.py").write_text(module("gamma"))
+    os.utime(synced.root / "a.py", ns=(stamp, stamp))
+    synced.sync()
+    assert "gamma" in synced.encoder.encoded[0]
 
 
 names_of_functions = st.lists(
@@ -146,20 +154,20 @@ states = st.dictionaries(st.sampled_from(["a.py", "b.py", "d/c.py"]), names_of_f
 @given(st.lists(states, min_size=1, max_size=4))
 def test_after_any_changes_the_index_is_as_one_built_anew(tmp_path_factory, history):
     folder = tmp_path_factory.mktemp("history")
-    followed = Followed(folder)
+    synced = SyncedFolder(folder)
     for age, state in enumerate(history):
-        for file in followed.root.rglob("*.py"):
+        for file in synced.root.rglob("*.py"):
             file.unlink()
         for name, functions in state.items():
-            followed.write(name, module(*functions), age=1000 - age)
-        followed.follow()
-        followed.assert_as_built_anew(folder)
+            synced.write(name, module(*functions), age=1000 - age)
+        synced.sync()
+        synced.assert_as_built_anew(folder)
 
 
-def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(followed, tmp_path):
+def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(synced, tmp_path):
     for n in range(40):
-        followed.write(f"f{n:02}.py", module(f"alpha{n}", f"beta{n}"))
-    documents, calls = followed.encoder._documents, []
+        synced.write(f"f{n:02}.py", module(f"alpha{n}", f"beta{n}"))
+    documents, calls = synced.encoder._documents, []
 
     def interrupted(texts):
         calls.append(texts)
@@ -167,62 +175,62 @@ def test_an_interruption_leaves_whole_files_and_the_next_run_goes_on(followed, t
             raise KeyboardInterrupt
         return documents(texts)
 
-    followed.encoder._documents = interrupted
+    synced.encoder._documents = interrupted
     with pytest.raises(KeyboardInterrupt):
-        followed.follow()
-    kept = set(followed.index.folder.content_hashes())
+        synced.sync()
+    kept = set(synced.index.folder.content_hashes())
     assert 0 < len(kept) < 80
-    states = followed.index.folder.file_states()
+    states = synced.index.folder.file_states()
     assert 0 < len(states) < 40
     for path in states:
-        assert {p.id for p in read_source(followed.root / path, [], followed.root)} <= kept
-    followed.encoder._documents = documents
-    changes = followed.follow()
-    assert len(followed.encoder.encoded) == 80 - len(kept) == changes.added
-    followed.assert_as_built_anew(tmp_path)
+        assert {p.id for p in read_source(synced.root / path, [], synced.root)} <= kept
+    synced.encoder._documents = documents
+    changes = synced.sync()
+    assert len(synced.encoder.encoded) == 80 - len(kept) == changes.added
+    synced.assert_as_built_anew(tmp_path)
 
 
-def test_what_is_skipped_is_remembered_and_not_read_again(followed, monkeypatch):
-    followed.write("a.py", module("alpha"))
-    (followed.root / "data.bin").write_bytes(b"a\0b")
-    followed.age("data.bin", 100)
-    (followed.root / "link").symlink_to("a.py")
-    followed.write("package-lock.json", "{}")
-    followed.follow()
-    reasons = {p: s.skipped for p, s in followed.index.folder.file_states().items() if s.skipped}
+def test_what_is_skipped_is_remembered_and_not_read_again(synced, monkeypatch):
+    synced.write("a.py", module("alpha"))
+    (synced.root / "data.bin").write_bytes(b"a\0b")
+    synced.age("data.bin", 100)
+    (synced.root / "link").symlink_to("a.py")
+    synced.write("package-lock.json", "{}")
+    synced.sync()
+    reasons = {p: s.skipped for p, s in synced.index.folder.file_states().items() if s.skipped}
     assert reasons == {
         "data.bin": "binary",
         "link": "symbolic link",
         "package-lock.json": "generated (a lock file)",
     }
     monkeypatch.setattr("mbert_retrieval.sync.apply.read_file", None)  # any call would fail
-    assert followed.follow().unchanged == 1
-    (followed.root / "link").unlink()
-    followed.follow()
-    assert "link" not in followed.index.folder.file_states()
+    assert synced.sync().unchanged == 1
+    (synced.root / "link").unlink()
+    synced.sync()
+    assert "link" not in synced.index.folder.file_states()
 
 
-def test_other_passages_stay_unless_all_is_asked_for(followed):
+def test_other_passages_stay_unless_all_is_asked_for(synced):
     from mbert_retrieval import Passage
 
-    followed.write("a.py", module("alpha"))
-    followed.follow()
-    followed.index.add([Passage("note", "by hand")])
-    (followed.root / "a.py").unlink()
-    assert followed.follow("nothing").deleted == 0
-    assert followed.follow("gone").deleted == 1
-    assert set(followed.index.folder.content_hashes()) == {"note"}
-    assert followed.follow("all").deleted == 1
+    synced.write("a.py", module("alpha"))
+    synced.sync()
+    synced.index.add([Passage("note", "by hand")])
+    (synced.root / "a.py").unlink()
+    assert synced.sync("nothing").deleted == 0
+    assert synced.sync("gone").deleted == 1
+    assert set(synced.index.folder.content_hashes()) == {"note"}
+    assert synced.sync("all").deleted == 1
 
 
-def test_another_selection_reads_everything_again(followed):
-    followed.write("a.py", module("alpha"))
-    followed.write("tests/b.py", module("beta"))
-    followed.follow()
-    chosen = scan([followed.root], followed.root, Selection(exclude=("tests/",)))
+def test_another_selection_reads_everything_again(synced):
+    synced.write("a.py", module("alpha"))
+    synced.write("tests/b.py", module("beta"))
+    synced.sync()
+    chosen = scan([synced.root], synced.root, Selection(exclude=("tests/",)))
     assert list(chosen.files) == ["a.py"]
-    assert follow(followed.index, chosen, "all", again=True).deleted == 1
-    assert list(followed.index.folder.file_states()) == ["a.py"]
+    assert sync_tree(synced.index, chosen, "all", reread=True).deleted == 1
+    assert list(synced.index.folder.file_states()) == ["a.py"]
     with pytest.raises(InputError, match=r"cannot read the pattern '!a'"):
         Selection(include=("!a",))
 
@@ -343,7 +351,9 @@ def test_translations_are_left_out_unless_asked_for(tree, tmp_path):
 def test_files_that_an_older_version_cut_are_read_again(tree):
     run_json("index", "build", tree, "--encoder", "none")
     index = Index.open(tree / ".mbert")
-    index.remember(index.folder.settings | {"cutting": 1})
+    with index.folder.writer() as writer:
+        writer.set_settings(index.folder.settings | {"cutting": 1})
+        writer.commit()
     (hit,) = run_json("search", "query", "parse_header", cwd=tree)
     assert hit["path"] == "net/http.py"
     done = run("search", "query", "parse_header", cwd=tree)
@@ -374,16 +384,15 @@ def test_a_small_update_does_not_load_torch(tree, tiny_encoder_folder):
 
 def test_a_name_finds_its_definition_and_says_why(tmp_path, tiny_encoder_folder):
     from mbert_retrieval import Passage, load_encoder
-    from mbert_retrieval.search.explain import explain
 
     uses = [Passage(f"use{n}", f"result = alpha_beta(n{n}, alpha_beta)") for n in range(5)]
     facts = {"kind": "function", "name": "Outer.alpha_beta"}
     definition = Passage("defined", module("alpha_beta"), metadata=facts)
     index = Index.build(tmp_path / "i", [*uses, definition], load_encoder(tiny_encoder_folder))
     hits = index.search("alpha_beta", k=6)
-    assert hits[0].id == "defined"
-    (found,) = explain(index, "alpha_beta", ["defined"])
+    assert hits[0].passage.id == "defined"
+    (found,) = index.search("alpha_beta").explain(["defined"])
     assert [leg.leg for leg in found.legs] == ["late", "lexical", "definition"]
     assert sum(leg.share for leg in found.legs) == pytest.approx(hits[0].score)
-    (sentence,) = explain(index, "where alpha_beta is", ["defined"])
+    (sentence,) = index.search("where alpha_beta is").explain(["defined"])
     assert [leg.leg for leg in sentence.legs] == ["late", "lexical"]

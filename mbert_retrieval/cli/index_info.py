@@ -1,0 +1,71 @@
+"""What `mbert-index info` shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..sync.provenance import Provenance
+from .console import visible
+
+if TYPE_CHECKING:
+    from ..indexes import IndexFolder
+
+
+def index_facts(folder: IndexFolder) -> dict[str, Any]:
+    """Return JSON: what the index is and holds, and its size on the disk."""
+    facts = folder.info()
+    facts["bytes_by_part"] = _bytes_by_part(folder.path)
+    facts["bytes"] = sum(facts["bytes_by_part"].values())
+    return facts
+
+
+def print_facts(facts: dict[str, Any], folder: IndexFolder) -> None:
+    """Print what `index_facts` returns, one fact per line."""
+    lines = {"index": facts["path"], "passages": f"{facts['passages']:,}"}
+    lines["segments"] = f"{facts['segments']:,}, {facts['tombstones']:,} deleted passages in them"
+    for name, leg in facts["legs"].items():
+        engines = Counter(_engine_text(engine) for engine in leg["engines"])
+        lines[name] = (
+            f"{leg['encoder']['name']}, {leg['vectors']:,} vectors of "
+            f"{leg['encoder']['dimension']} dimensions"
+            + (f", {leg['bytes_per_vector']} bytes each" if leg["vectors"] else "")
+        )
+        used = ", ".join(f"{count} x {engine}" for engine, count in engines.items())
+        lines[f"{name} kind"] = leg["kind"] + (f": {used}" if used else "")
+    sizes = ", ".join(f"{part} {size:,}" for part, size in facts["bytes_by_part"].items())
+    lines |= {
+        "lexical": "BM25" if facts["lexical"] else "none",
+        "created": f"{facts['created']} by {facts['created_by']}",
+        "bytes": f"{facts['bytes']:,} ({sizes})",
+        "sources": ", ".join(map(str, Provenance.of(folder).paths)) or "not recorded",
+    }
+    for name, value in lines.items():
+        print(f"{name:<10} {visible(value)}")
+
+
+def _engine_text(facts: dict[str, Any]) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "engine")
+    return facts["engine"] + (f" ({rest})" if rest else "")
+
+
+def _bytes_by_part(path: Path) -> dict[str, int]:
+    """Return the bytes of the vectors, of the passages with their lexical part, and of the rest.
+
+    A file with several names (hard links) counts once.
+    """
+    sizes = {"vectors": 0, "passages": 0, "other": 0}
+    seen: set[tuple[int, int]] = set()
+    for file in path.rglob("*"):
+        top = file.relative_to(path).parts[0]
+        if not file.is_file() or top.endswith("-shm"):  # SQLite's, there while it is open
+            continue
+        part = "passages" if top.startswith("store.sqlite") else "other"
+        with suppress(FileNotFoundError):  # a writer removes old segments meanwhile
+            status = file.stat()
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                sizes["vectors" if top == "segments" else part] += status.st_size
+    return sizes

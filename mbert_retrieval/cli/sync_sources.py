@@ -1,0 +1,258 @@
+"""Bring an index in sync with its sources, with a progress bar and plain messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import InputError
+from ..sources.selection import EVERYTHING
+from . import locate
+from .build_options import BuildOptions, SelectionOptions
+from .console import INTERRUPTED, message, progress_bar
+from .worktrees import copy_from_worktree
+
+if TYPE_CHECKING:
+    from ..index import Index
+    from ..indexes import IndexFolder
+    from ..sources import Selection
+    from ..sources.scan import SourceTree
+    from ..sync.apply import Removal
+    from ..sync.passages import Changes
+    from ..sync.plan import SyncPlan
+
+MAX_FILES_BEFORE_QUERY = 200  # a query does not wait for more changed files than this
+
+
+def build_index(
+    sources: list[Path], named: Path | None, options: BuildOptions, selection: SelectionOptions
+) -> tuple[Index, Changes]:
+    """Make or update the index of `sources`. named: its folder, where the user named one."""
+    from ..index import is_index
+    from ..sync.provenance import record
+
+    options.check(sources)
+    path = locate.index_for_sources(sources, named)
+    is_default = named is None and options.is_default and selection.whole is None
+    if is_default:
+        copy_from_worktree(path)
+    if is_index(path):
+        index, plan = _plan_update(sources, named, path, options, selection)
+    else:
+        index, plan = _create(sources, named, path, options, selection)
+    changes = apply_with_progress(plan, index, "all")
+    record(index.folder, plan.tree)
+    return index, changes
+
+
+def _plan_update(
+    sources: list[Path],
+    named: Path | None,
+    path: Path,
+    options: BuildOptions,
+    selection_options: SelectionOptions,
+) -> tuple[Index, SyncPlan]:
+    from ..indexes import IndexFolder
+    from ..sync.plan import plan_sync
+    from ..sync.provenance import Provenance
+
+    before = Provenance.of(IndexFolder.open(path))
+    selection = selection_options.over(before.selection)
+    index = options.open_existing(path, selection.documents == "whole")
+    reread = not before.is_current or selection != before.selection
+    tree = scan_sources(sources, None, selection, check_text=reread)
+    if named is None:
+        locate.check_same_sources(before.paths, path, tree.sources)
+    plan = plan_sync(tree, index.folder, reread or before.root != tree.root)
+    check_collections(plan)
+    return index, plan
+
+
+def _create(
+    sources: list[Path],
+    named: Path | None,
+    path: Path,
+    options: BuildOptions,
+    selection_options: SelectionOptions,
+) -> tuple[Index, SyncPlan]:
+    from ..index import Index
+    from ..sync.plan import plan_sync
+    from ..sync.provenance import settings_of
+
+    selection = selection_options.over(EVERYTHING)
+    encoders = options.load_encoders(selection.documents == "whole")
+    plan = plan_sync(scan_sources(sources, None, selection, check_text=True))
+    check_collections(plan)
+    index = Index.create(
+        path,
+        encoders,
+        kind=options.engines,
+        engine=options.engine_settings,
+        lexical=options.lexical is not False,
+        settings=settings_of(plan.tree, path),
+    )
+    if named is None:
+        (path / ".gitignore").write_text("*\n")
+    return index, plan
+
+
+def add_sources(index: Index, sources: list[Path]) -> Changes:
+    """Add the passages of more sources to an index; see `mbert-index add`."""
+    from ..sync.plan import plan_sync
+    from ..sync.provenance import Provenance, record_more
+
+    before = Provenance.of(index.folder)
+    tree = scan_sources(sources, before.root, before.selection, check_text=True)
+    plan = plan_sync(tree, index.folder)
+    check_collections(plan)
+    record_more(index.folder, tree)
+    return apply_with_progress(plan, index, "nothing")
+
+
+def update_index(index: Index) -> Changes:
+    """Bring an index in sync with the sources that it remembers; see `mbert-index update`."""
+    from ..sync.plan import plan_sync
+    from ..sync.provenance import Provenance, record
+
+    sources = Provenance.of(index.folder)
+    if not sources.paths:
+        raise InputError(
+            f"the index {index.path} remembers no sources: use mbert-index build or add"
+        )
+    reread = not sources.is_current
+    tree = scan_sources(sources.paths, sources.root, sources.selection, check_text=reread)
+    plan = plan_sync(tree, index.folder, reread)
+    check_collections(plan)
+    changes = apply_with_progress(plan, index, "all")
+    if reread:
+        record(index.folder, tree)
+    return changes
+
+
+def update_before_query(index: Index) -> None:
+    """Bring an index in sync with its sources before a query is answered.
+
+    What prevents it (another process writes, a source is gone, too many files changed) is said,
+    and the query is answered from what the index holds.
+    """
+    from ..sources.scan import scan
+    from ..sync.plan import plan_sync
+    from ..sync.provenance import Provenance
+
+    sources = Provenance.of(index.folder)
+    if not sources.paths or sources.root is None:
+        return
+    try:
+        plan = plan_sync(scan(sources.paths, sources.root, sources.selection), index.folder)
+        if not sources.is_current:
+            message("note: another version of this program cut the files: mbert-index update")
+            return
+        if not (plan.changed or plan.skipped or plan.gone):
+            return
+        changed = plan.count_settled()
+        if changed > MAX_FILES_BEFORE_QUERY:
+            message(
+                f"note: {changed:,} files changed since they were indexed: "
+                "mbert-index update reads them"
+            )
+            return
+        apply_with_progress(plan, index, "gone")
+    except InputError as error:
+        message(f"note: the answer is from the index as it was: {error}")
+
+
+def scan_sources(
+    sources: Sequence[Path], root: Path | None, selection: Selection, check_text: bool
+) -> SourceTree:
+    """Return what the sources hold.
+
+    Raises InputError for a named file that cannot be read and, with `check_text`, where there is
+    nothing to index.
+    """
+    from ..sources import source_root
+    from ..sources.scan import scan
+
+    sources = list(dict.fromkeys(source.resolve() for source in sources))
+    own_root = source_root(sources)
+    with interruptible("nothing was changed"):
+        tree = scan(sources, root or own_root, selection)
+        _check_named(tree)
+        if check_text:
+            _check_text(tree)
+    return tree
+
+
+def _check_named(tree: SourceTree) -> None:
+    """Raise InputError where a file that is a source itself cannot be read."""
+    from ..sources.passages import file_passages, read_file
+
+    for path, file in tree.files.items():
+        if not file.explicit:
+            continue
+        try:
+            next(file_passages(file, path, read_file(file, tree.selection), tree.selection), None)
+        except InputError as reason:
+            raise InputError(f"cannot index {file.path_on_disk}: {reason}") from None
+
+
+def _check_text(tree: SourceTree) -> None:
+    """Raise InputError where there is no collection and no file gives a passage."""
+    from ..sources.passages import file_passages, read_file
+
+    for path, file in tree.files.items():
+        try:
+            content = read_file(file, tree.selection)
+            if any(True for _ in file_passages(file, path, content, tree.selection)):
+                return
+        except InputError:
+            continue
+    if not tree.collections:
+        names = ", ".join(map(str, tree.sources))
+        count = len(tree.files) + len(tree.skipped)
+        raise InputError(f"no text to index in {names} ({count} files skipped)")
+
+
+def check_collections(plan: SyncPlan) -> None:
+    """Read changed collections through, so that nothing is written where one is broken."""
+    with interruptible("nothing was changed"), progress_bar("reading") as advance:
+        plan.check_collections(advance)
+
+
+def apply_with_progress(plan: SyncPlan, index: Index, removal: Removal) -> Changes:
+    """Apply a plan with a progress bar."""
+    from ..sync.apply import apply_plan
+
+    def state() -> str:
+        return (
+            f"{index.path} is whole and holds {len(index):,} passages; "
+            "the same command goes on from there"
+        )
+
+    with interruptible(state), progress_bar("indexing files", len(plan.changed)) as advance:
+        return apply_plan(plan, index.folder, index.encoders, removal, advance)
+
+
+def skipped_files(folder: IndexFolder) -> list[dict[str, str]]:
+    """Return the path of each file that gave no passages, and the reason."""
+    from ..sync.provenance import Provenance
+
+    root = Provenance.of(folder).root
+    return [
+        {"path": str(root / state.path if root else state.path), "reason": state.skipped}
+        for state in folder.file_states().values()
+        if state.skipped
+    ]
+
+
+@contextmanager
+def interruptible(state: str | Callable[[], str]) -> Iterator[None]:
+    """On Ctrl+C say what state things are in, and exit."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        message(f"interrupted: {state if isinstance(state, str) else state()}")
+        raise typer.Exit(INTERRUPTED) from None
