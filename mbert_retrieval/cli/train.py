@@ -126,7 +126,7 @@ def _retriever(kind: str, raw: dict[str, Any], where: str, json: bool) -> Path:
 
     recipe = parse(kind, raw, where)
     _check_installed()
-    from ..training.fit import train
+    from ..training.finetune import train
 
     with _reporting(json) as report:
         return train(recipe, report)
@@ -210,7 +210,7 @@ def _only_json():  # type: ignore[no-untyped-def]
 
 
 def _finish(folder: Path, json: bool) -> None:
-    from ..training.fit import leave_group
+    from ..training.finetune import leave_group
 
     if not leave_group():
         return

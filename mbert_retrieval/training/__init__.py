@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .fit import train
+    from .finetune import train
     from .mining import mine
     from .mlm import pretrain
 
 __all__ = ["mine", "pretrain", "train"]
 
 # each needs torch and a trainer, which load when one is first asked for
-_LAZY = {"mine": ".mining", "pretrain": ".mlm", "train": ".fit"}
+_LAZY = {"mine": ".mining", "pretrain": ".mlm", "train": ".finetune"}
 
 
 def __getattr__(name: str) -> Any:

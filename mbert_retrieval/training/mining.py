@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..types import Passage
-from .data import Example, read_examples
+from .dataset import Example, read_examples
 from .recipe import DataOptions, positive, sections
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from ..backbone.files import find_checkpoint
 from ..encoders.tokens import TextTokenizer
 from ..errors import InputError
 from ..packed import Packed
-from .fit import MODEL, Report, arguments_of, check_devices, log_callback, total_steps
-from .packing import mask, pack_rows, tokenise
+from .finetune import MODEL, Report, arguments_of, check_devices, log_callback, total_steps
+from .mlm_data import mask, pack_rows, tokenise
 from .recipe import RunOptions, check_run, sections, to_toml
-from .resume import last_checkpoint, record_recipe
-from .rows import read_rows
+from .row_readers import read_rows
+from .run_folder import last_checkpoint, record_recipe
 
 
 @dataclass(frozen=True)

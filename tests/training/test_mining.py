@@ -113,7 +113,7 @@ def test_a_teacher_drops_false_negatives_and_writes_its_scores(data, folders):
 
 
 def test_mined_rows_are_training_rows(data, folders, tmp_path):
-    from mbert_retrieval.training.data import read_examples
+    from mbert_retrieval.training.dataset import read_examples
     from mbert_retrieval.training.recipe import DataOptions
 
     mined = mine(recipe(data, folders["dense"], negatives=3))

@@ -15,7 +15,7 @@ from mbert_retrieval.backbone import MaskedLM, load_network
 from mbert_retrieval.backbone.checkpoint import read_tensors
 from mbert_retrieval.encoders.tokens import TextTokenizer
 from mbert_retrieval.training.mlm import MlmRecipe, WithLoss, pretrain
-from mbert_retrieval.training.packing import mask, pack_rows, tokenise
+from mbert_retrieval.training.mlm_data import mask, pack_rows, tokenise
 from support.tiny_models import tiny_config, tiny_tokenizer
 from support.training_data import NOUNS, write_jsonl
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mbert_retrieval import InputError, load_encoder
+from mbert_retrieval.training.initial_encoder import start_encoder
 from mbert_retrieval.training.losses import build_loss
-from mbert_retrieval.training.module import sentence_transformer
+from mbert_retrieval.training.packed_module import sentence_transformer
 from mbert_retrieval.training.recipe import LossOptions, ModelOptions
-from mbert_retrieval.training.start import start_encoder
 from support.tiny_models import TEXTS
 from support.training_data import write_bare
 

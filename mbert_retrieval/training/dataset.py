@@ -26,7 +26,7 @@ import numpy as np
 from ..errors import InputError
 from ..types import titled
 from .recipe import DataOptions, Recipe
-from .rows import Row, Texts, read_rows
+from .row_readers import Row, Texts, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

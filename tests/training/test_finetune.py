@@ -15,9 +15,9 @@ import torch
 from mbert_retrieval import InputError, load_encoder
 from mbert_retrieval.backbone.checkpoint import read_tensors
 from mbert_retrieval.training import train
-from mbert_retrieval.training.fit import arguments_of, check_devices, total_steps
+from mbert_retrieval.training.finetune import arguments_of, check_devices, total_steps
 from mbert_retrieval.training.recipe import RunOptions, parse, to_toml
-from mbert_retrieval.training.resume import last_checkpoint
+from mbert_retrieval.training.run_folder import last_checkpoint
 from support.tiny_models import TEXTS
 from support.training_data import pairs, raw_recipe, triplets, write_bare, write_jsonl
 
@@ -183,14 +183,14 @@ def test_no_passage_comes_twice_in_a_batch(bare, tmp_path):
     rows = [{"query": f"q {i}", "positive": f"passage {i % 4}"} for i in range(32)]
     data = write_jsonl(tmp_path / "rows.jsonl", rows)
     recipe = parse("dense", raw_recipe(bare, data, tmp_path / "run", training={"batch": 4}))
-    from mbert_retrieval.training import fit
-    from mbert_retrieval.training.data import build_dataset
-    from mbert_retrieval.training.module import sentence_transformer
-    from mbert_retrieval.training.start import start_encoder
+    from mbert_retrieval.training import finetune
+    from mbert_retrieval.training.dataset import build_dataset
+    from mbert_retrieval.training.initial_encoder import start_encoder
+    from mbert_retrieval.training.packed_module import sentence_transformer
 
     dataset = build_dataset(recipe, tmp_path)
     model = sentence_transformer(start_encoder("dense", recipe.model))
-    trainer = fit._trainer(recipe, model, dataset, None, fit.log_callback(tmp_path, None))
+    trainer = finetune._trainer(recipe, model, dataset, None, finetune.log_callback(tmp_path, None))
     sampler = trainer.get_train_dataloader().batch_sampler
     batches = [dataset[list(batch)]["document_1"] for batch in sampler]
     assert sorted(text for batch in batches for text in batch) == sorted(dataset["document_1"])

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .data import ROWS, build_dataset
+from .dataset import ROWS, build_dataset
 from .losses import build_loss
 from .recipe import EvaluationOptions, Recipe, RunOptions, to_toml
-from .resume import last_checkpoint, record_recipe
+from .run_folder import last_checkpoint, record_recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,9 +34,9 @@ def train(recipe: Recipe, report: Report | None = None) -> Path:
     """
     from transformers import set_seed
 
+    from .initial_encoder import start_encoder
     from .lora import Lora, merge_lora
-    from .module import sentence_transformer
-    from .start import start_encoder
+    from .packed_module import sentence_transformer
 
     run = recipe.training
     output = Path(run.output)

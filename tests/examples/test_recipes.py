@@ -9,7 +9,7 @@ import pytest
 
 from mbert_retrieval import load_encoder
 from mbert_retrieval.training import mine, pretrain, train
-from mbert_retrieval.training import rows as rows_module
+from mbert_retrieval.training import row_readers
 from mbert_retrieval.training.mining import MineRecipe
 from mbert_retrieval.training.mlm import MlmRecipe
 from mbert_retrieval.training.recipe import override, parse, read_toml
@@ -83,7 +83,7 @@ def small(raw, base, output):
 @pytest.mark.parametrize("path", RETRIEVERS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_retriever_recipe_runs(path, bases, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        rows_module, "load_hub", lambda source: hub_sets()[source.removeprefix("hub:")]
+        row_readers, "load_hub", lambda source: hub_sets()[source.removeprefix("hub:")]
     )
     raw = read_toml(path)
     kind = raw["kind"]

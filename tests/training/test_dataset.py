@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mbert_retrieval import InputError
-from mbert_retrieval.training.data import build_dataset, read_examples
+from mbert_retrieval.training.dataset import build_dataset, read_examples
 from mbert_retrieval.training.recipe import DataOptions, parse
 from support.training_data import raw_recipe, triplets, write_jsonl
 
