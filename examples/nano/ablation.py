@@ -1,13 +1,13 @@
-"""What each ingredient of `nano`'s training brings: short runs from scratch, each without one.
+"""Measure what each ingredient of `nano`'s training contributes: short runs, each without one.
 
     python examples/nano/ablation.py --data DIR DIR/science DIR/others --out DIR/ablation \\
-        --collections $MBERT_DATA/cosqa $MBERT_DATA/cranfield
+        --collections EVAL/cosqa EVAL/cranfield
 
 Runs train.py for --steps steps with everything, then without each of its ingredients, then on the
-first data folder alone, all from the same seed, and writes OUT/table.md: nDCG@10 of both heads on
-the collections (exact MaxSim), and of the held-out pairs of code and of text the mean reciprocal
-rank over both heads. What was run already is kept. The runs are far too short for their scores to
-mean anything but against one another.
+first data folder only, all from the same seed, and writes OUT/table.md: nDCG@10 of both heads on
+the collections (exact MaxSim), and the mean reciprocal rank over both heads on the held-out pairs
+of code and of text. EVAL is a folder of BEIR collections. Finished runs are not repeated. The runs
+are so short that their scores can only be compared with each other.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ HEADS = ("late", "dense")
 
 
 def quality(model: Path, collections: list[Path]) -> dict[str, float]:
-    """nDCG@10 by collection and head."""
-    found = {}
+    """Return nDCG@10 by collection and head."""
+    scores = {}
     for folder in collections:
         dataset = read_beir(folder, SPLITS[folder.name])
         for head in HEADS:
             with prepare(dataset, open_encoder(str(model), head), kind="flat") as system:
                 result, _ = system.evaluate("vector", [ir_measures.nDCG @ 10])
-            found[f"{folder.name} {head}"] = result.measures["nDCG@10"]
-    return found
+            scores[f"{folder.name} {head}"] = result.measures["nDCG@10"]
+    return scores
 
 
 def main() -> None:
@@ -59,8 +59,8 @@ def main() -> None:
             command += ["--data", *map(str, data), "--out", str(out), "--steps", str(args.steps)]
             done = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
             held_out = json.loads(done.stdout.splitlines()[-1])["mrr"]
-            found = quality(out / "model", args.collections)
-            scores.write_text(json.dumps({"quality": found, "held out": held_out}))
+            ndcg = quality(out / "model", args.collections)
+            scores.write_text(json.dumps({"quality": ndcg, "held out": held_out}))
         rows[name] = json.loads(scores.read_text())
         print(name, rows[name], flush=True)
     columns = list(rows["everything"]["quality"])

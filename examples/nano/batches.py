@@ -1,7 +1,7 @@
-"""What `nano` trains on: pairs as token ids with the teacher's vectors, and the batches of them.
+"""Training data of `nano`: pairs as token ids with the teacher's vectors, and their batches.
 
 Three shapes of batch cost about the same: many pairs with short documents, fewer with longer ones,
-and a few haystacks: documents laid end to end, with the one that answers at a random place.
+and a few haystacks: concatenated documents, with the relevant one at a random position.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Pairs:
     queries, documents: token ids with prefix; the queries of the pairs are followed by others for
     the same documents, which other_queries, (pairs, OTHER_QUERIES), gives as rows of `queries`, -1
     where there is none. teacher_queries, teacher_documents, teacher_long: a float16 unit vector of
-    384 for each query, each document, and each long document of text; zeros where the teacher was
-    not asked. code: (pairs,) bool. held_out: rows that are never trained on. neighbours:
+    384 for each query, each document, and each long document of text; zeros without a teacher's
+    vector. code: (pairs,) bool. held_out: rows that are never trained on. neighbours:
     (pairs, NEIGHBOURS) rows of pairs whose documents are easily taken for this one's, or -1.
     """
 
@@ -56,10 +56,10 @@ class Pairs:
     @classmethod
     def read(cls, folders: list[Path], tokenizer_file: Path) -> Pairs:
         """Everything under the folders that gather.py, teach.py, neighbours.py and rephrase.py
-        wrote; the last HELD_OUT pairs of each with a query are kept apart."""
+        wrote; the last HELD_OUT pairs with a query of each are held out."""
         sides: list[tuple] = []
         more: list[tuple] = []
-        kept_apart, first = [], 0
+        held_out, first = [], 0
         for folder in folders:
             queries, documents, code = tokenised(folder / "pairs.jsonl.gz", tokenizer_file)
             count = len(queries)
@@ -71,7 +71,7 @@ class Pairs:
                 teacher_vectors(folder / "teacher", side, count)
                 for side in ("queries", "documents", "long")
             ]
-            kept_apart.append(first + np.flatnonzero(queries.lengths > 0)[-HELD_OUT:])
+            held_out.append(first + np.flatnonzero(queries.lengths > 0)[-HELD_OUT:])
             sides.append((queries, documents, *vectors, code, table))
             again = folder / "again"
             if again.exists():
@@ -89,7 +89,7 @@ class Pairs:
             np.concatenate(teacher_d),
             np.concatenate(teacher_l),
             np.concatenate(code),
-            np.concatenate(kept_apart),
+            np.concatenate(held_out),
             np.concatenate(tables),
             others_of(np.concatenate([*of, np.empty(0, int)]), first),
         )
@@ -147,14 +147,14 @@ class Batches:
         """Distinct pairs, code and text in their shares, some with their neighbours."""
         code = round(CODE_SHARE * count)
         rows: list[int] = []
-        for kind, share in (("code", code), ("text", count - code)):
+        for kind, number in (("code", code), ("text", count - code)):
             pool = self._pools[kind, length]
-            drawn = random.choice(pool, size=share, replace=False)
+            drawn = random.choice(pool, size=number, replace=False)
             rows += self._grouped(random, drawn) if length == "any" else drawn.tolist()
         return np.array(list(dict.fromkeys(rows)))
 
     def _grouped(self, random: np.random.Generator, drawn: np.ndarray) -> list[int]:
-        """The drawn pairs, a share of them replaced by neighbours of others."""
+        """The drawn pairs, some of them replaced by neighbours of others."""
         seeds = int(NEIGHBOURS_SHARE * len(drawn)) // GROUP
         groups = []
         for seed in drawn[:seeds]:
@@ -162,43 +162,43 @@ class Batches:
             groups += near[(near >= 0) & self._usable[near]].tolist()
         return [*drawn[: len(drawn) - len(groups)].tolist(), *groups]
 
-    def _asked(self, random: np.random.Generator, rows: np.ndarray) -> np.ndarray:
-        """Of each pair one of its queries."""
+    def _drawn_queries(self, random: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        """One query per pair, drawn among its queries, as rows of `pairs.queries`."""
         known = np.column_stack((rows, self.pairs.other_queries[rows]))
         lots = np.where(known < 0, -1, random.random(known.shape))
         return known[np.arange(len(rows)), lots.argmax(1)]
 
     def _batch(self, random: np.random.Generator, rows: np.ndarray, limit: int) -> Batch:
-        pairs, asked = self.pairs, self._asked(random, rows)
+        pairs, drawn = self.pairs, self._drawn_queries(random, rows)
         documents = shortened(pairs.documents.select(rows), limit)
         goals, distilled = pairs.teacher_documents[rows], documents.lengths <= SHORT_TOKENS
         if limit > SHORT_TOKENS:
             patient = pairs.teacher_long[rows]
             seen = patient.any(axis=1)
             goals, distilled = np.where(seen[:, None], patient, goals), distilled | seen
-        queries = pairs.queries.select(asked)
-        return Batch(rows, queries, documents, pairs.teacher_queries[asked], goals, distilled)
+        queries = pairs.queries.select(drawn)
+        return Batch(rows, queries, documents, pairs.teacher_queries[drawn], goals, distilled)
 
     def _haystacks(self, random: np.random.Generator) -> Batch:
         """A few pairs, each document among enough others to fill the haystack."""
         count = int(random.integers(*HAYSTACKS))
-        room = HAYSTACK_TOKENS // count
+        length = HAYSTACK_TOKENS // count
         rows = self._rows(random, count, "any")
         others = random.permutation(len(self.pairs.documents))[: HAYSTACK_TOKENS // 16]
         following = iter(others.tolist())
         haystacks = []
         for row in rows:
             needle = self.pairs.documents[row][2:-1][:SHORT_TOKENS]
-            start, *_, end = whole = self.pairs.documents[row]
+            start, prefix, *_, end = self.pairs.documents[row]
             before, after, filled = [], [], len(needle) + 3
             depth = random.random()
-            while filled < room:
-                filler = self.pairs.documents[next(following)][2:-1][: room - filled]
+            while filled < length:
+                filler = self.pairs.documents[next(following)][2:-1][: length - filled]
                 (before if random.random() < depth else after).append(filler)
                 filled += len(filler)
-            haystacks.append(np.concatenate([[start, whole[1]], *before, needle, *after, [end]]))
-        asked = self._asked(random, rows)
-        queries, documents = self.pairs.queries.select(asked), Packed.from_sequences(haystacks)
+            haystacks.append(np.concatenate([[start, prefix], *before, needle, *after, [end]]))
+        drawn = self._drawn_queries(random, rows)
+        queries, documents = self.pairs.queries.select(drawn), Packed.from_sequences(haystacks)
         unknown = np.zeros((len(rows), TEACHER_DIMENSION), np.float16)
         return Batch(rows, queries, documents, unknown, unknown, None)
 
@@ -219,14 +219,14 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
     """All queries and documents as ids, with their prefix: [CLS] [Q] text [SEP], and which pairs
     are of code.
 
-    A pair without a query has an empty one. The result is kept beside the pairs.
+    A pair without a query has an empty one. The result is cached beside the pairs.
     """
     from tokenizers import Tokenizer
 
     made_by = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()[:8]
-    kept = pairs.with_name(f"ids-{DOCUMENT_TOKENS}-{made_by}.npz")
-    if kept.exists():
-        stored = np.load(kept, allow_pickle=False)
+    cache = pairs.with_name(f"ids-{DOCUMENT_TOKENS}-{made_by}.npz")
+    if cache.exists():
+        stored = np.load(cache, allow_pickle=False)
         return (
             Packed(stored["queries"].astype(np.int64), stored["query_offsets"]),
             Packed(stored["documents"].astype(np.int64), stored["document_offsets"]),
@@ -247,7 +247,7 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
     queries, documents = sides
     code = np.array([row["kind"] in CODE_KINDS for row in rows])
     np.savez(
-        kept,
+        cache,
         queries=queries.values.astype(np.int16),
         query_offsets=queries.offsets,
         documents=documents.values.astype(np.int16),
@@ -259,7 +259,7 @@ def tokenised(pairs: Path, tokenizer_file: Path) -> tuple[Packed, Packed, np.nda
 
 def teacher_vectors(folder: Path, side: str, count: int) -> np.ndarray:
     """Unit vectors of the "queries", the "documents" or the "long" documents, (count, 384) float16,
-    as far as teach.py has come; zeros from there on, and where it never was."""
+    zeros where teach.py has written none."""
     vectors = np.zeros((count, TEACHER_DIMENSION), np.float16)
     filled = 0
     for path in sorted(folder.glob(f"{side}-*.npy")):

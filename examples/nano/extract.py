@@ -64,7 +64,7 @@ class Pair:
 
 
 def without_markup(text: str) -> str:
-    """reST and Markdown inline markup removed, their words kept."""
+    """Remove the inline markup of reST and Markdown, but not its words."""
     text = _CITATION.sub("", _ROLE.sub(r"\1", text))
     text = _LINK.sub(lambda m: m[1] or m[2], text)
     return _MARKS.sub("", text)
@@ -246,8 +246,8 @@ def sections(text: str, markdown: bool) -> Iterator[tuple[str, str, str]]:
         )
     levels: list[str] = []  # heading styles from the outermost, in order of appearance
     titles: list[str] = []
-    found = list(heading.finditer(text))
-    for match, following in pairwise([*found, None]):
+    headings = list(heading.finditer(text))
+    for match, following in pairwise([*headings, None]):
         style = match["level"]
         if style not in levels:
             levels.append(style)

@@ -1,16 +1,15 @@
 """Gather training pairs for `nano` from the source distributions of Python packages.
 
-    python examples/nano/gather.py --packages examples/nano/packages.txt \\
-        --exclude "$MBERT_DATA" --out DIR
-    python examples/nano/gather.py --packages examples/nano/packages-science.txt \\
-        --exclude "$MBERT_DATA" --known DIR/pairs.jsonl.gz --out DIR/science \\
+    python examples/nano/gather.py --packages examples/nano/packages.txt --exclude EVAL --out DIR
+    python examples/nano/gather.py --packages examples/nano/packages-science.txt --exclude EVAL \\
+        --known DIR/pairs.jsonl.gz --out DIR/science \\
         --cap function=60 comment=10 section=8000 prose=8000
 
-The second leaves out what resembles a document of the first. Writes OUT/pairs.jsonl.gz, rows of
-{"query": str or null, "document", "kind", "package"} in a seeded shuffle; OUT/licences.tsv; and
-OUT/gather.json, which counts what was kept and what was removed. Nothing from a package is
-executed. Whatever resembles a text of the BEIR folders under --exclude is removed, so that they
-still measure something.
+EVAL is a folder of BEIR collections. Texts that resemble one of theirs are removed, so that the
+collections can still evaluate the encoder. The second command also removes what resembles a
+document of the first. Writes OUT/pairs.jsonl.gz, rows of {"query": str or null, "document", "kind",
+"package"} in a seeded shuffle; OUT/licences.tsv; and OUT/gather.json, which counts the rows and
+what was removed. Nothing from a package is executed.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from extract import Pair, file_pairs
 from minhash import NearDuplicates, normalised, signature
 from sdists import Refused, fetch_sdist, index_url, licence_of, read_sdist
 
-# Packages kept for evaluation, never trained on.
+# Packages reserved for evaluation, never trained on.
 _RESERVED = """
     mistune peewee marshmallow bottle cherrypy web-py pyramid tqdm loguru parso jedi black
     poetry hypothesis werkzeug httpx trio
 """
 RESERVED = frozenset(_RESERVED.split())
 CAPS = {"function": 8000, "comment": 600, "section": 1500, "prose": 1500}  # rows of one package
-SAME_QUERY = 3  # rows that may share a query
+SAME_QUERY = 3  # rows with the same query, at most
 NEAR_TEST, NEAR_TWIN = 0.5, 0.75  # estimated Jaccard similarity from which a text is removed
 SKIPPED_PATH = re.compile(
     r"/(_?vendor(ed)?|third_?party|_?externals?|extern|locale|migrations|node_modules|generated|tests|"
@@ -120,26 +119,26 @@ def gather_package(
     except Refused as reason:
         gathered.refused = str(reason)
         return gathered
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     for path, text in files:
         if SKIPPED_PATH.search(path) or GENERATED.search(text[:1000]):
             continue
-        found += file_pairs(path, text, Random(f"{seed} {path}"))
-    return select(gathered, found, exclude, caps, seed)
+        pairs += file_pairs(path, text, Random(f"{seed} {path}"))
+    return select(gathered, pairs, exclude, caps, seed)
 
 
 def select(
-    gathered: Gathered, found: list[Pair], exclude: Path, caps: dict[str, int], seed: int
+    gathered: Gathered, pairs: list[Pair], exclude: Path, caps: dict[str, int], seed: int
 ) -> Gathered:
     """Add to a package the pairs that resemble no test text, within the caps."""
-    Random(f"{seed} {gathered.package}").shuffle(found)
-    tests, kept, seen = TestTexts.read(exclude), Counter(), set()
-    for pair in found:
+    Random(f"{seed} {gathered.package}").shuffle(pairs)
+    tests, counts, seen = TestTexts.read(exclude), Counter(), set()
+    for pair in pairs:
         words = normalised(pair.document)
         if words in seen or words == normalised(pair.query or ""):
             continue
         seen.add(words)
-        if kept[pair.kind] == caps[pair.kind]:
+        if counts[pair.kind] == caps[pair.kind]:
             gathered.over_cap += 1
             continue
         signatures = [signature(pair.document)]
@@ -148,7 +147,7 @@ def select(
         if tests.resemble(pair, signatures):
             gathered.near_test += 1
             continue
-        kept[pair.kind] += 1
+        counts[pair.kind] += 1
         gathered.pairs.append(pair)
         gathered.signatures.append(signatures[-1])
     return gathered
@@ -163,7 +162,7 @@ def requirements(path: Path) -> list[str]:
         if not version:
             raise SystemExit(f"{path}: {line} is not name==version")
         if re.sub(r"[-_.]+", "-", name).lower() in RESERVED:
-            raise SystemExit(f"{path}: {name} is kept for evaluation")
+            raise SystemExit(f"{path}: {name} is reserved for evaluation")
     return lines
 
 
@@ -197,14 +196,14 @@ def deduplicated(
                 twins.add(signature(json.loads(line)["document"]))
     for result in results:
         for pair, mark in zip(result.pairs, result.signatures, strict=True):
-            asked = normalised(pair.query or "")
-            if asked and queries[asked] == SAME_QUERY:
+            query = normalised(pair.query or "")
+            if query and queries[query] == SAME_QUERY:
                 removed["repeated query"] += 1
             elif mark in twins:
                 removed["near duplicate"] += 1
             else:
                 twins.add(mark)
-                queries[asked] += bool(asked)
+                queries[query] += bool(query)
                 row = {"query": pair.query, "document": pair.document, "kind": pair.kind}
                 rows.append(row | {"package": result.package})
     return rows
@@ -242,18 +241,22 @@ def write_collection(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--packages", type=Path, required=True, help="lines of name==version")
-    parser.add_argument("--exclude", type=Path, required=True, help="holds BEIR folders")
+    parser.add_argument("--exclude", type=Path, required=True, help="folder of BEIR collections")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--known", type=Path, nargs="*", default=[], help="pairs had already")
-    parser.add_argument("--cap", nargs="*", default=[], help="rows of a kind a package: kind=N")
-    parser.add_argument("--rows", type=int, default=250_000, help="most rows to write")
+    parser.add_argument(
+        "--known", type=Path, nargs="*", default=[], help="pairs of earlier collections"
+    )
+    parser.add_argument(
+        "--cap", nargs="*", default=[], help="maximum rows of a kind per package: kind=N"
+    )
+    parser.add_argument("--rows", type=int, default=250_000, help="maximum number of rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
 
     caps = CAPS | {kind: int(rows) for kind, rows in (cap.split("=") for cap in args.cap)}
     archives = download(requirements(args.packages), args.out / "sdists")
-    TestTexts.read(args.exclude)  # says now if there is nothing to exclude
+    TestTexts.read(args.exclude)  # fails early if there is nothing to exclude
     with ProcessPoolExecutor(args.processes) as pool:
         jobs = [
             pool.submit(gather_package, package, archive, args.exclude, caps, args.seed)

@@ -1,4 +1,4 @@
-"""Near-duplicate texts: MinHash over word 3-shingles, found through bands of equal signatures."""
+"""Near-duplicate texts: MinHash over word 3-shingles, looked up by bands of equal signatures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def normalised(text: str) -> str:
 
 
 def signature(text: str) -> np.ndarray:
-    """(64,) uint32 MinHash; two texts agree on a share of places near their Jaccard similarity."""
+    """(64,) uint32 MinHash; the fraction of entries that two texts share estimates their Jaccard
+    similarity."""
     words = [zlib.crc32(word.encode()) for word in _WORD.findall(text.lower())]
     words += [0] * (SHINGLE - len(words))
     hashes = np.array(words, dtype=np.uint64)
@@ -37,8 +38,8 @@ def signature(text: str) -> np.ndarray:
 class NearDuplicates:
     """The signatures seen so far, searched for one of at least `threshold` estimated similarity.
 
-    With `rows` signature places a band, a text of Jaccard similarity s shares a band with
-    probability 1 - (1 - s**rows) ** (64 / rows): two rows for s >= 0.5, four for s >= 0.75.
+    With `rows` entries per band, a text of Jaccard similarity s has an equal band with probability
+    1 - (1 - s**rows) ** (64 / rows): two rows for s >= 0.5, four for s >= 0.75.
     """
 
     def __init__(self, threshold: float, rows: int) -> None:

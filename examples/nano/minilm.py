@@ -23,7 +23,7 @@ BATCH_TOKENS = 1024  # what its widest layer writes stays in the cache
 
 
 class MiniLM:
-    """folder: the published checkpoint. threads: batches that are encoded at once."""
+    """folder: The published checkpoint. threads: Batches encoded at the same time."""
 
     def __init__(self, folder: Path, max_tokens: int, threads: int) -> None:
         raw = load_file(folder / "model.safetensors")
@@ -56,21 +56,21 @@ class MiniLM:
         torch.set_num_threads(1)
         with ThreadPoolExecutor(self.threads) as pool:
             encoded = pool.map(lambda rows: self._forward([ids[i] for i in rows]), batches)
-            for rows, found in zip(batches, encoded, strict=True):
-                vectors[rows] = found
+            for rows, batch_vectors in zip(batches, encoded, strict=True):
+                vectors[rows] = batch_vectors
         return vectors
 
     @torch.inference_mode()
     def _forward(self, ids: list[list[int]]) -> np.ndarray:
         lengths = torch.tensor([len(row) for row in ids])
         cu_seqlens = F.pad(lengths.cumsum(0), (1, 0))
-        places = torch.cat([torch.arange(len(row)) for row in ids])
+        positions = torch.cat([torch.arange(len(row)) for row in ids])
         w = self.weights
         x = w["embeddings.word_embeddings.weight"][torch.tensor([t for row in ids for t in row])]
-        x = x + w["embeddings.position_embeddings.weight"][places]
+        x = x + w["embeddings.position_embeddings.weight"][positions]
         x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings")
-        # BERT's positions are in its embeddings: an attention that turns nothing
-        still = torch.zeros(2, len(places), 1, HEAD_DIMENSION // 2)
+        # BERT's positions are in its embeddings: rotary embeddings that rotate by nothing
+        still = torch.zeros(2, len(positions), 1, HEAD_DIMENSION // 2)
         still[0] = 1
         for i in range(LAYERS):
             layer = f"encoder.layer.{i}"

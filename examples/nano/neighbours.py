@@ -27,8 +27,8 @@ PART = 8192  # pairs encoded or searched at once
 
 
 def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarray:
-    """(pairs, count) int32 rows of `documents` by inner product, without each query's own; -1 where
-    fewer were found. A query of zeros is replaced by its document."""
+    """(pairs, count) int32 rows of `documents` by inner product, without each query's own; -1 if
+    there are fewer. A query of zeros is replaced by its document."""
     index = faiss.index_factory(
         documents.shape[1],
         f"IVF{min(CELLS, len(documents) // 40 + 1)},Flat",
@@ -42,13 +42,13 @@ def nearest(queries: np.ndarray, documents: np.ndarray, count: int) -> np.ndarra
     for start in range(0, len(documents), PART):
         index.add(documents[start : start + PART].astype(np.float32))
     for start in range(0, len(queries), PART):
-        asked = queries[start : start + PART].astype(np.float32)
-        bare = ~asked.any(axis=1)
-        asked[bare] = documents[start : start + PART][bare]
-        _, found = index.search(asked, count + 1)
-        own = found == np.arange(start, start + len(found))[:, None]
-        own[:, -1] |= ~own.any(axis=1)  # drop the last where the own is not among them
-        table[start : start + len(found)] = found[~own].reshape(len(found), count)
+        batch = queries[start : start + PART].astype(np.float32)
+        empty = ~batch.any(axis=1)
+        batch[empty] = documents[start : start + PART][empty]
+        _, nearby = index.search(batch, count + 1)
+        own = nearby == np.arange(start, start + len(nearby))[:, None]
+        own[:, -1] |= ~own.any(axis=1)  # drop the last one if the own is not among them
+        table[start : start + len(nearby)] = nearby[~own].reshape(len(nearby), count)
     return table
 
 
@@ -62,9 +62,9 @@ def encoded(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
         documents[start : start + PART] = encoder.encode_documents(
             [row["document"] for row in part]
         ).values
-        asked = [i for i, row in enumerate(part) if row["query"]]
-        queries[start + np.array(asked, int)] = encoder.encode_queries(
-            [part[i]["query"] for i in asked]
+        with_query = [i for i, row in enumerate(part) if row["query"]]
+        queries[start + np.array(with_query, int)] = encoder.encode_queries(
+            [part[i]["query"] for i in with_query]
         ).values
     return queries, documents
 
@@ -72,7 +72,7 @@ def encoded(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="what gather.py, teach.py wrote")
-    parser.add_argument("--encoder", help="an earlier round, in place of the teacher")
+    parser.add_argument("--encoder", help="an earlier round, instead of the teacher")
     args = parser.parse_args()
     rows = read_pairs(args.data / "pairs.jsonl.gz")
     if args.encoder:
@@ -84,7 +84,7 @@ def main() -> None:
         )
     table = nearest(*vectors, NEIGHBOURS)
     np.save(args.data / "neighbours.npy", table)
-    print(f"{len(table)} pairs, {(table >= 0).mean():.1%} of the places filled")
+    print(f"{len(table)} pairs, {(table >= 0).mean():.1%} of the table filled")
 
 
 if __name__ == "__main__":

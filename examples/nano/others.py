@@ -1,7 +1,7 @@
 """Gather training pairs for `nano` from Debian's packages and npm's.
 
     python examples/nano/others.py --packages examples/nano/packages-others.txt \\
-        --exclude "$MBERT_DATA" --known DIR/pairs.jsonl.gz --out DIR3
+        --exclude EVAL --known DIR/pairs.jsonl.gz --out DIR/others
 
 The packages are lines of deb:name==version and npm:name==version, fetched by `apt-get download`
 and `npm pack` (nothing of them is executed): WordNet and FOLDOC (term to definition), manual pages
@@ -35,7 +35,7 @@ LICENCES = {  # of Debian packages, read from their copyright files
     "golang-1.19-src": "BSD-3-Clause",
     "rust-src": "MIT OR Apache-2.0",
 }
-ASKED = (
+TEMPLATES = (
     "what is {}",
     "{}",
     "{}",
@@ -50,8 +50,9 @@ _TROFF_TEXT = re.compile(r"^\.(?:B|I|BR|BI|IR|RB|RI|IB|SM|SB)\s+(.*)$")
 _TROFF_ESCAPE = re.compile(r"\\f(?:\[\w*\]|.)|\\s[-+]?\d|\\[&|^/,%:]|\\\(..|\\\[\w+\]")
 
 
-def asked(term: str, random: Random) -> str:
-    return random.choice(ASKED).format(term)
+def definition_query(term: str, random: Random) -> str:
+    """A query for the definition of a term, in one of several styles."""
+    return random.choice(TEMPLATES).format(term)
 
 
 def wordnet_pairs(data: str, random: Random) -> Iterator[Pair]:
@@ -70,7 +71,7 @@ def wordnet_pairs(data: str, random: Random) -> Iterator[Pair]:
             continue
         word, *others = random.sample(words, len(words))
         document = f"{', '.join(others)}: {gloss}" if others and random.random() < 0.3 else gloss
-        yield Pair(asked(word, random), document, "definition", document)
+        yield Pair(definition_query(word, random), document, "definition", document)
 
 
 def dictionary_pairs(text: str, random: Random) -> Iterator[Pair]:
@@ -83,7 +84,7 @@ def dictionary_pairs(text: str, random: Random) -> Iterator[Pair]:
         if len(words) < 8 or not definition.isascii() or len(head) > 60:
             continue
         document = f"{head}: {definition}" if random.random() < 0.3 else definition
-        yield Pair(asked(head.strip(), random), document, "definition", document)
+        yield Pair(definition_query(head.strip(), random), document, "definition", document)
 
 
 def plain_manual(troff: str) -> str:
@@ -197,10 +198,12 @@ def licence_of(requirement: str, archive: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--packages", type=Path, required=True, help="deb:... and npm:... lines")
-    parser.add_argument("--exclude", type=Path, required=True, help="holds BEIR folders")
-    parser.add_argument("--known", type=Path, nargs="*", default=[], help="pairs had already")
+    parser.add_argument("--exclude", type=Path, required=True, help="folder of BEIR collections")
+    parser.add_argument(
+        "--known", type=Path, nargs="*", default=[], help="pairs of earlier collections"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=250_000, help="most rows to write")
+    parser.add_argument("--rows", type=int, default=250_000, help="maximum number of rows")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -214,10 +217,10 @@ def main() -> None:
             continue
         archive = fetch(requirement, folder)
         gathered = Gathered(requirement, licence_of(requirement, archive))
-        found: list[Pair] = []
+        pairs: list[Pair] = []
         for path, data in members(archive):
-            found += file_pairs("/" + path, data, Random(f"{args.seed} {path}"))
-        results.append(select(gathered, found, args.exclude, CAPS, args.seed))
+            pairs += file_pairs("/" + path, data, Random(f"{args.seed} {path}"))
+        results.append(select(gathered, pairs, args.exclude, CAPS, args.seed))
         print(f"{requirement}: {len(results[-1].pairs)} pairs", flush=True)
     write_collection(results, args.known, args.out, args.rows, args.seed)
 

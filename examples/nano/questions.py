@@ -131,10 +131,10 @@ def web_query(summary: str, random: Random) -> str | None:
         words[:1] = random.choice(SYNONYMS[verb]).split()
     style = random.random()
     if style < 0.25:
-        kept = [w for w in words if w not in STOP_WORDS]
-        if len(kept) < 2:
+        content = [w for w in words if w not in STOP_WORDS]
+        if len(content) < 2:
             return None
-        return random.choice(("{} python", "python {}", "{}")).format(" ".join(kept))
+        return random.choice(("{} python", "python {}", "{}")).format(" ".join(content))
     if style < 0.6:
         words = words[:1] + [w for w in words[1:] if w not in FILLERS]
     if len(words) < 2:

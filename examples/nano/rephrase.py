@@ -1,4 +1,4 @@
-"""More queries for the code among the pairs: what else people might type to find the same function.
+"""Make more queries for the code among the pairs: what else people might type for a function.
 
     python examples/nano/rephrase.py --data DIR
     python examples/nano/teach.py --pairs DIR/again/pairs.jsonl.gz --out DIR/again/teacher \\
@@ -26,7 +26,7 @@ from extract import summary_of
 from questions import name_query, web_query
 
 DEFINED = re.compile(r"^(?:async )?def (\w+)", re.MULTILINE)
-ASKED = re.compile(  # what questions.py puts around a phrase
+TEMPLATE = re.compile(  # what questions.py puts around a phrase
     r"^what is |^(?:python )?how (?:to|do i|do you) |^python (?:code to |function (?:to )?)?"
     r"|(?: in)? python$"
 )
@@ -47,11 +47,11 @@ def summary_in(document: str) -> str:
 def other_queries(query: str, document: str, count: int, random: Random) -> list[str]:
     """Up to `count` queries for a document, all different and none of them `query`."""
     summary = summary_in(document)
-    told = summary or ASKED.sub("", query)
-    found = [summary, *(web_query(told, random) for _ in range(2))]
+    phrase = summary or TEMPLATE.sub("", query)
+    candidates = [summary, *(web_query(phrase, random) for _ in range(2))]
     if name := DEFINED.search(document):
-        found.append(name_query(name[1].strip("_"), "", random))
-    different = [one for one in dict.fromkeys(found) if one and one != query]
+        candidates.append(name_query(name[1].strip("_"), "", random))
+    different = [one for one in dict.fromkeys(candidates) if one and one != query]
     random.shuffle(different)
     return different[:count]
 
@@ -63,19 +63,19 @@ def main() -> None:
     args = parser.parse_args()
     random = Random(args.seed)
     pairs = read_pairs(args.data / "pairs.jsonl.gz")
-    asked = [place for place, pair in enumerate(pairs) if pair["query"]][:-HELD_OUT]
+    with_query = [i for i, pair in enumerate(pairs) if pair["query"]][:-HELD_OUT]
     of: list[int] = []
     again = args.data / "again"
     again.mkdir(exist_ok=True)
     with gzip.open(again / "pairs.jsonl.gz", "wt", encoding="utf-8") as out:
-        for place in asked:
-            pair = pairs[place]
+        for i in with_query:
+            pair = pairs[i]
             if pair["kind"] not in CODE_KINDS:
                 continue
             others = other_queries(pair["query"], pair["document"], OTHER_QUERIES, random)
             for query in others:
                 out.write(json.dumps({"query": query, "kind": pair["kind"]}) + "\n")
-                of.append(place)
+                of.append(i)
     np.save(again / "of.npy", np.array(of, np.int64))
     print(f"{len(of):,} more queries for {len(set(of)):,} pairs")
 

@@ -1,4 +1,4 @@
-"""Average the weights of runs that began from one state, where that helps on held-out pairs.
+"""Average the weights of runs that began from one state, if that helps on held-out pairs.
 
     python examples/nano/soup.py --data DIR [DIR ...] --out DIR/model \\
         --states A.safetensors B.safetensors MODEL_FOLDER
@@ -39,9 +39,9 @@ def main() -> None:
 
     def score(state: dict[str, Tensor], name: str) -> float:
         model.load_state_dict(state)
-        found = evaluate(model, pairs, skipped)
-        total = float(np.mean([list(heads.values()) for heads in found.values()]))
-        print(json.dumps({"states": name, "mean": round(total, 4), **found}), flush=True)
+        mrr = evaluate(model, pairs, skipped)
+        total = float(np.mean([list(heads.values()) for heads in mrr.values()]))
+        print(json.dumps({"states": name, "mean": round(total, 4), **mrr}), flush=True)
         return total
 
     candidates = {str(path): weights_of(path) for path in args.states}
@@ -49,9 +49,10 @@ def main() -> None:
     order = sorted(scores, key=scores.__getitem__, reverse=True)
     chosen, best = order[:1], scores[order[0]]
     for name in order[1:]:
-        found = score(mean([candidates[n] for n in (*chosen, name)]), " + ".join((*chosen, name)))
-        if found >= best:
-            chosen, best = [*chosen, name], found
+        names = (*chosen, name)
+        total = score(mean([candidates[n] for n in names]), " + ".join(names))
+        if total >= best:
+            chosen, best = [*chosen, name], total
     model.load_state_dict(mean([candidates[name] for name in chosen]))
     export(model, tokenizer, skipped, args.out)
     print(json.dumps({"chosen": chosen, "mean": round(best, 4)}))

@@ -65,25 +65,23 @@ def leading_directions(vectors: np.ndarray, sample: int = 20_000) -> np.ndarray:
     return np.ascontiguousarray(directions[:, ::-1][:, :HIDDEN])
 
 
-def late_scores(
-    queries: Tensor, query_offsets: Tensor, documents: Tensor, places: Tensor
-) -> Tensor:
+def late_scores(queries: Tensor, query_offsets: Tensor, documents: Tensor, rows: Tensor) -> Tensor:
     """Mean over the query's tokens of their best match in each document (MaxSim / length).
 
-    queries: (Nq, 64). documents: (Nd, 64). places: (B, L) rows of `documents` that belong to each
-    document, padded with -1. Which token matches best is found without a gradient, and only those
-    products are formed again with one. Returns (queries, B).
+    queries: (Nq, 64). documents: (Nd, 64). rows: (B, L) rows of `documents` that belong to each
+    document, padded with -1. The best matches are chosen without a gradient, and only their
+    products are computed again with one. Returns (queries, B).
     """
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        similarity = queries @ documents[places.clamp(min=0).flatten()].T
-        similarity = similarity.view(len(queries), *places.shape).masked_fill(places < 0, -2.0)
-        best = places.gather(1, similarity.argmax(2).T).T  # (Nq, B) rows of `documents`
+        similarity = queries @ documents[rows.clamp(min=0).flatten()].T
+        similarity = similarity.view(len(queries), *rows.shape).masked_fill(rows < 0, -2.0)
+        best = rows.gather(1, similarity.argmax(2).T).T  # (Nq, B) rows of `documents`
     matched = documents.index_select(0, best.flatten()).view(*best.shape, -1)
     products = torch.einsum("qd,qbd->qb", queries, matched)
     return torch.segment_reduce(products, "mean", lengths=query_offsets.diff(), unsafe=True)
 
 
-def places_of(documents: Packed, skipped: np.ndarray) -> Tensor:
+def matchable_rows(documents: Packed, skipped: np.ndarray) -> Tensor:
     """(B, L) rows of the packed tokens that MaxSim may match, padded with -1."""
     rows = [
         torch.from_numpy(np.flatnonzero(~skipped[ids]) + start)
@@ -108,10 +106,10 @@ def ranking_loss(
     scores: Tensor, teacher: Tensor | None = None, taught: Tensor | None = None
 ) -> Tensor:
     """Cross-entropy of (B, B) scores against half the true document, half the teacher's
-    distribution over the documents that it was asked about; against the true document alone for
-    queries of other pairs, and where there is no teacher.
+    distribution over the documents that it has vectors of; against the true document only for
+    queries of other pairs, and without a teacher.
 
-    teacher: (B, B) cosines. taught: (B,) bool, the pairs that the teacher was asked about.
+    teacher: (B, B) cosines. taught: (B,) bool, the pairs that the teacher has vectors of.
     """
     target = torch.eye(len(scores))
     if teacher is not None and taught is not None and taught.any():
@@ -133,7 +131,7 @@ def held_out_mrr(
         part = documents.select(np.arange(start, min(start + 100, len(documents))))
         dense, tokens = model(part)
         dense_d.append(dense)
-        late.append(late_scores(token_q, offsets, tokens, places_of(part, skipped)))
+        late.append(late_scores(token_q, offsets, tokens, matchable_rows(part, skipped)))
     model.train()
     scores = {"dense": dense_q @ torch.cat(dense_d).T, "late": torch.cat(late, 1)}
     return {
@@ -142,13 +140,13 @@ def held_out_mrr(
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
-    """Of a state that train.py wrote, or of a model folder, under the names of `Nano`."""
+    """Return the weights of a state of train.py, or of a model folder, by `Nano`'s names."""
     if path.is_dir():
         from mbert_retrieval import load_encoder
 
         encoder = load_encoder(path, "late", device="cpu", dtype=torch.float32)
-        found = {f"backbone.{n}": t for n, t in encoder.backbone.state_dict().items()}
-        return found | {"projection.weight": encoder.head.projections[0].linear.weight.detach()}
+        weights = {f"backbone.{n}": t for n, t in encoder.backbone.state_dict().items()}
+        return weights | {"projection.weight": encoder.head.projections[0].linear.weight.detach()}
     from safetensors.torch import load_file
 
     return {

@@ -6,7 +6,7 @@ Writes unit vectors as float16: tokens.npy (one row a token of DIR/tokenizer, th
 student's embeddings), then queries-00000.npy, documents-00000.npy and so on, each of --shard rows
 in the order of the pairs. The teacher sees 128 tokens of a document; for longer ones of text there
 is also a vector of 256, in long-00000.npy and so on. A pair without such a text has zeros.
-Interrupt at any time: the same command goes on with the first file that is missing.
+Can be interrupted: the same command resumes with the first missing file.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ LEAST_COSINE = 0.9995  # to sentence-transformers' vectors in float32, the mean 
 def encode(teacher: MiniLM, texts: Sequence[str | None]) -> np.ndarray:
     """(texts, 384) float16 of unit norm; zeros where there is no text."""
     vectors = np.zeros((len(texts), DIMENSION), dtype=np.float16)
-    places = [i for i, text in enumerate(texts) if text and text.strip()]
-    if places:
-        vectors[places] = teacher.encode([text for i in places if (text := texts[i])])
+    present = [i for i, text in enumerate(texts) if text and text.strip()]
+    if present:
+        vectors[present] = teacher.encode([text for i in present if (text := texts[i])])
     return vectors
 
 
 def check(teacher: MiniLM, sample: Sequence[str]) -> None:
-    """Stop where the packed teacher is not the published one."""
+    """Exit if the packed teacher's vectors are not the published ones."""
     from sentence_transformers import SentenceTransformer
 
     published = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
@@ -66,7 +66,7 @@ def long_texts(teacher: MiniLM, rows: Sequence[dict]) -> list[str | None]:
 
 
 def save(path: Path, vectors: np.ndarray) -> None:
-    """Write an array so that it is whole whenever it is there."""
+    """Write an array atomically."""
     new = path.with_suffix(".new")
     with new.open("wb") as file:
         np.save(file, vectors)

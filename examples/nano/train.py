@@ -11,12 +11,12 @@ The loss adds up
 - distillation of the teacher's vectors: 1 - cosine between the dense head and all-MiniLM-L6-v2's
   vector, projected on its 256 leading directions;
 - ranking, for each head: cross-entropy of the query's scores over the documents of the batch
-  against an even mixture of the true document and the teacher's own softmax over them, which takes
-  the place of filtering false negatives. Haystacks have only the true document and the late head.
+  against an even mixture of the true document and the teacher's own softmax over them, instead of
+  filtering false negatives. Haystacks have only the true document and the late head.
 
-From scratch, token embeddings start as the teacher's vectors of the tokens (as in model2vec), so
-that training begins from a bag of words that already ranks; --start begins with the weights of an
-earlier round. Interrupt at any time: the same command resumes, also with more data.
+In a run from scratch, token embeddings start as the teacher's vectors of the tokens (as in
+model2vec), so that training begins from a bag of words that already ranks; --start begins with the
+weights of an earlier round. Can be interrupted: the same command resumes, also with more data.
 
 Workers share the weights in memory and update them without waiting for each other (Recht et al.
 2011, Hogwild): on a machine that others use too, one thread in each of two processes gets further
@@ -47,8 +47,8 @@ from student import (
     held_out_mrr,
     late_scores,
     leading_directions,
+    matchable_rows,
     nano_config,
-    places_of,
     punctuation_mask,
     ranking_loss,
     token_embeddings,
@@ -85,7 +85,7 @@ def losses_of(
     dense_q, dense_d = dense.chunk(2)
     token_q, token_d = tokens.split([len(batch.queries.values), len(batch.documents.values)])
     offsets = torch.from_numpy(batch.queries.offsets)
-    late = late_scores(token_q, offsets, token_d, places_of(batch.documents, skipped))
+    late = late_scores(token_q, offsets, token_d, matchable_rows(batch.documents, skipped))
     if batch.distilled is None:
         return {"haystack": ranking_loss(late)}
     goal_q = torch.from_numpy(batch.teacher_queries.astype(np.float32))
@@ -135,7 +135,7 @@ def save_state(
 def load_state(
     path: Path, model: Nano, optimisers: list[torch.optim.Optimizer]
 ) -> dict[str, float]:
-    """Take up what `save_state` wrote; returns the progress."""
+    """Load what `save_state` wrote, and return the progress."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as stored:
@@ -154,20 +154,20 @@ def load_state(
 
 def evaluate(model: Nano, pairs: Pairs, skipped: np.ndarray) -> dict[str, dict[str, float]]:
     """Mean reciprocal rank of the held-out pairs of code and of text, each among its own kind."""
-    found = {}
+    mrr = {}
     for kind, rows in (
         ("code", pairs.held_out[pairs.code[pairs.held_out]]),
         ("text", pairs.held_out[~pairs.code[pairs.held_out]]),
     ):
         documents = shortened(pairs.documents.select(rows), EVALUATED_TOKENS)
         ranks = held_out_mrr(model, pairs.queries.select(rows), documents, skipped)
-        found[kind] = {head: round(float(r.mean()), 4) for head, r in ranks.items()}
-    return found
+        mrr[kind] = {head: round(float(r.mean()), 4) for head, r in ranks.items()}
+    return mrr
 
 
 @dataclass
 class Run:
-    """What the workers share. counts: float64 in shared memory: steps begun, seconds of training,
+    """What all workers use. counts: float64 in shared memory: steps begun, seconds of training,
     whether to stop."""
 
     args: argparse.Namespace
@@ -185,19 +185,19 @@ class Run:
         step, seconds, _ = self.counts.tolist()
         return {"step": step, "seconds": seconds}
 
-    def share_done(self) -> float:
+    def fraction_done(self) -> float:
         step, seconds, stop = self.counts.tolist()
         if stop:
             return 1.0
         return step / self.args.steps if self.args.steps else seconds / (60 * self.args.minutes)
 
     def work(self, optimisers: list[torch.optim.Optimizer], log: TextIO | None = None) -> None:
-        """Train until all is done; the worker with the log also keeps the time and saves."""
+        """Train to the end; the worker with the log also measures time and saves."""
         without = self.args.without
         batches = Batches(self.pairs, self.args.seed, haystacks="haystacks" not in without)
         means: dict[str, list[float]] = {}
         evaluated = reported = saved = self.counts[0].item(), time.monotonic()
-        while (done := self.share_done()) < 1:
+        while (done := self.fraction_done()) < 1:
             began = time.monotonic()
             with self.lock:
                 step = int(self.counts[0])

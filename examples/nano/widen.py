@@ -54,9 +54,9 @@ def predicted(
     the vectors `known` (K, 384) have `rows` (K, D); as long as these on average, too."""
     known, new = (np.column_stack((v, np.ones(len(v), np.float32))) for v in (known, new))
     gram = known.T @ known + strength * np.eye(known.shape[1], dtype=np.float32)
-    found = new @ np.linalg.solve(gram, known.T @ rows)
-    longer = np.linalg.norm(rows, axis=1).mean() / np.linalg.norm(found, axis=1).mean()
-    return (found * longer).astype(np.float32)
+    predictions = new @ np.linalg.solve(gram, known.T @ rows)
+    longer = np.linalg.norm(rows, axis=1).mean() / np.linalg.norm(predictions, axis=1).mean()
+    return (predictions * longer).astype(np.float32)
 
 
 def main() -> None:
@@ -69,17 +69,17 @@ def main() -> None:
     vocabulary = tokenizer.get_vocab()
     teacher = MiniLM(Path(get_model_path()), MAX_TOKENS, threads=2)
     teachers = teacher.tokenizer.get_vocab()
-    room = VOCABULARY - len(vocabulary)
+    count = VOCABULARY - len(vocabulary)
     seen = Counter(words_of(args.data, tokenizer))
-    words = new_words(set(vocabulary), sorted(teachers, key=teachers.__getitem__), seen, room)
+    words = new_words(set(vocabulary), sorted(teachers, key=teachers.__getitem__), seen, count)
     tokenizer.model = word_piece(vocabulary | {w: len(vocabulary) + i for i, w in enumerate(words)})
     save(tokenizer, args.out)
 
     weights = weights_of(args.start)
     name = "backbone.embeddings.tok_embeddings.weight"
-    whole = [token for token in vocabulary if WORD.fullmatch(token)]
-    rows = weights[name][[vocabulary[token] for token in whole]].numpy()
-    known, new = (encode(teacher, part).astype(np.float32) for part in (whole, words))
+    known_words = [token for token in vocabulary if WORD.fullmatch(token)]
+    rows = weights[name][[vocabulary[token] for token in known_words]].numpy()
+    known, new = (encode(teacher, part).astype(np.float32) for part in (known_words, words))
     weights[name] = torch.cat((weights[name], torch.from_numpy(predicted(known, rows, new))))
     model = Nano(nano_config(VOCABULARY))
     model.load_state_dict(weights)

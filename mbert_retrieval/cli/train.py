@@ -4,46 +4,66 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .console import message, new_app, print_json, progress_bar, run
 
-app = new_app("Fine-tune retrievers, pretrain networks, and mine hard negatives.")
+if TYPE_CHECKING:
+    from ..training.trainer import Report
+
+app = new_app(
+    "Fine-tune retrievers, pretrain networks, and mine hard negatives.\n\n"
+    "A recipe is a TOML file with sections such as [model], [data] and [training]. Every option "
+    "can also be set on the command line, with or without a recipe."
+)
 
 Config = Annotated[
-    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="The recipe; flags go over it.")
+    Path | None,
+    typer.Argument(metavar="[CONFIG.toml]", help="The recipe. Options below override it."),
 ]
-Set = Annotated[
+Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        help="Any option of the recipe, as often as needed: --set loss.temperature=0.02",
+        help="Set any option of the recipe; can be repeated: --set loss.temperature=0.02",
     ),
 ]
-Base = Annotated[str | None, typer.Option("--base", help="nano, a folder, or a model of the hub.")]
+Base = Annotated[
+    str | None,
+    typer.Option("--base", help="Model to start from: nano, a folder, or a Hugging Face model."),
+]
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="A .jsonl or .parquet file, a BEIR folder, or hub:OWNER/NAME."),
+    typer.Option(
+        "--data",
+        help="Training data: a .jsonl or .parquet file, a BEIR folder, or hub:OWNER/NAME.",
+    ),
 ]
-Output = Annotated[str | None, typer.Option("--output", help="Folder of the run.")]
-Batch = Annotated[int | None, typer.Option("--batch", help="Rows a step and device.")]
-Rate = Annotated[float | None, typer.Option("--learning-rate", help="The highest one.")]
-Epochs = Annotated[float | None, typer.Option("--epochs", help="Times through the data.")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Steps in all, instead of epochs.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object a line and nothing else.")
+Output = Annotated[
+    str | None,
+    typer.Option("--output", help="Folder of the run: checkpoints, log, and the trained model."),
 ]
+Batch = Annotated[int | None, typer.Option("--batch", help="Rows per step and device.")]
+Rate = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
+Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Number of steps, instead of --epochs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+
+RESUMES = "The same command resumes an interrupted run."
 
 
 def _command(name: str, help: str, train: Callable[[dict[str, Any], str, bool], Path]) -> None:
-    """Add a command that trains by a recipe. train: takes the recipe's sections, what to call it in
-    messages, and whether steps are told as JSON; gives the model's folder."""
+    """Add a command that trains by a recipe.
+
+    train: takes the recipe's sections, their name in error messages, and whether to print log
+    entries as JSON; returns the folder of the trained model.
+    """
 
     @app.command(name, help=help)
     def command(
@@ -55,10 +75,10 @@ def _command(name: str, help: str, train: Callable[[dict[str, Any], str, bool], 
         learning_rate: Rate = None,
         epochs: Epochs = None,
         steps: Steps = None,
-        options: Set = None,
+        assignments: Assignments = None,
         json: AsJson = False,
     ) -> None:
-        flags = {
+        options = {
             ("model", "base"): base,
             ("data", "train"): data,
             ("training", "output"): output,
@@ -67,24 +87,25 @@ def _command(name: str, help: str, train: Callable[[dict[str, Any], str, bool], 
             ("training", "epochs"): epochs,
             ("training", "steps"): steps,
         }
-        raw, where = _merged(config, flags, options)
+        raw, where = _merge(config, options, assignments)
         _finish(train(raw, where, json), json)
 
 
 _command(
     "dense",
-    "Train a dense encoder. The same command goes on after an interruption.",
-    lambda *given: _retriever("dense", *given),
+    f"Train a dense encoder: one vector per text. {RESUMES}",
+    lambda *arguments: _fine_tune("dense", *arguments),
 )
 _command(
     "colbert",
-    "Train a late-interaction encoder. The same command goes on after an interruption.",
-    lambda *given: _retriever("colbert", *given),
+    f"Train a late-interaction encoder (ColBERT): one vector per token. {RESUMES}",
+    lambda *arguments: _fine_tune("colbert", *arguments),
 )
 _command(
     "mlm",
-    "Train a network by masked language modelling: from nothing, on a domain, to more context.",
-    lambda *given: _pretraining(*given),
+    "Train a network by masked language modelling. Pretrains a new one, adapts one to a domain, "
+    f"or extends its context. {RESUMES}",
+    lambda *arguments: _pretrain(*arguments),
 )
 
 
@@ -92,22 +113,30 @@ _command(
 def mine(
     config: Config = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", help="nano, a folder, or a model of the hub.")
+        str | None,
+        typer.Option(
+            "--encoder", help="Encoder to search with: nano, a folder, or a Hugging Face model."
+        ),
     ] = None,
     data: Data = None,
-    output: Annotated[str | None, typer.Option("--output", help="The .jsonl to write.")] = None,
-    negatives: Annotated[int | None, typer.Option("--negatives", help="Of each row.")] = None,
-    options: Set = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="The .jsonl file to write.")
+    ] = None,
+    negatives: Annotated[int | None, typer.Option("--negatives", help="Negatives per row.")] = None,
+    assignments: Assignments = None,
     json: AsJson = False,
 ) -> None:
-    """Write training rows with hard negatives, found by an encoder's own index."""
-    flags = {
+    """Mine hard negatives for training.
+
+    Writes rows with passages that the encoder ranks high for a query without being its answer.
+    """
+    options = {
         ("mining", "encoder"): encoder,
         ("data", "train"): data,
         ("mining", "output"): output,
         ("mining", "negatives"): negatives,
     }
-    raw, where = _merged(config, flags, options)
+    raw, where = _merge(config, options, assignments)
     from ..training.mining import MineRecipe
     from ..training.mining import mine as mine_rows
 
@@ -117,14 +146,14 @@ def mine(
     if json:
         print_json({"output": str(mined.output), "rows": mined.rows, "short": mined.short})
         return
-    message(f"{mined.rows} rows, {mined.short} left out for too few candidates")
+    message(f"{mined.rows} rows written, {mined.short} left out for lack of candidates")
     typer.echo(str(mined.output))
 
 
-def _retriever(kind: str, raw: dict[str, Any], where: str, json: bool) -> Path:
-    from ..training.recipe import parse
+def _fine_tune(objective: str, raw: dict[str, Any], where: str, json: bool) -> Path:
+    from ..training.recipe import Recipe
 
-    recipe = parse(kind, raw, where)
+    recipe = Recipe.parse(objective, raw, where)
     _check_installed()
     from ..training.finetune import train
 
@@ -132,7 +161,7 @@ def _retriever(kind: str, raw: dict[str, Any], where: str, json: bool) -> Path:
         return train(recipe, report)
 
 
-def _pretraining(raw: dict[str, Any], where: str, json: bool) -> Path:
+def _pretrain(raw: dict[str, Any], where: str, json: bool) -> Path:
     _check_installed()
     from ..training.mlm import MlmRecipe, pretrain
 
@@ -141,22 +170,21 @@ def _pretraining(raw: dict[str, Any], where: str, json: bool) -> Path:
         return pretrain(recipe, report)
 
 
-def _merged(
-    config: Path | None, flags: dict[tuple[str, str], Any], options: list[str] | None
+def _merge(
+    config: Path | None, options: dict[tuple[str, str], Any], assignments: list[str] | None
 ) -> tuple[dict[str, Any], str]:
-    """The sections of the config with --set and then the flags over it, and what to call it."""
-    from ..training.recipe import override, read_toml
+    """Sections of the config, overridden by --set and then `options`; and their name in errors."""
+    from ..training.recipe_toml import override, read_toml
 
-    raw = override(read_toml(config) if config else {}, options or [])
-    for (section, key), value in flags.items():
+    raw = override(read_toml(config) if config else {}, assignments or [])
+    for (section, key), value in options.items():
         if value is not None:
             raw[section] = dict(raw.get(section, {})) | {key: value}
     return raw, str(config) if config else "options"
 
 
 def _check_installed() -> None:
-    """Raises InputError when the packages that train are not there. Before they load, they are told
-    to be quiet."""
+    """Raise InputError if a package for training is missing, and silence those that are there."""
     from importlib.util import find_spec
 
     from ..errors import InputError
@@ -171,9 +199,8 @@ def _check_installed() -> None:
 
 
 @contextmanager
-def _reporting(json: bool):  # type: ignore[no-untyped-def]
-    """A function for steps and what they logged, which go to standard error; with `json` to
-    standard output, where nothing else may be printed meanwhile."""
+def _reporting(json: bool) -> Iterator[Report]:
+    """Give a function that prints log entries: to standard error, or as JSON to standard output."""
     if json:
         with _only_json() as emit:
             yield lambda step, steps, logs: emit({"step": step, "steps": steps} | logs)
@@ -192,12 +219,12 @@ def _number(value: Any) -> bool:
 
 
 @contextmanager
-def _only_json():  # type: ignore[no-untyped-def]
-    """Whatever libraries print goes to standard error; gives a function that prints an object."""
-    own, sys.stdout = sys.stdout, sys.stderr
+def _only_json() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Redirect what libraries print to standard error; give a function that prints an object."""
+    stdout, sys.stdout = sys.stdout, sys.stderr
 
     def emit(value: dict[str, Any]) -> None:
-        sys.stdout = own
+        sys.stdout = stdout
         try:
             print_json({k: v for k, v in value.items() if _number(v) or isinstance(v, str)})
         finally:
@@ -206,13 +233,14 @@ def _only_json():  # type: ignore[no-untyped-def]
     try:
         yield emit
     finally:
-        sys.stdout = own
+        sys.stdout = stdout
 
 
 def _finish(folder: Path, json: bool) -> None:
-    from ..training.finetune import leave_group
+    """Print the folder of the model, once per run."""
+    from ..training.trainer import leave_process_group
 
-    if not leave_group():
+    if not leave_process_group():
         return
     if json:
         print_json({"model": str(folder)})

@@ -1,78 +1,102 @@
-"""A training run of a retriever, from its recipe to the folder of the trained encoder."""
+"""Fine-tune a retriever on sentence-transformers' trainers, from its recipe to the encoder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-from .dataset import ROWS, build_dataset
+from .dataset import LABEL, build_dataset
 from .losses import build_loss
-from .recipe import EvaluationOptions, Recipe, RunOptions, to_toml
-from .run_folder import last_checkpoint, record_recipe
+from .recipe import EvaluationOptions, Recipe
+from .run_folder import RunFolder
+from .trainer import Report, check_devices, log_callback, trainer_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
-    from transformers import TrainerCallback
-
-Report = Callable[[int, int, dict[str, float]], None]
-"""Called with step, all steps and what was logged: loss, learning rate, measures."""
-
-MODEL = "model"  # the trained encoder, in the run's folder
 
 
 def train(recipe: Recipe, report: Report | None = None) -> Path:
-    """Train an encoder, and give the folder that `load_encoder` and sentence-transformers load.
+    """Fine-tune an encoder for dense or late-interaction retrieval.
 
-    The run's folder keeps recipe.toml, checkpoints and log.jsonl. Called again after an
-    interruption it goes on from the last whole checkpoint, and ends with the same weights.
-    Raises InputError for data, options or a base that do not fit, and for a folder that holds a
-    run of another recipe.
+    The run's folder (`recipe.training.output`) receives recipe.toml, checkpoints and log.jsonl.
+    After an interruption the same call resumes from the last complete checkpoint and ends with the
+    weights of an uninterrupted run.
+
+    Late interaction is ColBERT's (Khattab and Zaharia 2020, arXiv 2004.12832). Documents of the
+    other rows of a batch serve as negatives (contrastive losses), or a teacher's scores are
+    distilled (Hofstätter et al. 2020, arXiv 2010.02666; Lin et al. 2020, arXiv 2010.11386).
+
+    Args:
+        recipe: All options of the run.
+        report: Called with the step, the number of all steps and the log entry (a dictionary of
+            floats: loss, learning rate, measures) every `recipe.training.log_every` steps.
+
+    Returns:
+        The folder of the trained encoder, which `load_encoder` and sentence-transformers load.
+
+    Raises:
+        TypeError: If `recipe` is no Recipe.
+        InputError: If data, options or base do not fit each other, or the folder holds a run of
+            another recipe.
+
+    Example:
+        >>> import json, tempfile
+        >>> from mbert_retrieval.training import Recipe, train
+        >>> folder = tempfile.mkdtemp()
+        >>> rows = [("open a file", "def read(path)"), ("add two numbers", "def add(a, b)")]
+        >>> with open(f"{folder}/rows.jsonl", "w") as file:
+        ...     for query, positive in rows:
+        ...         _ = file.write(json.dumps({"query": query, "positive": positive}) + "\\n")
+        >>> recipe = Recipe.parse("dense", {
+        ...     "model": {"base": "nano"},
+        ...     "data": {"train": f"{folder}/rows.jsonl"},
+        ...     "training": {"output": f"{folder}/run", "steps": 1, "batch": 2},
+        ... })
+        >>> train(recipe).name
+        'model'
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, not {type(recipe).__name__}: see Recipe.parse")
     from transformers import set_seed
 
-    from .initial_encoder import start_encoder
+    from .initial_encoder import initial_encoder
     from .lora import Lora, merge_lora
-    from .packed_module import sentence_transformer
+    from .packed_module import to_sentence_transformers
 
-    run = recipe.training
-    output = Path(run.output)
-    record_recipe(output, to_toml(recipe))
-    set_seed(run.seed)
-    encoder = start_encoder(recipe.kind, recipe.model)
-    dataset = build_dataset(recipe, output)
-    rank, alpha = recipe.model.lora_rank, recipe.model.lora_alpha
-    lora = Lora(rank, alpha or 2.0 * rank) if rank else None
-    model = sentence_transformer(encoder, lora)
+    folder = RunFolder(recipe.training.output)
+    folder.record_recipe(recipe)
+    set_seed(recipe.training.seed)
+    encoder = initial_encoder(recipe.objective, recipe.model)
+    dataset = build_dataset(recipe, folder.rows)
+    lora = Lora.from_options(recipe.model)
+    model = to_sentence_transformers(encoder, lora)
     encoder.backbone.gradient_checkpointing = recipe.model.gradient_checkpointing
-    evaluator = build_evaluator(recipe.kind, recipe.evaluation)
-    trainer = _trainer(recipe, model, dataset, evaluator, log_callback(output, report))
-    result = trainer.train(resume_from_checkpoint=last_checkpoint(output))
+    trainer = build_trainer(recipe, model, dataset, folder, report)
+    result = trainer.train(resume_from_checkpoint=folder.last_checkpoint())
     if not trainer.is_world_process_zero():
-        return output / MODEL
+        return folder.model
     if lora:
         merge_lora(encoder.backbone)
     encoder.head.to(encoder.device)
-    encoder.save(output / MODEL)
-    model._create_model_card(str(output / MODEL))
+    encoder.save(folder.model)
+    model._create_model_card(str(folder.model))
     summary = {"steps": trainer.state.global_step, "train_loss": result.training_loss}
     if trainer.state.best_metric is not None:
         summary["best"] = trainer.state.best_metric
-    (output / ROWS).unlink(missing_ok=True)
-    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return output / MODEL
+    folder.rows.unlink(missing_ok=True)
+    folder.write_summary(summary)
+    return folder.model
 
 
-def _trainer(
+def build_trainer(
     recipe: Recipe,
     model: SentenceTransformer | MultiVectorEncoder,
     dataset: Dataset,
-    evaluator: Any,
-    log: TrainerCallback,
+    folder: RunFolder,
+    report: Report | None = None,
 ) -> Any:
+    """Return the sentence-transformers trainer of a recipe, ready to train `model` on `dataset`."""
     from sentence_transformers import (
         MultiVectorEncoderTrainer,
         MultiVectorEncoderTrainingArguments,
@@ -82,120 +106,48 @@ def _trainer(
     from sentence_transformers.base.sampler import BatchSamplers
     from transformers.trainer_callback import PrinterCallback
 
-    dense = recipe.kind == "dense"
-    columns = [name for name in dataset.column_names if name != "label"]
+    columns = [name for name in dataset.column_names if name != LABEL]
     tasks = {name: "query" if name == "query" else "document" for name in columns}
-    arguments = arguments_of(recipe.training, len(dataset)) | {
+    arguments = trainer_arguments(recipe.training, len(dataset)) | {
         "prompts": {name: model.prompts[task] for name, task in tasks.items()},
         "router_mapping": tasks,
         "batch_sampler": BatchSamplers.BATCH_SAMPLER
-        if recipe.scored
+        if recipe.needs_scores
         else BatchSamplers.NO_DUPLICATES,
     }
+    evaluator = build_evaluator(recipe.objective, recipe.evaluation)
     if evaluator is not None:
         every = recipe.training.evaluate_every or recipe.training.save_every
         arguments |= {"eval_strategy": "steps", "eval_steps": every}
-        measure = f"eval_{evaluator.name}_{model.similarity_fn_name}_ndcg@10"
         if recipe.evaluation.best:
+            measure = f"eval_{evaluator.name}_{model.similarity_fn_name}_ndcg@10"
             arguments |= {
                 "load_best_model_at_end": True,
                 "metric_for_best_model": measure,
                 "greater_is_better": True,
             }
-    kind: Any = (
-        SentenceTransformerTrainingArguments if dense else MultiVectorEncoderTrainingArguments
-    )
-    args = kind(**arguments)
+    arguments_class: Any = SentenceTransformerTrainingArguments
+    trainer_class: Any = SentenceTransformerTrainer
+    if recipe.objective == "colbert":
+        arguments_class = MultiVectorEncoderTrainingArguments
+        trainer_class = MultiVectorEncoderTrainer
+    args = arguments_class(**arguments)
     check_devices(args.n_gpu)
-    trainer_kind: Any = SentenceTransformerTrainer if dense else MultiVectorEncoderTrainer
-    trainer = trainer_kind(
+    trainer = trainer_class(
         model=model,
         args=args,
         train_dataset=dataset,
-        loss=build_loss(recipe.kind, model, recipe.loss),
+        loss=build_loss(recipe.objective, model, recipe.loss),
         evaluator=evaluator,
-        callbacks=[log],
+        callbacks=[log_callback(folder, report)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def check_devices(gpus: int) -> None:
-    """Raises InputError when one process sees several GPUs: a flat batch cannot be split."""
-    if gpus > 1:
-        raise InputError(
-            f"{gpus} GPUs are visible to one process: start with torchrun --nproc-per-node "
-            f"{gpus} -m mbert_retrieval.cli.train, or show it one with CUDA_VISIBLE_DEVICES"
-        )
-
-
-def leave_group() -> bool:
-    """Wait for the other processes of a run and part from them, where there are any; without that
-    a process may abort at its exit. Returns whether this is the first of them."""
-    from torch import distributed
-
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return True
-    first = distributed.get_rank() == 0
-    distributed.barrier()
-    distributed.destroy_process_group()
-    return first
-
-
-def arguments_of(run: RunOptions, rows: int) -> dict[str, Any]:
-    """Keyword arguments of transformers' TrainingArguments for a run on so many rows."""
-    import torch
-
-    cuda = torch.cuda.is_available()
-    half = run.precision == "bf16" or (run.precision == "auto" and cuda)
-    arguments: dict[str, Any] = {
-        "output_dir": run.output,
-        "per_device_train_batch_size": run.batch,
-        "gradient_accumulation_steps": run.accumulate,
-        "num_train_epochs": run.epochs,
-        "max_steps": run.steps or -1,
-        "learning_rate": run.learning_rate,
-        "warmup_steps": run.warmup,
-        "lr_scheduler_type": {
-            "trapezoid": "warmup_stable_decay",
-            "constant": "constant_with_warmup",
-        }.get(run.schedule, run.schedule),
-        "optim": {"adamw": "adamw_torch", "stable-adamw": "stable_adamw"}[run.optimizer],
-        "weight_decay": run.weight_decay,
-        "max_grad_norm": run.max_grad_norm,
-        "bf16": half,
-        "use_cpu": not cuda,
-        "seed": run.seed,
-        "data_seed": run.seed,
-        "save_strategy": "steps",
-        "save_steps": run.save_every,
-        "save_total_limit": run.keep,
-        "logging_steps": run.log_every,
-        "dataloader_num_workers": run.workers,
-        "report_to": list(run.report_to) or "none",
-        "disable_tqdm": True,
-    }
-    if run.schedule == "trapezoid":
-        steps = total_steps(run, rows)
-        decay = round(steps * run.decay)
-        arguments["lr_scheduler_kwargs"] = {"num_decay_steps": decay, "decay_type": "1-sqrt"}
-    return arguments
-
-
-def total_steps(run: RunOptions, rows: int) -> int:
-    """Optimiser steps of a run on so many rows, all processes together."""
-    import os
-
-    if run.steps is not None:
-        return run.steps
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    batches = -(-rows // (run.batch * processes))
-    return max(1, round(-(-batches // run.accumulate) * run.epochs))
-
-
-def build_evaluator(kind: str, options: EvaluationOptions) -> Any:
-    """What measures nDCG@10 and the like on a BEIR folder during training (an information
-    retrieval evaluator of sentence-transformers); None where no folder is named."""
+def build_evaluator(objective: str, options: EvaluationOptions) -> Any:
+    """Return sentence-transformers' information retrieval evaluator on a BEIR folder, which
+    computes nDCG@10 and other measures during training; None if no folder is set."""
     if options.data is None:
         return None
     from sentence_transformers.multi_vector_encoder.evaluation import (
@@ -211,7 +163,7 @@ def build_evaluator(kind: str, options: EvaluationOptions) -> Any:
         for query, judged in dataset.qrels.items()
     }
     evaluator: Any = InformationRetrievalEvaluator
-    if kind == "colbert":
+    if objective == "colbert":
         evaluator = MultiVectorInformationRetrievalEvaluator
     return evaluator(
         {query: text for query, text in dataset.queries.items() if relevant[query]},
@@ -221,19 +173,3 @@ def build_evaluator(kind: str, options: EvaluationOptions) -> Any:
         name=dataset.name,
         show_progress_bar=False,
     )
-
-
-def log_callback(output: Path, report: Report | None) -> TrainerCallback:
-    """Writes every entry that is logged as a line of log.jsonl, and gives it to `report`."""
-    from transformers import TrainerCallback
-
-    class Log(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not state.is_world_process_zero or not logs:
-                return
-            with open(output / "log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step} | logs) + "\n")
-            if report is not None:
-                report(state.global_step, state.max_steps, logs)
-
-    return Log()

@@ -1,4 +1,4 @@
-"""The encoder that a run starts from: one that is there, or a bare network with a new head."""
+"""The encoder that a run starts from: a trained one, or a bare network with a new head."""
 
 from __future__ import annotations
 
@@ -24,30 +24,41 @@ PREFIXES = ("[Q] ", "[D] ")  # PyLate's
 QUERY_LENGTH, DOCUMENT_LENGTH, DIMENSION = 32, 180, 128  # PyLate's, for a new head
 
 
-def start_encoder(kind: str, options: ModelOptions) -> Encoder:
-    """The encoder to train, in float32 on the CPU. kind: "dense" or "colbert".
+def initial_encoder(objective: str, options: ModelOptions) -> Encoder:
+    """Return the encoder to train, in float32 on the CPU.
 
-    A base that is no late-interaction checkpoint gets a new head for "colbert": prefix tokens with
-    new rows in the embedding, a projection, query expansion and the punctuation skiplist, as
-    PyLate makes them.
-    Raises InputError for a base that cannot be read and for options that do not fit it.
+    With objective "colbert" a base that is no late-interaction checkpoint gets a new head: prefix
+    tokens with new rows in the embedding, a projection, query expansion and the punctuation
+    skiplist, as PyLate initialises them.
+
+    Args:
+        objective: "dense" or "colbert".
+        options: The base, and what to change in it.
+
+    Returns:
+        The encoder; a new head has random weights from torch's global generator.
+
+    Raises:
+        InputError: If the base cannot be read or the options do not fit it.
     """
-    wanted = "late" if kind == "colbert" else "dense"
-    shipped = options.base in SHIPPED
-    found = wanted if shipped else folder_kind(find_checkpoint(options.base))
+    base_kind = objective_kind = "late" if objective == "colbert" else "dense"
+    if options.base not in SHIPPED:
+        base_kind = folder_kind(find_checkpoint(options.base))
+    needs_head = (base_kind, objective_kind) == ("dense", "late")
     loaded = load_encoder(
         options.base,
-        "dense" if wanted != found and wanted == "late" else wanted,
+        "dense" if needs_head else objective_kind,
         device="cpu",
         dtype=torch.float32,
     )
-    assert isinstance(loaded, Encoder)
-    if wanted == "dense":
-        encoder = _dense(loaded, options)
-    elif found == "late":
+    if not isinstance(loaded, Encoder):
+        raise InputError(f"{options.base} is an ONNX export, which cannot be trained")
+    if needs_head:
+        encoder = _with_late_head(loaded, options)
+    elif objective_kind == "late":
         encoder = _late(loaded, options)
     else:
-        encoder = _new_late(loaded, options)
+        encoder = _dense(loaded, options)
     encoder.set_lengths(options.query_length, options.document_length)
     return encoder
 
@@ -60,24 +71,24 @@ def _dense(encoder: Encoder, options: ModelOptions) -> Encoder:
     if pooling is not None and pooling not in POOLINGS:
         raise InputError(f"model.pooling must be one of {', '.join(POOLINGS)}, not {pooling!r}")
     if pooling is not None and head.projections:
-        raise InputError(f"{options.base} has its own pooling: leave model.pooling out")
+        raise InputError(f"{options.base} has its own pooling: remove model.pooling")
     poolings = head.poolings if pooling is None else (pooling,)
     normalize = head.normalize if options.normalize is None else options.normalize
     head = DenseHead(
         head.hidden_size, poolings, head.projections, head.include_prompt, None, normalize
     )
-    return _with(encoder, head, options)
+    return _with_head(encoder, head, options)
 
 
 def _late(encoder: Encoder, options: ModelOptions) -> Encoder:
     _refuse(options, "colbert", "pooling", "normalize")
     for name in ("dimension", "expansion", "skiplist"):
         if getattr(options, name) is not None:
-            raise InputError(f"{options.base} has its own head: leave model.{name} out")
-    return _with(encoder, encoder.head, options)
+            raise InputError(f"{options.base} has its own head: remove model.{name}")
+    return _with_head(encoder, encoder.head, options)
 
 
-def _new_late(encoder: Encoder, options: ModelOptions) -> Encoder:
+def _with_late_head(encoder: Encoder, options: ModelOptions) -> Encoder:
     _refuse(options, "colbert", "pooling", "normalize")
     tokenizer, backbone = encoder.tokenizer, encoder.backbone
     prompts = [
@@ -110,14 +121,15 @@ def _new_late(encoder: Encoder, options: ModelOptions) -> Encoder:
     )
 
 
-def _refuse(options: ModelOptions, kind: str, *names: str) -> None:
+def _refuse(options: ModelOptions, objective: str, *names: str) -> None:
+    """Raise InputError if one of the named options is set."""
     for name in names:
         if getattr(options, name) is not None:
-            raise InputError(f"model.{name} means nothing for {kind}: leave it out")
+            raise InputError(f"model.{name} has no meaning for {objective}: remove it")
 
 
-def _with(encoder: Encoder, head: DenseHead | LateHead, options: ModelOptions) -> Encoder:
-    """The encoder with that head, and with the options' prompts."""
+def _with_head(encoder: Encoder, head: DenseHead | LateHead, options: ModelOptions) -> Encoder:
+    """The encoder with another head, and with the prompts of the options."""
     query, document = encoder.query, encoder.document
     if options.query_prompt is not None:
         query = replace(query, prompt=options.query_prompt)
@@ -130,9 +142,9 @@ def _with(encoder: Encoder, head: DenseHead | LateHead, options: ModelOptions) -
 
 
 def add_tokens(backbone: ModernBert, tokenizer: TextTokenizer, tokens: list[str]) -> None:
-    """Make each a token with a row of its own: the mean of all rows, slightly disturbed.
+    """Add special tokens, each with a new row of the embedding: the mean of all rows, plus noise.
 
-    Those that are tokens already stay as they are. Draws from torch's global generator.
+    Existing tokens stay unchanged. Draws from torch's global generator.
     """
     from tokenizers import AddedToken
 

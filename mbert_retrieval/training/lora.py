@@ -1,7 +1,7 @@
-"""LoRA (Hu et al. 2021): low-rank updates of the network's matrices, by peft.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): low-rank updates of the network's matrices, by peft.
 
-The network's own weights stand still; a checkpoint holds both, under peft's names, and the trained
-encoder their sum under the published ones.
+The network's own weights are frozen. A checkpoint contains weights and updates under peft's names;
+the trained encoder contains their sum under the published names.
 """
 
 from __future__ import annotations
@@ -13,21 +13,30 @@ from ..backbone import ModernBert
 from ..backbone.checkpoint import fill, read_tensors
 from ..backbone.files import read_config
 from ..errors import InputError
+from .recipe import ModelOptions
 
 MATRICES = ["Wqkv", "Wo", "Wi"]
 
 
 @dataclass(frozen=True)
 class Lora:
-    """The rank of the updates; they are scaled by alpha / rank."""
+    """Rank of the updates, which are scaled by alpha / rank."""
 
     rank: int
     alpha: float
 
+    @classmethod
+    def from_options(cls, options: ModelOptions) -> Lora | None:
+        """Return what a recipe's `[model]` section sets; None without `lora_rank`."""
+        rank = options.lora_rank
+        return cls(rank, options.lora_alpha or 2.0 * rank) if rank else None
+
 
 def add_lora(backbone: ModernBert, lora: Lora) -> None:
-    """Give every matrix of the layers an update, zero to begin with; nothing else of the network is
-    trained from here on. Draws from torch's global generator. Raises InputError without peft."""
+    """Add an update, initially zero, to every matrix of the layers, and freeze all other weights.
+
+    Draws from torch's global generator. Raises InputError if peft is not installed.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
@@ -39,7 +48,7 @@ def add_lora(backbone: ModernBert, lora: Lora) -> None:
 
 
 def merge_lora(backbone: ModernBert) -> None:
-    """Add the updates to the matrices and take them off."""
+    """Add the updates to their matrices, remove them, and unfreeze all weights."""
     from peft.tuners.lora import LoraLayer
 
     for name, layer in list(backbone.named_modules()):
@@ -50,7 +59,7 @@ def merge_lora(backbone: ModernBert) -> None:
 
 
 def load_with_lora(folder: Path, lora: Lora) -> ModernBert:
-    """The network of a checkpoint, its updates apart."""
+    """Load the network of a checkpoint, with its updates still separate."""
     backbone = ModernBert(read_config(folder))
     add_lora(backbone, lora)
     fill(backbone, read_tensors(folder), folder)

@@ -1,4 +1,4 @@
-"""What is minimised: sentence-transformers' losses, by the recipe's names."""
+"""The losses of recipes: sentence-transformers' own, by the names that recipes use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,28 @@ if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
     from torch import Tensor, nn
 
-TEMPERATURE = 0.05  # of contrastive dense training
+TEMPERATURE = 0.05  # default of contrastive dense training
 
 
 def build_loss(
-    kind: str, model: SentenceTransformer | MultiVectorEncoder, options: LossOptions
+    objective: str, model: SentenceTransformer | MultiVectorEncoder, options: LossOptions
 ) -> nn.Module:
-    """The loss of a recipe on that model. kind: "dense" or "colbert"."""
-    return _late(model, options) if kind == "colbert" else _dense(model, options)
+    """Return the loss of a recipe for a model.
+
+    Args:
+        objective: "dense" or "colbert".
+        model: The model to train: a SentenceTransformer for "dense", a MultiVectorEncoder for
+            "colbert".
+        options: Name and parameters of the loss.
+
+    Returns:
+        A module that maps a batch (features of the query and document columns, and labels) to a
+        scalar.
+
+    Raises:
+        InputError: If a Matryoshka dimension exceeds that of the model.
+    """
+    return _late(model, options) if objective == "colbert" else _dense(model, options)
 
 
 def _dense(model: Any, options: LossOptions) -> nn.Module:
@@ -44,7 +58,7 @@ def _dense(model: Any, options: LossOptions) -> nn.Module:
     if options.matryoshka:
         full = model.get_embedding_dimension()
         if max(options.matryoshka) > full or min(options.matryoshka) < 1:
-            raise InputError(f"loss.matryoshka: dimensions go from 1 to {full}")
+            raise InputError(f"loss.matryoshka: dimensions must be from 1 to {full}")
         loss = losses.MatryoshkaLoss(model, loss, list(options.matryoshka))
     return loss
 
@@ -80,7 +94,7 @@ def _late(model: Any, options: LossOptions) -> nn.Module:
 
 
 class MinMaxScores:
-    """A row's student scores stretched to 0..1, as PyLate's distillation has them."""
+    """The student's scores of each row, rescaled to 0..1 as in PyLate's distillation."""
 
     def __init__(self, scores: Any = None) -> None:
         from sentence_transformers.multi_vector_encoder.scoring import colbert_kd_scores
@@ -88,10 +102,11 @@ class MinMaxScores:
         self.scores: Any = scores or colbert_kd_scores
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
-        """As `colbert_kd_scores`: (queries, documents of each) float32."""
+        """Return (queries, documents per query) float32; arguments as of `colbert_kd_scores`."""
         scores = self.scores(*args, **kwargs)
         low, high = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
         return (scores - low) / (high - low).clamp(min=1e-9)
 
     def get_config_dict(self) -> dict[str, Any]:
+        """Return what sentence-transformers writes into the model card."""
         return {"name": "min-max"}

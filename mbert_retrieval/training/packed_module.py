@@ -1,8 +1,8 @@
-"""The packed network as a sentence-transformers module, so that their trainers and losses run it.
+"""The packed backbone as a sentence-transformers module, for their trainers and losses.
 
-A batch goes in flat, as sentence-transformers writes an unpadded one: `input_ids` (1, N) with
-`cu_seq_lens_q` (B + 1,) and no attention mask. Pooling, Dense, MultiVectorMask and the cached
-losses' mini-batches understand it, on the CPU too.
+A batch is flat, in the form that sentence-transformers uses for unpadded input: `input_ids` (1, N)
+with `cu_seq_lens_q` (B + 1,) and no attention mask. Pooling, Dense, MultiVectorMask and the cached
+losses' mini-batches accept it, also on the CPU.
 """
 
 from __future__ import annotations
@@ -33,15 +33,19 @@ from .lora import Lora, add_lora, load_with_lora
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-SIDES_FILE = "sides.json"
+INPUTS_FILE = "sides.json"  # in checkpoints: how queries and documents are tokenised
 
 
 class PackedModernBert(InputModule):
-    """The first module of a model: texts to token ids to hidden states, nothing padded.
+    """The first module of a model: from texts to token ids to hidden states, without padding.
 
-    query, document: how the texts of each task are cut and expanded. Their prompts are not used:
-    sentence-transformers passes the prompt of a text itself. lora: of the updates that the network
-    has been given.
+    Attributes:
+        backbone: The network.
+        text_tokenizer: Its tokenizer.
+        query: Length and expansion of queries. The prompt is not used, since sentence-transformers
+            passes the prompt along with the texts.
+        document: The same of documents.
+        lora: The updates that were added to the network, if any.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class PackedModernBert(InputModule):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast:  # type: ignore[override]
-        """transformers' view of the tokenizer, for modules that look words up."""
+        """The tokenizer as transformers wraps it, for modules that look up words."""
         from transformers import PreTrainedTokenizerFast
 
         names = {
@@ -72,9 +76,11 @@ class PackedModernBert(InputModule):
 
     @property
     def max_seq_length(self) -> int:
+        """Maximum number of tokens of a text."""
         return max(self.query.limit, self.document.limit)
 
     def get_embedding_dimension(self) -> int:
+        """Return the dimension of the hidden states."""
         return self.backbone.config.hidden_size
 
     def preprocess(  # type: ignore[override]
@@ -84,11 +90,17 @@ class PackedModernBert(InputModule):
         task: str | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Texts to a flat batch.
+        """Tokenise texts into a flat batch.
 
-        task: "query" takes the query's length and expansion, anything else the document's.
-        Returns `input_ids` (1, N) int64, `cu_seq_lens_q` (B + 1,) int64, where queries are expanded
-        `attended` (1, N) bool, and where there is a prompt `prompt_length`, [CLS] included.
+        Args:
+            inputs: B texts.
+            prompt: Text to put in front of each.
+            task: "query" for the length and expansion of queries, otherwise those of documents.
+            **kwargs: Ignored.
+
+        Returns:
+            `input_ids` (1, N) int64; `cu_seq_lens_q` (B + 1,) int64; `attended` (1, N) bool if
+            queries are expanded; and `prompt_length`, [CLS] included, if there is a prompt.
         """
         side = replace(self.query if task == "query" else self.document, prompt=prompt or "")
         ids, content = tokenize(self.text_tokenizer, list(inputs), side)
@@ -104,8 +116,10 @@ class PackedModernBert(InputModule):
         return features
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Adds `token_embeddings`, (1, N, hidden). The given dictionary stays as it is: a cached
-        loss reads it again."""
+        """Return the features with `token_embeddings`, (1, N, hidden), added.
+
+        The argument is not modified, since the cached losses read it again.
+        """
         attended: Tensor | None = features.get("attended")
         hidden = self.backbone(
             features["input_ids"][0],
@@ -116,42 +130,50 @@ class PackedModernBert(InputModule):
         return rest | {"token_embeddings": hidden[None]}
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write weights, tokenizer and sides into a checkpoint's root."""
+        """Write weights, tokenizer and input settings to a checkpoint's folder."""
         folder = Path(output_path)
         save_network(self.backbone, folder)
         self.text_tokenizer.save(folder)
-        sides = {"query": asdict(self.query), "document": asdict(self.document)}
+        settings = {"query": asdict(self.query), "document": asdict(self.document)}
         if self.lora is not None:
-            sides["lora"] = asdict(self.lora)
-        (folder / SIDES_FILE).write_text(json.dumps(sides, indent=2) + "\n", encoding="utf-8")
+            settings["lora"] = asdict(self.lora)
+        (folder / INPUTS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, model_name_or_path: str, *args: Any, **kwargs: Any) -> PackedModernBert:  # type: ignore[override]
-        """Read what `save` wrote."""
+        """Load a checkpoint that `save` wrote."""
         folder = Path(model_name_or_path)
-        raw = json.loads((folder / SIDES_FILE).read_text(encoding="utf-8"))
-        query, document = (_read_side(raw[name]) for name in ("query", "document"))
+        raw = json.loads((folder / INPUTS_FILE).read_text(encoding="utf-8"))
+        query, document = (_input_spec(raw[name]) for name in ("query", "document"))
         lora = Lora(**raw["lora"]) if "lora" in raw else None
         backbone = load_with_lora(folder, lora) if lora else load_network(ModernBert, folder)
         return cls(backbone, TextTokenizer.load(folder), query, document, lora)
 
 
-def _read_side(raw: dict[str, Any]) -> InputSpec:
+def _input_spec(raw: dict[str, Any]) -> InputSpec:
     expansion = raw["expansion"]
     return InputSpec(
         raw["prompt"], raw["limit"], QueryExpansion(**expansion) if expansion else None
     )
 
 
-def sentence_transformer(
+def to_sentence_transformers(
     encoder: Encoder, lora: Lora | None = None
 ) -> SentenceTransformer | MultiVectorEncoder:
-    """The encoder as a model that sentence-transformers trains and evaluates.
+    """Return an encoder as a model that sentence-transformers trains and evaluates.
 
-    Both share their weights: what training changes, the encoder has changed too, and
-    `encoder.save` then writes the portable folder. lora: the encoder's network is given such
-    updates; `merge_lora` ends that.
-    Raises InputError for a truncated encoder and for one with token pooling.
+    Both share their weights: training the model changes the encoder, whose `save` then writes the
+    portable folder.
+
+    Args:
+        encoder: The encoder.
+        lora: If given, such updates are added to the encoder's network; `merge_lora` merges them.
+
+    Returns:
+        A SentenceTransformer for a dense encoder, a MultiVectorEncoder for late interaction.
+
+    Raises:
+        InputError: If the encoder truncates its vectors or pools its tokens.
     """
     head = encoder.head
     prompts = {"query": encoder.query.prompt, "document": encoder.document.prompt}
@@ -162,7 +184,7 @@ def sentence_transformer(
     )
     if isinstance(head, DenseHead):
         if head.truncated:
-            raise InputError("a truncated encoder cannot be trained: load it whole")
+            raise InputError("a truncated encoder cannot be trained: omit truncate")
         pooling = Pooling(
             encoder.backbone.config.hidden_size,
             head.poolings[0] if len(head.poolings) == 1 else head.poolings,
@@ -178,7 +200,9 @@ def sentence_transformer(
             similarity_fn_name="cosine" if head.normalize else "dot",
         )
     if encoder.pool_factor != 1:
-        raise InputError("an encoder with token pooling cannot be trained: load it without")
+        raise InputError(
+            "an encoder with token pooling cannot be trained: load it without pool_factor"
+        )
     words = [str(encoder.tokenizer.backend.id_to_token(i)) for i in head.skiplist]
     modules = [first, *(_shared(layer, "token_embeddings") for layer in head.projections)]
     modules += [Normalize(module_input_name="token_embeddings"), MultiVectorMask(words)]
@@ -186,7 +210,7 @@ def sentence_transformer(
 
 
 def _shared(layer: Dense, name: str) -> TheirDense:
-    """Their Dense on the feature `name`, with the parameters of ours."""
+    """sentence-transformers' Dense layer on the feature `name`, with the parameters of ours."""
     settings = layer.spec
     theirs = TheirDense(
         settings.in_features,

@@ -1,4 +1,4 @@
-"""Where training rows come from: files and hub sets, a row at a time, each with its place."""
+"""Read raw training rows, one at a time: from files and from data sets of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ if TYPE_CHECKING:
 HUB = re.compile(
     r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?:@(?P<split>[\w.-]+))?", re.ASCII
 )
-PARQUET_ROWS = 1024  # rows of a file held at once
+PARQUET_ROWS = 1024  # rows of a file in memory at once
 
 Row = dict[str, Any]
 
 
 def read_rows(source: str) -> Iterator[tuple[str, Row]]:
-    """(place, row) of every row: "FILE:LINE" in .jsonl, "FILE, row N" (from 1) elsewhere.
+    """Return an iterator over the rows of a file or data set.
 
-    source: a .jsonl or .parquet file, or "hub:OWNER/NAME[/CONFIG][@SPLIT]".
-    Raises InputError for what cannot be read, naming file and line.
+    Args:
+        source: A .jsonl or .parquet file, or "hub:OWNER/NAME[/CONFIG][@SPLIT]".
+
+    Returns:
+        (location, row) of every row. The location is for error messages: "FILE:LINE" in .jsonl,
+        "FILE, row N" (from 1) elsewhere.
+
+    Raises:
+        InputError: If the source cannot be read; the message names file and line.
     """
     if source.startswith("hub:"):
         dataset = load_hub(source)
@@ -37,20 +44,22 @@ def read_rows(source: str) -> Iterator[tuple[str, Row]]:
         from ..eval.files import read_objects
 
         return ((f"{path}:{line}", row) for line, row in read_objects(path))
-    raise InputError(f"{source}: training rows are read from .jsonl, .parquet and hub: sets")
+    raise InputError(
+        f"{source}: training rows must be in a .jsonl or .parquet file, or hub:OWNER/NAME"
+    )
 
 
 def load_hub(source: str) -> Dataset:
-    """A set of the hub, memory-mapped. Raises InputError when it cannot be had."""
+    """Load a data set of the Hub, memory-mapped. Raise InputError if that fails."""
     from datasets import load_dataset
 
-    found = HUB.fullmatch(source)
-    if found is None:
+    match = HUB.fullmatch(source)
+    if match is None:
         raise InputError(f"{source!r} is not hub:OWNER/NAME[/CONFIG][@SPLIT]")
-    split = found["split"] or "train"
+    split = match["split"] or "train"
     try:
-        return load_dataset(found["name"], found["config"], split=split)
-    except Exception as error:  # of many libraries: the hub, the file system, the set's own
+        return load_dataset(match["name"], match["config"], split=split)
+    except Exception as error:  # of many libraries: the Hub, the file system, the set's own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"cannot load {source}: {reason}") from error
 
@@ -71,29 +80,29 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 class Texts:
-    """Texts by id: the other end of rows that only hold ids.
+    """Texts by id, to look up the ids in training rows.
 
-    Raises InputError for rows without id or text, and for an id that comes twice.
+    Raises InputError if a row has no id or text, or an id occurs twice.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
         self._texts: dict[str, str] = {}
-        for place, row in read_rows(source):
+        for location, row in read_rows(source):
             key = next((k for k in row if k in ("id", "_id") or k.endswith("_id")), None)
             text = row.get("text", row.get(key.removesuffix("_id")) if key else None)
             if key is None or text is None:
                 others = [k for k in row if k != key]
                 text = row[others[0]] if key and len(others) == 1 else None
             if key is None or not isinstance(text, str):
-                raise InputError(f"{place}: no id with a text")
+                raise InputError(f"{location}: no id with a text")
             if str(row[key]) in self._texts:
-                raise InputError(f"{place}: the id {row[key]!r} comes a second time")
+                raise InputError(f"{location}: the id {row[key]!r} occurs twice")
             self._texts[str(row[key])] = titled(row.get("title"), text)
 
-    def find(self, id: Any, place: str) -> str:
-        """Raises InputError that names the row when the id is not there."""
+    def find(self, id: Any, location: str) -> str:
+        """Return the text of an id. Raise InputError that names the row if there is none."""
         text = self._texts.get(str(id))
         if text is None:
-            raise InputError(f"{place}: the id {id!r} is not in {self.source}")
+            raise InputError(f"{location}: the id {id!r} is not in {self.source}")
         return text

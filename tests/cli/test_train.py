@@ -9,7 +9,8 @@ import pytest
 
 from mbert_retrieval import load_encoder
 from mbert_retrieval.cli import train as cli
-from mbert_retrieval.training.recipe import parse, read_toml, to_toml
+from mbert_retrieval.training.recipe import Recipe
+from mbert_retrieval.training.recipe_toml import read_toml, to_toml
 from support.tiny_models import tiny_tokenizer
 from support.training_data import raw_recipe, triplets, write_bare, write_jsonl
 
@@ -37,7 +38,7 @@ def run(monkeypatch, capfd, *arguments):
 
 @pytest.mark.parametrize("kind", ["dense", "colbert"])
 def test_a_config_with_flags_over_it(bare, rows, tmp_path, monkeypatch, capfd, kind):
-    recipe = parse(kind, raw_recipe(bare, rows, tmp_path / "unused"))
+    recipe = Recipe.parse(kind, raw_recipe(bare, rows, tmp_path / "unused"))
     config = tmp_path / "config.toml"
     config.write_text(to_toml(recipe))
     code, out, _ = run(
@@ -49,7 +50,7 @@ def test_a_config_with_flags_over_it(bare, rows, tmp_path, monkeypatch, capfd, k
     assert [line["step"] for line in lines if "loss" in line] == [1, 2]
     assert lines[-1] == {"model": str(tmp_path / "run" / "model")}
     assert load_encoder(lines[-1]["model"]).kind == ("late" if kind == "colbert" else "dense")
-    saved = parse(kind, read_toml(tmp_path / "run" / "recipe.toml"))
+    saved = Recipe.parse(kind, read_toml(tmp_path / "run" / "recipe.toml"))
     assert (saved.training.steps, saved.training.batch) == (2, 4)
     assert not (tmp_path / "unused").exists()
 
@@ -97,7 +98,7 @@ def test_mine(bare, rows, tmp_path, monkeypatch, capfd):
         (("dense", "nowhere.toml"), "cannot read nowhere.toml"),
         (("colbert", "--set", "training.batch"), "is not section.key=value"),
         (("dense", "--batch", "many"), "Invalid value for '--batch'"),
-        (("mlm",), "name model.base"),
+        (("mlm",), "set either model.base"),
         (("mine",), "data.train is missing"),
     ],
 )

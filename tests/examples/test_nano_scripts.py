@@ -273,7 +273,7 @@ def test_the_teacher_reads_long_texts_but_not_long_code():
 
 
 def test_late_scores_are_mean_maxsim():
-    from student import late_scores, places_of
+    from student import late_scores, matchable_rows
 
     torch.manual_seed(0)
     queries = Packed.from_sequences([[1, 2], [3, 4, 5]])
@@ -281,7 +281,8 @@ def test_late_scores_are_mean_maxsim():
     q, d = (torch.nn.functional.normalize(torch.randn(n, 64), dim=1) for n in (5, 6))
     skipped = np.zeros(20, bool)
     skipped[11] = True
-    scores = late_scores(q, torch.from_numpy(queries.offsets), d, places_of(documents, skipped))
+    rows = matchable_rows(documents, skipped)
+    scores = late_scores(q, torch.from_numpy(queries.offsets), d, rows)
     for i, tokens in enumerate(([0, 1], [2, 3, 4])):
         for j, places in enumerate(([0, 2], [3], [4])):
             expected = np.mean([max(float(q[t] @ d[p]) for p in places) for t in tokens])

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from mbert_retrieval import load_encoder
-from mbert_retrieval.training import mine, pretrain, train
-from mbert_retrieval.training import row_readers
+from mbert_retrieval.training import mine, pretrain, row_readers, train
 from mbert_retrieval.training.mining import MineRecipe
 from mbert_retrieval.training.mlm import MlmRecipe
-from mbert_retrieval.training.recipe import override, parse, read_toml
+from mbert_retrieval.training.recipe import Recipe
+from mbert_retrieval.training.recipe_toml import override, read_toml
 from support.training_data import pairs, write_bare, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -87,11 +87,11 @@ def test_a_retriever_recipe_runs(path, bases, tmp_path, monkeypatch):
     )
     raw = read_toml(path)
     kind = raw["kind"]
-    parse(kind, raw, str(path))
+    Recipe.parse(kind, raw, str(path))
     late = "GTE-ModernColBERT" in raw["model"]["base"]
     base = bases["late" if late else "bare"]
     output = tmp_path / "run"
-    encoder = load_encoder(train(parse(kind, small(raw, base, output))))
+    encoder = load_encoder(train(Recipe.parse(kind, small(raw, base, output))))
     assert encoder.kind == {"dense": "dense", "colbert": "late"}[kind]
     assert json.loads((output / "summary.json").read_text())["steps"] == 1
     assert encoder.document.limit >= 48

@@ -9,7 +9,7 @@ import pytest
 
 from mbert_retrieval import InputError
 from mbert_retrieval.training.dataset import build_dataset, read_examples
-from mbert_retrieval.training.recipe import DataOptions, parse
+from mbert_retrieval.training.recipe import DataOptions, Recipe
 from support.training_data import raw_recipe, triplets, write_jsonl
 
 pytest.importorskip("datasets")
@@ -125,7 +125,7 @@ GOOD = {"query": "q", "positive": "p", "negative": "n"}
         ("[1]", "expected a JSON object"),
         (json.dumps({"query": "q"}), "no 'positive'"),
         (json.dumps({"positive": "p"}), "no 'query'"),
-        (json.dumps({"query": 3, "positive": "p"}), "'query' must be a string, found int"),
+        (json.dumps({"query": 3, "positive": "p"}), "'query' must be a string, not int"),
         (json.dumps({"query": "q", "positive": " "}), "'positive' is empty"),
         (json.dumps({"query": "q", "positive": "p", "negatives": [None]}), "must be a string"),
         (json.dumps({"query": "q", "positive": "\ud800", "negative": "n"}), "surrogate"),
@@ -133,15 +133,15 @@ GOOD = {"query": "q", "positive": "p", "negative": "n"}
         (json.dumps({"query": "q", "documents": [], "scores": []}), "not empty"),
         ('{"query": "q", "documents": ["a"], "scores": [NaN]}', "finite"),
         (json.dumps({"query": "q", "documents": ["a"], "scores": ["1"]}), "finite numbers"),
-        (json.dumps({"query": "q", "positive": "p"}), "1 documents where 2 are wanted"),
+        (json.dumps({"query": "q", "positive": "p"}), "1 documents instead of 2"),
     ],
 )
 def test_a_bad_row_names_its_file_and_line(tmp_path, line, message):
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{json.dumps(GOOD)}\n\n{line}\n")
-    recipe = parse("dense", raw_recipe("x", path, tmp_path))
+    recipe = Recipe.parse("dense", raw_recipe("x", path, tmp_path))
     with pytest.raises(InputError, match=message) as error:
-        build_dataset(recipe, tmp_path / "run")
+        build_dataset(recipe, tmp_path / "run" / "rows.arrow")
     assert str(error.value).startswith(f"{path}:3: ")
     assert "\n" not in str(error.value)
 
@@ -151,26 +151,30 @@ def test_the_columns_that_losses_read(tmp_path):
         {"query": f"q{i}", "positive": f"p{i}", "negatives": [f"n{i}", f"m{i}"]} for i in range(9)
     ]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
-    recipe = parse("dense", raw_recipe("x", path, tmp_path, data={"negatives": 1, "rows": 5}))
-    dataset = build_dataset(recipe, tmp_path)
+    recipe = Recipe.parse(
+        "dense", raw_recipe("x", path, tmp_path, data={"negatives": 1, "rows": 5})
+    )
+    dataset = build_dataset(recipe, tmp_path / "rows.arrow")
     assert dataset.column_names == ["query", "document_1", "document_2"]
     assert dataset[:]["document_2"] == [f"n{i}" for i in range(5)]
     scored = [{"query": "q", "documents": ["a", "b", "c"], "scores": [3, 2, 1]}]
     write_jsonl(path, scored)
     sections = {"data": {"documents_per_query": 2}, "loss": {"name": "kl"}}
-    dataset = build_dataset(parse("dense", raw_recipe("x", path, tmp_path, **sections)), tmp_path)
+    dataset = build_dataset(
+        Recipe.parse("dense", raw_recipe("x", path, tmp_path, **sections)), tmp_path / "rows.arrow"
+    )
     assert dataset.column_names == ["query", "document_1", "document_2", "label"]
     assert dataset[0]["label"] == [3.0, 2.0]
 
 
 def test_scored_losses_want_scores_and_two_documents(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [GOOD])
-    recipe = parse("dense", raw_recipe("x", path, tmp_path, loss={"name": "margin-mse"}))
+    recipe = Recipe.parse("dense", raw_recipe("x", path, tmp_path, loss={"name": "margin-mse"}))
     with pytest.raises(InputError, match=r"rows.jsonl:1: no 'scores'"):
-        build_dataset(recipe, tmp_path)
+        build_dataset(recipe, tmp_path / "rows.arrow")
     write_jsonl(path, [{"query": "q", "documents": ["a"], "scores": [1]}])
     with pytest.raises(InputError, match="two documents or more"):
-        build_dataset(recipe, tmp_path)
+        build_dataset(recipe, tmp_path / "rows.arrow")
 
 
 def test_held_out_rows_are_those_of_datasets(tmp_path):
@@ -178,20 +182,25 @@ def test_held_out_rows_are_those_of_datasets(tmp_path):
 
     path = write_jsonl(tmp_path / "rows.jsonl", triplets(50))
     data = {"held_out": 10, "held_out_seed": 12, "rows": 7}
-    dataset = build_dataset(parse("dense", raw_recipe("x", path, tmp_path, data=data)), tmp_path)
+    dataset = build_dataset(
+        Recipe.parse("dense", raw_recipe("x", path, tmp_path, data=data)), tmp_path / "rows.arrow"
+    )
     reference = Dataset.from_list(triplets(50)).train_test_split(test_size=10, seed=12)["train"]
     assert dataset["query"] == reference.select(range(7))["query"]
 
 
 def test_empty_and_unknown_sources(tmp_path):
     path = write_jsonl(tmp_path / "rows.jsonl", [])
-    recipe = parse("dense", raw_recipe("x", path, tmp_path))
+    recipe = Recipe.parse("dense", raw_recipe("x", path, tmp_path))
     with pytest.raises(InputError, match="no rows"):
-        build_dataset(recipe, tmp_path)
-    for name, message in (("rows.csv", "are read from"), ("none.jsonl", "cannot read")):
+        build_dataset(recipe, tmp_path / "rows.arrow")
+    for name, message in (
+        ("rows.csv", "must be in a .jsonl"),
+        ("none.jsonl", "cannot read"),
+    ):
         data = replace(recipe.data, train=str(tmp_path / name))
         with pytest.raises(InputError, match=message):
-            build_dataset(replace(recipe, data=data), tmp_path)
+            build_dataset(replace(recipe, data=data), tmp_path / "rows.arrow")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"cannot read .*bad.parquet"):
         read(tmp_path / "bad.parquet")

@@ -69,14 +69,14 @@ for tokens, lengths, dim in ((45, [3, 0, 70, 129, 1], 24), (7, [200], 128), (33,
     q = torch.randn(tokens, dim, generator=g)
     d = torch.randn(sum(lengths), dim, generator=g)
     offsets = torch.tensor([0, *lengths]).cumsum(0)
-    most, best = maxsim_cuda.best_matches(q, d, offsets)
-    expected = maxsim._best_matches(q, d, offsets)
-    torch.testing.assert_close(most, expected[0])
+    highest, best = maxsim_cuda.best_matches(q, d, offsets)
+    expected = maxsim.best_matches(q, d, offsets)
+    torch.testing.assert_close(highest, expected[0])
     assert torch.equal(best.long(), expected[1])
     owner = torch.randint(0, 4, (tokens,), generator=g)
-    slopes = torch.randn(4, len(lengths), generator=g)
-    theirs = maxsim._slopes(q, d, expected[1], slopes, owner)
-    for ours, other in zip(maxsim_cuda.slopes(q, d, best, slopes, owner), theirs):
+    grad = torch.randn(4, len(lengths), generator=g)
+    theirs = maxsim.gradients_of_matches(q, d, expected[1], grad, owner)
+    for ours, other in zip(maxsim_cuda.gradients(q, d, best, grad, owner), theirs):
         torch.testing.assert_close(ours, other, atol=1e-4, rtol=1e-4)
 """
 

@@ -1,4 +1,4 @@
-"""Masked language modelling: packing, masks, transformers' loss, resume, longer context."""
+"""Masked language modelling: transformers' loss, new networks, resumed runs, longer context."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
 from mbert_retrieval.backbone import MaskedLM, load_network
 from mbert_retrieval.backbone.checkpoint import read_tensors
-from mbert_retrieval.encoders.tokens import TextTokenizer
-from mbert_retrieval.training.mlm import MlmRecipe, WithLoss, pretrain
-from mbert_retrieval.training.mlm_data import mask, pack_rows, tokenise
+from mbert_retrieval.training.mlm import MaskedLMWithLoss, MlmRecipe, pretrain
 from support.tiny_models import tiny_config, tiny_tokenizer
 from support.training_data import NOUNS, write_jsonl
 
@@ -62,64 +58,13 @@ def recipe(texts, output, model, **sections):
     return MlmRecipe.parse(raw)
 
 
-@given(st.lists(st.integers(1, 32), min_size=1, max_size=400), st.integers(0, 9))
-def test_packing_holds_every_piece_once(lengths, seed):
-    lengths = np.array(lengths)
-    rows = pack_rows(lengths, 32, seed)
-    assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
-    assert all(lengths[row].sum() <= 32 for row in rows)
-    assert len(rows) <= 2 * lengths.sum() / 32 + 1  # first fit leaves one row at most half empty
-
-
-def test_short_texts_fill_their_rows():
-    lengths = np.random.default_rng(0).integers(5, 200, 5000)
-    rows = pack_rows(lengths, 1024, 0)
-    assert lengths.sum() / (len(rows) * 1024) > 0.97
-
-
-@given(st.lists(st.integers(0, 30), max_size=200), st.floats(0.05, 0.9), st.integers(0, 99))
-def test_masks(values, share, seed):
-    ids, special = np.array(values, dtype=np.int64), np.array([0, 2, 3, 4])
-    read, chosen = mask(ids, special, share, 4, 31, np.random.default_rng(seed))
-    free = ~np.isin(ids, special)
-    assert free[chosen].all()
-    assert len(set(chosen.tolist())) == len(chosen)
-    assert len(chosen) == (0 if not free.any() else max(1, round(share * free.sum())))
-    untouched = np.ones(len(ids), bool)
-    untouched[chosen] = False
-    assert (read[untouched] == ids[untouched]).all()
-    again, _ = mask(ids, special, share, 4, 31, np.random.default_rng(seed))
-    assert (again == read).all()
-
-
-def test_masks_are_four_fifths_mask_tokens():
-    ids = np.full(20_000, 9, dtype=np.int64)
-    read, chosen = mask(ids, np.array([4]), 0.3, 4, 31, np.random.default_rng(0))
-    assert len(chosen) == 6000
-    assert (read[chosen] == 4).mean() == pytest.approx(0.8 + 0.1 / 31, abs=0.02)
-    assert (read[chosen] == 9).mean() == pytest.approx(0.1 + 0.1 / 31, abs=0.02)
-
-
-def test_long_texts_are_cut_into_pieces_that_hold_every_token(tokenizer_folder, tmp_path):
-    tokenizer = TextTokenizer.load(tokenizer_folder)
-    texts = ["to read the file " * 9, "x", "", "abc def"]
-    pieces = tokenise(texts, tokenizer, 16, 2, 3, tmp_path)
-    assert pieces.lengths.max() == 16
-    assert all(piece[0] == 2 and piece[-1] == 3 for piece in pieces)
-    inner = np.concatenate([piece[1:-1] for piece in pieces])
-    expected = np.concatenate(
-        [tiny_tokenizer()(t, add_special_tokens=False)["input_ids"] for t in texts]
-    )
-    np.testing.assert_array_equal(inner, expected)
-
-
 def test_the_loss_is_that_of_transformers_on_a_padded_batch(tmp_path):
     from transformers import ModernBertForMaskedLM
 
     torch.manual_seed(0)
     reference = ModernBertForMaskedLM(tiny_config(num_hidden_layers=3))
     reference.save_pretrained(tmp_path)
-    ours = WithLoss(load_network(MaskedLM, tmp_path).train())
+    ours = MaskedLMWithLoss(load_network(MaskedLM, tmp_path).train())
     reference.train()
     lengths = [9, 30, 4]
     random = np.random.default_rng(0)
@@ -127,19 +72,19 @@ def test_the_loss_is_that_of_transformers_on_a_padded_batch(tmp_path):
     padded = torch.zeros(3, 30, dtype=torch.int64)
     labels = torch.full((3, 30), -100)
     attention = torch.zeros(3, 30, dtype=torch.int64)
-    places, filled = [], 0
+    predicted, filled = [], 0
     for i, row in enumerate(rows):
         padded[i, : len(row)] = torch.from_numpy(row)
         attention[i, : len(row)] = 1
         chosen = np.arange(1, len(row), 3)
         labels[i, chosen] = torch.from_numpy(row[chosen] + 7)
-        places.append(chosen + filled)
+        predicted.append(chosen + filled)
         filled += len(row)
     expected = reference(input_ids=padded, attention_mask=attention, labels=labels).loss
     loss = ours(
         torch.from_numpy(np.concatenate(rows)),
         torch.tensor([0, 9, 39, 43]),
-        torch.from_numpy(np.concatenate(places)),
+        torch.from_numpy(np.concatenate(predicted)),
         labels[labels != -100],
     )["loss"]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -211,12 +156,12 @@ def test_more_context_with_another_rope_theta(tokenizer_folder, texts, tmp_path)
 @pytest.mark.parametrize(
     ("model", "sections", "message"),
     [
-        ({}, {}, "name model.base, or model.tokenizer"),
+        ({}, {}, "set either model.base, or model.tokenizer"),
         ({"base": "a", "shape": {"hidden_size": 8}}, {}, "model.shape is for a new network"),
-        ({"base": "a"}, {"data": {"masked": 1.0}}, "data.masked is a share"),
+        ({"base": "a"}, {"data": {"masked": 1.0}}, "data.masked must be a fraction"),
         ({"base": "a"}, {"data": {"length": 2}}, "data.length must be at least 8"),
         ({"base": "a"}, {"data": {"train": ""}}, "data.train is missing"),
-        ({"base": "a"}, {"training": {"warmup": 0.6, "decay": 0.6}}, "more than all steps"),
+        ({"base": "a"}, {"training": {"warmup": 0.6, "decay": 0.6}}, "more than 1"),
     ],
 )
 def test_mistakes_are_named(tmp_path, model, sections, message):
@@ -229,5 +174,5 @@ def test_a_row_without_text_names_its_line(tokenizer_folder, tmp_path):
     model = {"tokenizer": str(tokenizer_folder), "shape": SHAPE}
     with pytest.raises(InputError, match=r"texts.jsonl:2: no text under 'text'"):
         pretrain(recipe(path, tmp_path / "run", model))
-    with pytest.raises(InputError, match="'hiden_size' is no field"):
+    with pytest.raises(InputError, match="'hiden_size' is not a field"):
         pretrain(recipe(path, tmp_path / "run2", model | {"shape": {"hiden_size": 8}}))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mbert_retrieval import InputError, load_encoder
-from mbert_retrieval.training.initial_encoder import start_encoder
+from mbert_retrieval.training.initial_encoder import initial_encoder
 from mbert_retrieval.training.losses import build_loss
-from mbert_retrieval.training.packed_module import sentence_transformer
+from mbert_retrieval.training.packed_module import to_sentence_transformers
 from mbert_retrieval.training.recipe import LossOptions, ModelOptions
 from support.tiny_models import TEXTS
 from support.training_data import write_bare
@@ -41,7 +41,7 @@ def folders(bare, tmp_path_factory):
         ("colbert", ModelOptions(str(bare), 24, 64, dimension=16)),
     ):
         made[kind] = tmp_path_factory.mktemp(kind)
-        start_encoder(kind, options).save(made[kind])
+        initial_encoder(kind, options).save(made[kind])
     return made
 
 
@@ -49,7 +49,7 @@ def ours_and_plain(folder, kind):
     """Our packed model, and the one that sentence-transformers loads on transformers' network."""
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
-    ours = sentence_transformer(load_encoder(folder, device="cpu"))
+    ours = to_sentence_transformers(load_encoder(folder, device="cpu"))
     plain = SentenceTransformer if kind == "dense" else MultiVectorEncoder
     return ours.train(), plain(str(folder), device="cpu").train()
 
@@ -121,7 +121,7 @@ def test_the_cached_loss_has_the_plain_losses_gradients(folders, kind, matryoshk
 @pytest.mark.parametrize("kind", ["dense", "colbert"])
 def test_the_training_model_encodes_as_the_encoder_does(folders, kind):
     encoder = load_encoder(folders[kind], device="cpu")
-    model = sentence_transformer(encoder).eval()
+    model = to_sentence_transformers(encoder).eval()
     for theirs, ours in (
         (model.encode_query(TEXTS), encoder.encode_queries(TEXTS)),
         (model.encode_document(TEXTS), encoder.encode_documents(TEXTS)),
@@ -140,7 +140,7 @@ def test_a_prompt_left_out_of_pooling_is_left_out_in_training(bare, tmp_path, in
         modules=modules, prompts={"query": "how to ", "document": "return: "}, device="cpu"
     )
     reference.save(str(tmp_path))
-    model = sentence_transformer(load_encoder(tmp_path, device="cpu")).eval()
+    model = to_sentence_transformers(load_encoder(tmp_path, device="cpu")).eval()
     expected = reference.encode_document(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(model.encode_document(TEXTS), expected, atol=1e-5)
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_of_the_trainer_loads_again(folders, tmp_path):
     from sentence_transformers import MultiVectorEncoder
 
     encoder = load_encoder(folders["colbert"], device="cpu")
-    model = sentence_transformer(encoder).eval()
+    model = to_sentence_transformers(encoder).eval()
     model.save_pretrained(str(tmp_path), create_model_card=False)
     again = MultiVectorEncoder(str(tmp_path), device="cpu", trust_remote_code=True)
     for left, right in zip(model.encode_query(TEXTS), again.encode_query(TEXTS), strict=True):
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_the_trainer_loads_again(folders, tmp_path):
 
 def test_training_changes_the_encoder_itself(folders):
     encoder = load_encoder(folders["dense"], device="cpu")
-    model = sentence_transformer(encoder)
+    model = to_sentence_transformers(encoder)
     before = encoder.encode_queries(["read"]).values
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     step(model, "dense", LossOptions())
@@ -166,39 +166,11 @@ def test_training_changes_the_encoder_itself(folders):
     assert np.abs(encoder.encode_queries(["read"]).values - before).max() > 1e-4
 
 
-def test_truncated_and_pooled_encoders_are_refused(folders):
+def test_a_truncated_encoder_is_refused(folders):
     with pytest.raises(InputError, match="truncated"):
-        sentence_transformer(load_encoder(folders["dense"], truncate=8))
+        to_sentence_transformers(load_encoder(folders["dense"], truncate=8))
+
+
+def test_an_encoder_with_token_pooling_is_refused(folders):
     with pytest.raises(InputError, match="pooling"):
-        sentence_transformer(load_encoder(folders["colbert"], pool_factor=2.0))
-
-
-def test_a_new_late_encoder_gets_prefix_tokens_with_rows(tmp_path):
-    bare = write_bare(tmp_path, vocab_size=150)
-    tokens = load_encoder(bare).tokenizer.backend.get_vocab_size()
-    encoder = start_encoder("colbert", ModelOptions(str(bare), query_prompt="[query] "))
-    new = encoder.tokenizer.id_of("[query] ")
-    assert new == tokens
-    assert encoder.query.prompt == "[query] "
-    assert encoder.token_ids(["x"], encoder.query)[0].values[1] == new
-    assert encoder.backbone.config.vocab_size == max(150, new + 1)
-    assert encoder.backbone.embeddings.tok_embeddings.num_embeddings == max(150, new + 1)
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "message"),
-    [
-        ("dense", {"dimension": 8}, "model.dimension means nothing for dense"),
-        ("colbert", {"pooling": "cls"}, "model.pooling means nothing for colbert"),
-        ("dense", {"pooling": "middle"}, "model.pooling must be one of"),
-        ("dense", {"query_length": 2}, "lengths go from 4"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(bare, kind, options, message):
-    with pytest.raises(InputError, match=message):
-        start_encoder(kind, ModelOptions(str(bare), **options))
-
-
-def test_a_new_head_is_not_put_on_a_checkpoint_that_has_one(folders):
-    with pytest.raises(InputError, match="has its own head"):
-        start_encoder("colbert", ModelOptions(str(folders["colbert"]), dimension=8))
+        to_sentence_transformers(load_encoder(folders["colbert"], pool_factor=2.0))
