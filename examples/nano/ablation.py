@@ -1,13 +1,13 @@
 """Measure what each ingredient of `nano`'s training contributes: short runs, each without one.
 
     python examples/nano/ablation.py --data DIR DIR/science DIR/others --out DIR/ablation \\
-        --collections EVAL/cosqa EVAL/cranfield
+        --collections "$MBERT_DATA"/cosqa "$MBERT_DATA"/cranfield
 
 Runs train.py for --steps steps with everything, then without each of its ingredients, then on the
 first data folder only, all from the same seed, and writes OUT/table.md: nDCG@10 of both heads on
 the collections (exact MaxSim), and the mean reciprocal rank over both heads on the held-out pairs
-of code and of text. EVAL is a folder of BEIR collections. Finished runs are not repeated. The runs
-are so short that their scores can only be compared with each other.
+of code and of text. $MBERT_DATA is a folder of BEIR collections. Finished runs are not repeated.
+The runs are so short that their scores can only be compared with each other.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Gather training pairs for `nano` from the source distributions of Python packages.
 
-    python examples/nano/gather.py --packages examples/nano/packages.txt --exclude EVAL --out DIR
-    python examples/nano/gather.py --packages examples/nano/packages-science.txt --exclude EVAL \\
-        --known DIR/pairs.jsonl.gz --out DIR/science \\
+    python examples/nano/gather.py --packages examples/nano/packages.txt \\
+        --exclude "$MBERT_DATA" --out DIR
+    python examples/nano/gather.py --packages examples/nano/packages-science.txt \\
+        --exclude "$MBERT_DATA" --known DIR/pairs.jsonl.gz --out DIR/science \\
         --cap function=60 comment=10 section=8000 prose=8000
 
-EVAL is a folder of BEIR collections. Texts that resemble one of theirs are removed, so that the
-collections can still evaluate the encoder. The second command also removes what resembles a
+$MBERT_DATA is a folder of BEIR collections. Texts that resemble one of theirs are removed, so that
+the collections can still evaluate the encoder. The second command also removes what resembles a
 document of the first. Writes OUT/pairs.jsonl.gz, rows of {"query": str or null, "document", "kind",
 "package"} in a seeded shuffle; OUT/licences.tsv; and OUT/gather.json, which counts the rows and
 what was removed. Nothing from a package is executed.

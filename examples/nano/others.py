@@ -1,7 +1,7 @@
 """Gather training pairs for `nano` from Debian's packages and npm's.
 
     python examples/nano/others.py --packages examples/nano/packages-others.txt \\
-        --exclude EVAL --known DIR/pairs.jsonl.gz --out DIR/others
+        --exclude "$MBERT_DATA" --known DIR/pairs.jsonl.gz --out DIR/others
 
 The packages are lines of deb:name==version and npm:name==version, fetched by `apt-get download`
 and `npm pack` (nothing of them is executed): WordNet and FOLDOC (term to definition), manual pages

@@ -136,7 +136,7 @@ def _with_head(encoder: Encoder, head: DenseHead | LateHead, options: ModelOptio
     if options.document_prompt is not None:
         document = replace(document, prompt=options.document_prompt)
     if head.kind == "late":
-        prompts = [side.prompt for side in (query, document) if side.prompt]
+        prompts = [spec.prompt for spec in (query, document) if spec.prompt]
         add_tokens(encoder.backbone, encoder.tokenizer, prompts)
     return Encoder(encoder.backbone, encoder.tokenizer, head, query, document, encoder.name)
 

@@ -102,13 +102,13 @@ class PackedModernBert(InputModule):
             `input_ids` (1, N) int64; `cu_seq_lens_q` (B + 1,) int64; `attended` (1, N) bool if
             queries are expanded; and `prompt_length`, [CLS] included, if there is a prompt.
         """
-        side = replace(self.query if task == "query" else self.document, prompt=prompt or "")
-        ids, content = tokenize(self.text_tokenizer, list(inputs), side)
+        spec = replace(self.query if task == "query" else self.document, prompt=prompt or "")
+        ids, content = tokenize(self.text_tokenizer, list(inputs), spec)
         features: dict[str, Any] = {
             "input_ids": torch.from_numpy(ids.values)[None],
             "cu_seq_lens_q": torch.from_numpy(ids.offsets),
         }
-        attended = attended_tokens(ids, content, side)
+        attended = attended_tokens(ids, content, spec)
         if attended is not None:
             features["attended"] = torch.from_numpy(attended)[None]
         if prompt:

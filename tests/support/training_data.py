@@ -8,6 +8,16 @@ import torch
 
 from support.tiny_models import tiny_config, tiny_tokenizer
 
+QUERIES = ["read the file", "parse http", "a", "how to list and return python lists, of files?"]
+COLUMNS = [
+    ["def read(path): return path", "parse", "write; (log)", "python list of files " * 8],
+    ["to", "the list of 7", "x y z", "return"],
+    ["close the connection", "q", "how to write", "1 2 3"],
+]
+"""Documents of the queries: the positives, then two columns of negatives."""
+SCORES = torch.tensor([[3.0, 1.0, 0.5], [0.2, 0.1, 0.9], [1.0, 1.0, 0.0], [2.0, -1.0, 0.3]])
+"""A teacher's scores of each query's documents."""
+
 NOUNS = ["file", "list", "python", "parse", "read", "write", "return"]
 
 
@@ -55,3 +65,12 @@ def raw_recipe(base, train, output, /, **sections):
     for name, section in sections.items():
         raw[name] |= section
     return raw
+
+
+def features_of(model):
+    """QUERIES and COLUMNS as the features that a trainer passes to a loss."""
+    tasks = ["query", *["document"] * len(COLUMNS)]
+    return [
+        model.preprocess(column, prompt=model.prompts[task], task=task) | {"task": task}
+        for column, task in zip([QUERIES, *COLUMNS], tasks, strict=True)
+    ]

@@ -48,10 +48,10 @@ def test_the_embedding_has_a_row_for_every_token(new_late, tokens):
     assert backbone.embeddings.tok_embeddings.num_embeddings == max(150, tokens + 1)
 
 
-def test_the_rows_of_other_tokens_stay(new_late, tokens):
+def test_the_rows_of_other_tokens_stay(new_late):
     encoder, before = new_late
     after = encoder.backbone.embeddings.tok_embeddings.weight
-    torch.testing.assert_close(after[:tokens], before[:tokens])
+    torch.testing.assert_close(after[: len(before)], before)
 
 
 def test_the_row_of_a_new_token_is_near_the_mean(new_late, tokens):

@@ -12,17 +12,10 @@ from mbert_retrieval.training.losses import build_loss
 from mbert_retrieval.training.packed_module import to_sentence_transformers
 from mbert_retrieval.training.recipe import LossOptions, ModelOptions
 from support.tiny_models import TEXTS
-from support.training_data import write_bare
+from support.training_data import SCORES, features_of, write_bare
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-QUERIES = ["read the file", "parse http", "a", "how to list and return python lists, of files?"]
-COLUMNS = [
-    ["def read(path): return path", "parse", "write; (log)", "python list of files " * 8],
-    ["to", "the list of 7", "x y z", "return"],
-    ["close the connection", "q", "how to write", "1 2 3"],
-]
-SCORES = torch.tensor([[3.0, 1.0, 0.5], [0.2, 0.1, 0.9], [1.0, 1.0, 0.0], [2.0, -1.0, 0.3]])
 PROMPTS = {"query_prompt": "how: ", "document_prompt": "the "}
 
 
@@ -56,12 +49,7 @@ def ours_and_plain(folder, kind):
 
 def step(model, kind, options):
     """Loss and gradients of one batch, by the parameters' bare names."""
-    texts, tasks = [QUERIES, *COLUMNS], ["query", *["document"] * len(COLUMNS)]
-    features = []
-    for column, task in zip(texts, tasks, strict=True):
-        batch = model.preprocess(column, prompt=model.prompts[task], task=task)
-        features.append(batch | {"task": task})
-    loss = build_loss(kind, model, options)(features, SCORES)
+    loss = build_loss(kind, model, options)(features_of(model), SCORES)
     loss.backward()
     names = ("embeddings.", "layers.", "final_norm.", "linear.")
     grads = {}
