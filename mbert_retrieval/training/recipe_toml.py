@@ -10,7 +10,7 @@ import json
 import tomllib
 import types
 import typing
-from dataclasses import Field, fields, is_dataclass, replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,11 +100,8 @@ def parse_sections(
     if stated != objective:
         raise InputError(f"{where} is a recipe of kind {stated!r}, not {objective!r}")
     raw = {name: options for name, options in raw.items() if name != "kind"}
-    defaults = {
-        section.name: section.default_factory()  # type: ignore[misc]
-        for section in fields(recipe_class)
-        if section.name != "objective"
-    }
+    factories: dict[str, Any] = {f.name: f.default_factory for f in fields(recipe_class)}
+    defaults = {name: make() for name, make in factories.items() if name != "objective"}
     for name, options in raw.items():
         if name not in defaults:
             raise InputError(f"{where}: unknown section {name!r}; known are {', '.join(defaults)}")
@@ -118,19 +115,16 @@ def parse_sections(
 
 def check_types(recipe: Any) -> None:
     """Raise InputError unless every section of a recipe, and every option in it, has its type."""
-    types_of_sections = typing.get_type_hints(type(recipe))
-    for section in fields(recipe):
-        options, expected = getattr(recipe, section.name), types_of_sections[section.name]
-        if not is_dataclass(expected):
+    for name, expected in typing.get_type_hints(type(recipe)).items():
+        if name == "objective":
             continue
+        options = getattr(recipe, name)
         if not isinstance(options, expected):
-            raise InputError(
-                f"{section.name} must be {expected.__name__}, not {type(options).__name__}"
-            )
+            raise InputError(f"{name} must be {expected.__name__}, not {type(options).__name__}")
         hints = typing.get_type_hints(expected)
         for option in fields(options):
             value = getattr(options, option.name)
-            _checked(value, hints[option.name], f"{section.name}.{_toml_name(option)}")
+            _checked(value, hints[option.name], f"{name}.{_toml_name(option)}")
 
 
 def to_toml(recipe: Any) -> str:
