@@ -6,8 +6,8 @@ STAMP := .venv/installed
 INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safetensors)).index
 
 # what users import: docstrings are checked against signatures
-PUBLIC = mbert_retrieval/__init__.py mbert_retrieval/packed.py mbert_retrieval/protocols.py \
-	mbert_retrieval/encoders/*.py mbert_retrieval/backbone/*.py
+PUBLIC = mbert_retrieval/*.py mbert_retrieval/search/*.py mbert_retrieval/sync/*.py \
+	mbert_retrieval/encoders/*.py mbert_retrieval/backbone/*.py mbert_retrieval/training/*.py
 
 .PHONY: demo test lint pydoclint docs clean
 

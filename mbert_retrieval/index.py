@@ -29,7 +29,7 @@ class Index:
     Searches may run in several threads; one process at a time can write. Everything is committed
     together: an interruption at any time leaves the index as it was at the last commit.
 
-    Attributes:
+    Args:
         folder: The storage (`indexes.IndexFolder`), for tools that need no encoder.
         encoders: The encoders by leg (`search.encoders.IndexEncoders`).
 

@@ -14,8 +14,12 @@ MODULES = [
     "mbert_retrieval.encoders.base",
     "mbert_retrieval.encoders.encoder",
     "mbert_retrieval.encoders.numpy_encoder",
+    "mbert_retrieval.index",
     "mbert_retrieval.packed",
     "mbert_retrieval.protocols",
+    "mbert_retrieval.search.result",
+    "mbert_retrieval.sources.passages",
+    "mbert_retrieval.types",
 ]
 
 
