@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tracemalloc
+from contextlib import contextmanager
+from unittest.mock import PropertyMock, patch
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, load_encoder
-from mbert_retrieval.encoders import base as encoder_module
+from mbert_retrieval.encoders import base
 from mbert_retrieval.encoders.base import chunked, token_batches
+from mbert_retrieval.encoders.encoder import CACHED_ACTIVATIONS
 from mbert_retrieval.encoders.inputs import InputSpec
+from support.st_models import EXPANSIONS, st_late
 
 
 @given(
@@ -25,8 +29,8 @@ def test_token_batches_cover_everything_within_the_budget(lengths, budget):
     batches = list(token_batches(np.array(lengths, dtype=np.int64), budget))
     assert [i for b in batches for i in range(b.start, b.stop)] == list(range(len(lengths)))
     for batch in batches:
-        held = lengths[batch]
-        assert sum(held) <= budget or len([n for n in held if n]) == 1
+        inside = lengths[batch]
+        assert sum(inside) <= budget or len([n for n in inside if n]) == 1
 
 
 @given(st.lists(st.text(max_size=50), max_size=200))
@@ -34,29 +38,80 @@ def test_chunks_keep_every_text_in_order(texts):
     assert [t for chunk in chunked(iter(texts)) for t in chunk] == texts
 
 
+def test_chunks_have_few_texts():
+    assert max(len(chunk) for chunk in chunked(["a"] * 2000)) <= base.CHUNK_TEXTS
+
+
+def test_chunks_have_few_characters():
+    longest = base.CHUNK_CHARACTERS // 4
+    sizes = [sum(map(len, chunk)) for chunk in chunked(["a" * longest] * 12)]
+    assert max(sizes) < base.CHUNK_CHARACTERS + longest
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder_folder):
+    return load_encoder(tiny_encoder_folder)
+
+
+@contextmanager
+def recorded_batches(encoder, budget=None):
+    """Record the lengths of each batch that reaches the network, whose budget may be set."""
+    batches, forward = [], encoder._forward
+
+    def record(ids, *arguments):
+        batches.append(ids.lengths.tolist())
+        return forward(ids, *arguments)
+
+    budget = budget or encoder.token_budget
+    with (
+        patch.object(encoder, "_forward", record),
+        patch.object(type(encoder), "token_budget", PropertyMock(return_value=budget)),
+    ):
+        yield batches
+
+
 @settings(deadline=None, max_examples=15)
 @given(
     texts=st.lists(st.text(max_size=400), min_size=1, max_size=12),
     budget=st.sampled_from([1, 40, 10_000]),
 )
-def test_vectors_do_not_depend_on_the_company(tiny_encoder_folder, texts, budget):
+def test_vectors_do_not_depend_on_the_batch(encoder, texts, budget):
     """Any text, any order, any batch: the same vectors as when it is encoded alone."""
-    encoder = load_encoder(tiny_encoder_folder)
     alone = [encoder.encode_documents([text]).values for text in texts]
-    encoder_module.TOKEN_BUDGET, kept = budget, encoder_module.TOKEN_BUDGET
-    try:
+    with recorded_batches(encoder, budget) as batches:
         together = encoder.encode_documents(texts)
-    finally:
-        encoder_module.TOKEN_BUDGET = kept
+    assert all(sum(lengths) <= budget or len(lengths) == 1 for lengths in batches)
+    assert len(batches) == (len(texts) if budget == 1 else 1) or budget == 40
     for mine, expected in zip(together, alone, strict=True):
         np.testing.assert_allclose(mine, expected, atol=2e-5)
     np.testing.assert_allclose(np.linalg.norm(together.values, axis=1), 1, atol=1e-5)
 
 
+def test_expanded_queries_do_not_depend_on_the_batch(bare_folder, tmp_path):
+    """Each query has its own count of tokens that others attend to."""
+    st_late(bare_folder, EXPANSIONS["unattended"]).save(str(tmp_path))
+    encoder = load_encoder(tmp_path)
+    texts = ["x", "return the list of files", "", "parse"]
+    alone = [encoder.encode_queries([text]).values for text in texts]
+    for budget in (1, 60, 10_000):
+        with recorded_batches(encoder, budget):
+            together = encoder.encode_queries(texts)
+        for mine, expected in zip(together, alone, strict=True):
+            np.testing.assert_allclose(mine, expected, atol=2e-5)
+
+
+def test_the_network_gets_batches_within_the_encoders_own_budget(encoder):
+    with recorded_batches(encoder) as batches:
+        encoder.encode_documents(["file " * 300] * 40)  # 256 tokens each
+    assert encoder.token_budget * encoder.backbone.config.hidden_size <= CACHED_ACTIVATIONS
+    assert len(batches) > 1
+    assert max(map(sum, batches)) <= encoder.token_budget
+
+
 def test_streaming_holds_memory_flat(tiny_encoder_folder, monkeypatch):
     """An iterator goes in and chunks come out: what is held does not grow with what passes."""
     encoder = load_encoder(tiny_encoder_folder)
-    monkeypatch.setattr(encoder_module, "CHUNK_TEXTS", 32)
+    monkeypatch.setattr(base, "CHUNK_TEXTS", 32)
     peaks = []
     for count in (64, 1024):
         tracemalloc.start()
