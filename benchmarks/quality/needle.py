@@ -5,9 +5,9 @@
 After LongEmbed's needle and passkey tests (Zhu et al. 2024), whose data is not at hand: 100
 documents of one length, made of paragraphs of Python's own documentation in random order, each with
 one fact of its own somewhere between two paragraphs. Ten documents hold a fact of the same kind
-about other people and places. One question a document; nDCG@1 is the share of questions whose own
-document has the highest MaxSim of all (scores are exact: no index, no pruning). Writes the table to
-nano's model card, between its needle markers.
+about other people and places. One question per document; nDCG@1 is the share of questions whose own
+document has the highest MaxSim of all (scores are exact: no index, no pruning). Writes
+docs/results/needle.md and nano's model card.
 """
 
 from __future__ import annotations

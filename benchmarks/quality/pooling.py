@@ -44,7 +44,7 @@ def main() -> None:
                 if not folder.is_dir():
                     manpages.collect(folder)
             dataset = read_beir(folder, "test")
-            rows[0] += [f"{name} nDCG@10", "vectors a document", "bytes a document"]
+            rows[0] += [f"{name} nDCG@10", "vectors per document", "bytes per document"]
             rows[1] += 3 * ["--:"]
             for row, factor in zip(rows[2:], FACTORS, strict=True):
                 encoder = load_encoder(

@@ -68,7 +68,7 @@ def main() -> None:
     baseline = float(np.median(took))
     lines = [
         f"| {given.vectors:,} vectors of {DIMENSION} dimensions | recall@10 | query, ms | p95 "
-        "| times exact's speed | bytes a vector | build, s |",
+        "| times exact's speed | bytes per vector | build, s |",
         "|---|---|---|---|---|---|---|",
         f"| exact (IndexFlatIP) | 1.000 | {1000 * baseline:.2f} "
         f"| {1000 * np.quantile(took, 0.95):.2f} | 1.0 | {4 * DIMENSION} |  |",

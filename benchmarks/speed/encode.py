@@ -122,7 +122,7 @@ def throughput(work: Path, data: Path) -> list[str]:
     ids, _ = ours["float32"].token_ids(texts, ours["float32"].document)
     tokens = int(ids.lengths.sum())
     rows, gain = against_peer(
-        "sentence-transformers", folder, ours, texts, 512, tokens, "tokens a second"
+        "sentence-transformers", folder, ours, texts, 512, tokens, "tokens per second"
     )
     exact, *others = (encoder.encode_documents(texts).values for encoder in ours.values())
     cosines = [
@@ -142,9 +142,9 @@ def throughput(work: Path, data: Path) -> list[str]:
         *rows,
         "",
         f"{gain:.1f} times the peer's best. A token takes {2 * MATRICES / 1e6:.0f} million "
-        f"operations in matrix products; one in bfloat16 runs at {peak / 1e9:,.0f} G operations a "
-        f"second here, so {peak / 2 / MATRICES:,.0f} tokens a second are the most there can be in "
-        f"it. Mean cosine to our float32 vectors: {', '.join(cosines)}.",
+        f"operations in matrix products; one in bfloat16 runs at {peak / 1e9:,.0f} G operations "
+        f"per second here, so {peak / 2 / MATRICES:,.0f} tokens per second are the most there can "
+        f"be in it. Mean cosine to our float32 vectors: {', '.join(cosines)}.",
         "",
     ]
 
@@ -200,7 +200,7 @@ def nano(work: Path, data: Path) -> list[str]:
         for precision in FASTER
     }
     rows, gain = against_peer(
-        "all-MiniLM-L6-v2", get_model_path(), ours, texts, 256, len(texts), "texts a second"
+        "all-MiniLM-L6-v2", get_model_path(), ours, texts, 256, len(texts), "texts per second"
     )
     return ["`nano`, texts cut at 256 tokens:", "", "| encoder | texts |", "|---|---|", *rows, "",
             f"{gain:.1f} times the peer's best.", ""]  # fmt: skip
@@ -301,7 +301,10 @@ def training(work: Path, data: Path) -> list[str]:
         "",
         "| step | real tokens |",
         "|---|---|",
-        *(f"| {label} | {tokens / took:,.0f} tokens a second |" for label, took in seconds.items()),
+        *(
+            f"| {label} | {tokens / took:,.0f} tokens per second |"
+            for label, took in seconds.items()
+        ),
         "",
         f"{gain['float32']:.1f} times transformers in float32, {gain['bfloat16']:.1f} times in "
         f"bfloat16 (autocast); the losses in float32 differ by {difference:.0e}.",

@@ -305,7 +305,7 @@ def row(run: Run, exact: Run) -> str:
 
 HEAD = (
     "| {} | recall@10 | recall@100 | query, ms (median) | p95 | in a batch | build, s "
-    "| bytes a vector |\n|---|---|---|---|---|---|---|---|"
+    "| bytes per vector |\n|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -405,7 +405,7 @@ def main() -> None:
     ]
     for size in [int(size) for size in given.sizes.split(",") if size]:
         passages, queries = Made(size).all()
-        lines, exact = measure("made vectors", passages, queries, given.work)
+        lines, exact = measure("synthetic vectors", passages, queries, given.work)
         if len(page) == 2:
             for name, python in (("fast-plaid", given.fast_plaid), ("xtr-warp", given.xtr_warp)):
                 if python:
@@ -420,7 +420,7 @@ def main() -> None:
     if given.growth:
         page += [
             "| passages | vectors | recall@10 | recall@100 | query, ms (median) | p95 | in a batch "
-            "| build, s | bytes a vector | peak MiB | open, ms | open and first answer, ms |",
+            "| build, s | bytes per vector | peak MiB | open, ms | open and first answer, ms |",
             "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         page += [growth(int(size), given.work) for size in given.growth.split(",")]

@@ -221,10 +221,11 @@ def main() -> None:
         table = "\n".join(
             [
                 f"{info['passages']:,} passages, {vectors:,} "
-                f"vectors, parts: {', '.join([*info['legs'], 'lexical'])}; {os.cpu_count()} "
+                f"vectors, legs: {', '.join([*info['legs'], 'lexical'])}; {os.cpu_count()} "
                 f"processors, which client and server share; last row: {arguments.seconds:.0f} s:",
                 "",
-                "| load | searches | a second | median, ms | p95 | p99 | changes (each) | failed |",
+                "| load | searches | per second | median, ms | p95 | p99 | changes (each) "
+                "| failed |",
                 "| --- | --: | --: | --: | --: | --: | --: | --: |",
                 *rows,
             ]
