@@ -1,13 +1,12 @@
-"""Indexes on disk: exact and FAISS vector search, BM25, fusion. Arrays in, ids and scores out.
+"""Indexes on disk: vector search (PLAID, FAISS, exact) and BM25. Arrays in, ids and scores out.
 
-Nothing here knows of models: vectors arrive as `Packed`, already computed.
+Nothing here depends on models: vectors arrive as `Packed`, already computed.
 """
 
 from __future__ import annotations
 
-from ..search.fusion import fuse
 from .folder import IndexFolder
 from .manifest import EncoderIdentity, Leg
 from .writer import FileState, Writer
 
-__all__ = ["EncoderIdentity", "FileState", "IndexFolder", "Leg", "Writer", "fuse"]
+__all__ = ["EncoderIdentity", "FileState", "IndexFolder", "Leg", "Writer"]

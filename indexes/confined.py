@@ -21,13 +21,13 @@ _SEGMENT_NAME = re.compile(r"[0-9]{6,}")
 
 
 def check_own_files(index: Path, files: Iterable[str], folders: Iterable[str]) -> None:
-    """Raise InputError where one of these exists in `index` and is no regular file or folder."""
-    for names, is_right, kind in ((files, S_ISREG, "file"), (folders, S_ISDIR, "folder")):
+    """Raise InputError if one of these exists in `index` and is not a regular file or folder."""
+    for names, is_expected, what in ((files, S_ISREG, "file"), (folders, S_ISDIR, "folder")):
         for name in names:
             with suppress(FileNotFoundError, NotADirectoryError):
-                if not is_right(os.lstat(index / name).st_mode):
+                if not is_expected(os.lstat(index / name).st_mode):
                     raise InputError(
-                        f"{index / name} is not a {kind} of the index but a link or something "
+                        f"{index / name} is not a {what} of the index but a link or something "
                         "else: remove it, and do not trust this index"
                     )
 
@@ -35,22 +35,22 @@ def check_own_files(index: Path, files: Iterable[str], folders: Iterable[str]) -
 def check_inside(folder: Path, name: str) -> None:
     """Raise InputError unless `name` is a relative path below `folder` with no link on the way.
 
-    Raises FileNotFoundError when there is no such file.
+    Raises FileNotFoundError if there is no such file.
     """
     parts = name.split("/")
     if not all(part not in ("", ".", "..") and "\0" not in part for part in parts):
-        raise InputError(f"{folder} is damaged: {name!r} is no name of a file in it")
+        raise InputError(f"{folder} is damaged: {name!r} cannot be the name of a file in it")
     for depth in range(len(parts) + 1):
         step = folder.joinpath(*parts[:depth])
-        is_right = S_ISREG if depth == len(parts) else S_ISDIR
-        if not is_right(os.lstat(step).st_mode):
-            raise InputError(f"{step} is a link or no regular file: do not trust this index")
+        is_expected = S_ISREG if depth == len(parts) else S_ISDIR
+        if not is_expected(os.lstat(step).st_mode):
+            raise InputError(f"{step} is a link or not a regular file: do not trust this index")
 
 
 def remove_segments_except(segments: Path, keep: set[int]) -> None:
     """Remove the segment folders in `segments` whose numbers are not in `keep`.
 
-    Other names stay, and neither `segments` nor anything in it is followed if it is a link.
+    Files and folders with other names are left alone, and no symbolic link is followed.
     """
     descriptor = os.open(segments, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

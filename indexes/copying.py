@@ -1,4 +1,4 @@
-"""A copy of an index that shares its vectors with the original."""
+"""Copy an index, sharing the files of its vectors with the original."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ ATTEMPTS = 3
 
 
 def copy_index(source: IndexFolder, target: Path) -> None:
-    """Make `target`, which must not be there, hold what `source` holds now.
+    """Copy the newest commit of an index.
 
-    Segments never change, so their files are linked, not copied, where the file system allows; the
-    store is copied. The manifest is written last: before it, there is no index.
-    Raises InputError when the copy cannot be made; what was begun is removed.
+    Segments never change, so their files are hard links where the file system allows; the store is
+    copied. The manifest is written last: before that, `target` is not an index.
+
+    Args:
+        source: The index to copy.
+        target: The folder to make; it must not exist.
+
+    Raises:
+        InputError: If the copy cannot be made. An unfinished copy is removed.
     """
     try:
         target.mkdir(parents=True)

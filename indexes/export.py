@@ -1,8 +1,7 @@
-"""An index as parquet: `passages.parquet`, and `vectors_late.parquet`, `vectors_dense.parquet`."""
+"""Export an index as Parquet files: passages, and the vectors of each leg."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,33 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import replacing
 from ..packed import Packed
 from .manifest import Leg
 from .snapshot import Snapshot
 
-ROWS = 1024  # passages in memory, and in a row group
+ROWS = 1024  # passages in memory and per row group
 COLUMNS = ("id", "title", "text", "path", "start_line", "end_line", "metadata")
 
 
 def export(snapshot: Snapshot, legs: tuple[Leg, ...], folder: Path, replace: bool) -> list[Path]:
-    """Write the files into `folder`, made if it is not there; their paths.
+    """Write `passages.parquet`, and `vectors_late.parquet` and `vectors_dense.parquet` as present.
 
-    Passages have the columns of COLUMNS (metadata as JSON). Vectors: "id" and "vectors", a list of
-    float32 vectors (dense: "vector"), as the index remembers them. Rows are in the same order.
-    Raises InputError when a file is there already, unless `replace`; each is written whole or not.
+    Passages have the columns COLUMNS (metadata as JSON). Vectors have "id" and "vectors", a list of
+    float32 vectors (dense: "vector"), decompressed if necessary. All files have the same order of
+    rows. Each file is replaced atomically.
+
+    Args:
+        snapshot: The commit to export.
+        legs: The legs of the index.
+        folder: Where to write; it is made if necessary.
+        replace: Replace files that exist.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        InputError: If pyarrow is not installed, a file exists, or a file cannot be written.
     """
     try:
         import pyarrow  # noqa: F401
@@ -31,9 +43,9 @@ def export(snapshot: Snapshot, legs: tuple[Leg, ...], folder: Path, replace: boo
         raise InputError("export needs pyarrow: pip install pyarrow") from None
     names = ["passages", *(f"vectors_{leg.name}" for leg in legs)]
     files = [folder / f"{name}.parquet" for name in names]
-    there = [file for file in files if file.exists()]
-    if there and not replace:
-        raise InputError(f"{there[0]} is there already: name another folder, or use --force")
+    existing = [file for file in files if file.exists()]
+    if existing and not replace:
+        raise InputError(f"{existing[0]} exists already: name another folder, or use --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(files[0], _passage_schema(), _passages(snapshot))
@@ -48,14 +60,9 @@ def _write(file: Path, schema: Any, batches: Iterator[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    unfinished = file.with_name(file.name + ".new")
-    try:
-        with pq.ParquetWriter(unfinished, schema) as writer:
-            for columns in batches:
-                writer.write_table(pa.table(columns, schema=schema))
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(file) as output, pq.ParquetWriter(output, schema) as writer:
+        for columns in batches:
+            writer.write_table(pa.table(columns, schema=schema))
 
 
 def _passage_schema() -> Any:
@@ -86,11 +93,11 @@ def _vectors(snapshot: Snapshot, leg: Leg) -> Iterator[dict[str, Any]]:
 
     for segment, live in zip(snapshot.segments, snapshot.live, strict=True):
         for first in range(0, len(live), ROWS):
-            kept = np.flatnonzero(live[first : first + ROWS])
-            if not kept.size:
+            rows = np.flatnonzero(live[first : first + ROWS])
+            if not rows.size:
                 continue
-            last = first + int(kept[-1]) + 1
-            vectors: Packed = segment.engines[leg.name].read(first, last).select(kept)
+            last = first + int(rows[-1]) + 1
+            vectors: Packed = segment.vectors[leg.name].read(first, last).select(rows)
             flat = pa.array(np.ascontiguousarray(vectors.values).ravel(), pa.float32())
             column: Any = pa.FixedSizeListArray.from_arrays(flat, leg.encoder.dimension)
             name = "vector"
@@ -99,4 +106,4 @@ def _vectors(snapshot: Snapshot, leg: Leg) -> Iterator[dict[str, Any]]:
                 column = pa.ListArray.from_arrays(
                     pa.array(vectors.offsets.astype(np.int32)), column
                 )
-            yield {"id": snapshot.ids(segment.keys[first + kept]), name: column}
+            yield {"id": snapshot.ids(segment.keys[first + rows]), name: column}

@@ -1,146 +1,87 @@
-"""Search of a FAISS index under a filter: what to scan, what to walk, and how far."""
+"""Search a FAISS index under a filter: scan the allowed vectors, or walk the graph or lists."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .ranking import best
+from .engine import Scored, Tuning, top_k
+from .faiss_factory import innermost, is_graph, load_faiss
 
-EF_SEARCH = 96  # candidates that a search of a graph keeps, unless told
-PROBED_SHARE = 32  # one list of so many is probed, unless told; and at least
-LEAST_PROBED = 16
-REFINED = 200  # candidates that are scored again, unless told
-VISITS = 50  # rows scanned in the time in which a graph's search gets one candidate further
+EF_SEARCH = 96  # default number of candidates while walking a graph
+LISTS_PER_PROBE = 32  # by default one of so many inverted lists is searched, but at least
+LEAST_PROBES = 16
+RESCORED = 200  # default number of candidates to rescore
+ROWS_PER_CANDIDATE = 50  # rows scanned in the time in which a walk handles one more candidate
 SCAN_ROWS = 65_536
-
-Found = list[tuple[np.ndarray, np.ndarray]]
-
-
-def load_faiss() -> Any:
-    """FAISS, loaded when it is needed; untyped, because its stubs describe the C++ signatures."""
-    import faiss
-
-    return faiss
 
 
 def search(
-    index: Any, queries: np.ndarray, live: np.ndarray, k: int, tuning: Mapping[str, int]
-) -> Found:
-    """As `engine.Engine.search`, of a FAISS index that `check_kind` takes. queries: (B, D)."""
+    index: Any, queries: np.ndarray, live: np.ndarray, k: int, tuning: Tuning
+) -> list[Scored]:
+    """Return the k best live rows per query; see `engine.SearchableVectors.search`.
+
+    Args:
+        index: A FAISS index that passes `faiss_factory.check_searchable`.
+        queries: (B, D) float32.
+        live: (P,) bool, the rows to search.
+        k: At least 1.
+        tuning: How thoroughly to search.
+    """
     allowed = int(live.sum())
     count = min(k, allowed)
     if count == 0:
         return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(queries)
     leaf = innermost(index)
     if is_graph(leaf):
-        # of a graph's candidates only `share` are allowed, so it must go 1 / share as far
-        share = allowed / len(live)
-        reach = max(tuning.get("candidates", EF_SEARCH), count)
-        if allowed * share <= VISITS * reach:
+        # only this fraction of a graph's candidates is allowed, so it must walk 1 / fraction as far
+        fraction = allowed / len(live)
+        candidates = max(tuning.candidates or EF_SEARCH, count)
+        if allowed * fraction <= ROWS_PER_CANDIDATE * candidates:
             return _scan(index, queries, live, count)
-    scores, places = index.search(
+    scores, rows = index.search(
         queries, count, params=_parameters(index, _selector(live), live, count, tuning)
     )
-    found = list(zip(places, scores, strict=True))
-    short = np.flatnonzero((places < 0).any(axis=1))  # a walk or a probe met too few
+    results = list(zip(rows, scores, strict=True))
+    short = np.flatnonzero((rows < 0).any(axis=1))  # a walk or probe reached fewer than count
     if short.size:
-        whole = _scan(index, queries[short], live, count)
-        for row, hits in zip(short.tolist(), whole, strict=True):
-            found[row] = hits
-    return found
+        scanned = _scan(index, queries[short], live, count)
+        for row, result in zip(short.tolist(), scanned, strict=True):
+            results[row] = result
+    return results
 
 
-def check_kind(index: Any, factory: str) -> None:
-    """Raises InputError for an index that cannot be searched under a filter."""
-    faiss = load_faiss()
-
-    known = (
-        faiss.IndexFlat,
-        faiss.IndexScalarQuantizer,
-        faiss.IndexHNSW,
-        faiss.IndexIVFFlat,
-        faiss.IndexIVFScalarQuantizer,
-        faiss.IndexIVFPQ,
-        faiss.IndexIVFRaBitQ,
-    )
-    if not isinstance(innermost(index), known):
-        raise InputError(
-            f"FAISS cannot search {factory!r} under a filter: use Flat, SQ, HNSW, or IVF with "
-            "Flat, SQ, PQ or RaBitQ, perhaps with OPQ before and Refine behind"
-        )
-    if not _keeps_products(index):
-        raise InputError(
-            f"{factory!r} changes inner products: of FAISS's transforms only OPQ and RR do not"
-        )
-
-
-def innermost(index: Any) -> Any:
-    """The index behind what transforms its vectors or scores its results again."""
+def _parameters(index: Any, selector: Any, live: np.ndarray, count: int, tuning: Tuning) -> Any:
+    """Return FAISS's parameters for finding `count` of the (P,) live rows. selector: of these rows,
+    or None."""
     faiss = load_faiss()
 
     index = faiss.downcast_index(index)
+    fraction = float(live.mean())
     if isinstance(index, faiss.IndexRefine):
-        return innermost(index.base_index)
-    return innermost(index.index) if isinstance(index, faiss.IndexPreTransform) else index
-
-
-def _keeps_products(index: Any) -> bool:
-    """Whether vectors are at most rotated; PCA shifts them as well."""
-    faiss = load_faiss()
-
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexRefine):
-        return _keeps_products(index.base_index)
-    if not isinstance(index, faiss.IndexPreTransform):
-        return True
-    steps = map(faiss.downcast_VectorTransform, map(index.chain.at, range(index.chain.size())))
-    rotations = (faiss.OPQMatrix, faiss.RandomRotationMatrix)
-    return all(isinstance(step, rotations) for step in steps) and _keeps_products(index.index)
-
-
-def is_graph(index: Any) -> bool:
-    """Whether it is a graph that is walked (HNSW)."""
-    faiss = load_faiss()
-
-    return isinstance(index, faiss.IndexHNSW)
-
-
-def _parameters(
-    index: Any, selector: Any, live: np.ndarray, count: int, tuning: Mapping[str, int]
-) -> Any:
-    """FAISS's parameters of a search for `count` of the (P,) live; selector: of these, or None."""
-    faiss = load_faiss()
-
-    index = faiss.downcast_index(index)
-    share = float(live.mean())
-    candidates = tuning.get("candidates")
-    if isinstance(index, faiss.IndexRefine):
-        again = max(candidates or REFINED, count)
-        inner = _parameters(index.base_index, selector, live, again, tuning)
+        rescored = max(tuning.candidates or RESCORED, count)
+        inner = _parameters(index.base_index, selector, live, rescored, tuning)
         return faiss.IndexRefineSearchParameters(
-            k_factor=max(1.0, again / count), base_index_params=inner
+            k_factor=max(1.0, rescored / count), base_index_params=inner
         )
     if isinstance(index, faiss.IndexPreTransform):
         inner = _parameters(index.index, selector, live, count, tuning)
         return faiss.SearchParametersPreTransform(index_params=inner)
     chosen: dict[str, Any] = {} if selector is None else {"sel": selector}
     if is_graph(index):
-        reach = max(candidates or EF_SEARCH, count) / share
-        return faiss.SearchParametersHNSW(efSearch=int(min(reach, len(live))), **chosen)
+        candidates = max(tuning.candidates or EF_SEARCH, count) / fraction
+        return faiss.SearchParametersHNSW(efSearch=int(min(candidates, len(live))), **chosen)
     if isinstance(index, faiss.IndexIVF):
-        probed = tuning.get("nprobe") or max(LEAST_PROBED, index.nlist // PROBED_SHARE)
+        probes = tuning.nprobe or max(LEAST_PROBES, index.nlist // LISTS_PER_PROBE)
         enough = 4 * count * index.nlist / max(1, len(live))
-        lists = int(min(index.nlist, max(probed, enough) / share))
+        lists = int(min(index.nlist, max(probes, enough) / fraction))
         return faiss.SearchParametersIVF(nprobe=max(1, lists), **chosen)
     return faiss.SearchParameters(**chosen)
 
 
 def _selector(live: np.ndarray) -> Any:
-    """FAISS's selector of those that are live; None when all are."""
+    """Return FAISS's selector of the live rows; None if all are."""
     faiss = load_faiss()
 
     if live.all():
@@ -148,24 +89,24 @@ def _selector(live: np.ndarray) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
 
 
-def _scan(index: Any, queries: np.ndarray, live: np.ndarray, count: int) -> Found:
-    """The best `count` of all that are live, none left out: through all lists, or what a graph
-    connects one by one."""
+def _scan(index: Any, queries: np.ndarray, live: np.ndarray, count: int) -> list[Scored]:
+    """Return the best `count` of all live rows: search all lists, or all rows of a graph's
+    storage."""
     faiss = load_faiss()
 
     leaf = innermost(index)
     if is_graph(index) and not isinstance(faiss.downcast_index(index.storage), faiss.IndexPQ):
         index = leaf = faiss.downcast_index(index.storage)
     if not is_graph(leaf):
-        tuning = {"nprobe": getattr(leaf, "nlist", 1), "candidates": len(live)}
-        found = index.search(
+        tuning = Tuning(nprobe=getattr(leaf, "nlist", 1), candidates=len(live))
+        scores, rows = index.search(
             queries, count, params=_parameters(index, _selector(live), live, count, tuning)
         )
-        return [(places, scores) for scores, places in zip(*found, strict=True)]
-    places = np.flatnonzero(live)
-    scores = np.empty((len(queries), len(places)), np.float32)
-    for first in range(0, len(places), SCAN_ROWS):
-        part = places[first : first + SCAN_ROWS]
-        scores[:, first : first + len(part)] = queries @ index.reconstruct_batch(part).T
-    tops = [best(row, count) for row in scores]
-    return [(places[top], row[top]) for top, row in zip(tops, scores, strict=True)]
+        return list(zip(rows, scores, strict=True))
+    rows = np.flatnonzero(live)
+    scores = np.empty((len(queries), len(rows)), np.float32)
+    for first in range(0, len(rows), SCAN_ROWS):
+        block = rows[first : first + SCAN_ROWS]
+        scores[:, first : first + len(block)] = queries @ index.reconstruct_batch(block).T
+    tops = [top_k(each, count) for each in scores]
+    return [(rows[top], each[top]) for top, each in zip(tops, scores, strict=True)]

@@ -4,9 +4,9 @@
     year BETWEEN 1990 AND 1999 AND author.name IN ('Knuth', 'Dijkstra') AND doi IS NOT NULL
 
 A name is a column (id, path, start_line, end_line, title, text) or else a key of the metadata
-(`a.b` reaches into objects, `metadata.path` means the key even where a column has that name;
-"double quotes" allow any characters). The expression is parsed here and written anew with every
-value as a parameter, so no SQL of the user's reaches the database.
+(`a.b` reaches into objects; `metadata.path` is the key even though a column has that name; "double
+quotes" allow any characters). The expression is parsed here and written anew with every value as a
+parameter, so that no SQL of the user reaches the database.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Filter:
-    """sql: an expression over table `passages`; parameters: its values, in order.
-    keys: JSON paths of the metadata keys that it names."""
+    """A condition on passages.
+
+    Args:
+        sql: An SQL expression over table `passages`.
+        parameters: The values of its parameters, in order.
+        keys: JSON paths of the metadata keys that it names.
+    """
 
     sql: str
     parameters: list[Any]
@@ -45,11 +50,21 @@ class Filter:
 
 
 def parse_where(where: str) -> Filter:
-    """Raises InputError when `where` is not such an expression."""
+    """Parse an expression; see the module for the syntax.
+
+    Raises:
+        InputError: If it cannot be parsed.
+
+    Example:
+        >>> parse_where("start_line > 100").sql
+        '(passages.start_line > ?)'
+    """
+    if not isinstance(where, str):
+        raise InputError(f"a filter must be text, not {type(where).__name__}")
     parser = _Parser(where)
     sql = parser.either(0)
     if parser.kind:
-        raise parser.error(f"{parser.text!r} is one too many")
+        raise parser.error(f"{parser.text!r} does not belong there")
     return Filter(sql, parser.parameters, parser.keys)
 
 
@@ -59,37 +74,43 @@ def narrowed(
     languages: Sequence[str] = (),
     paths: Sequence[str] = (),
 ) -> Filter | None:
-    """What all of these leave: `where`; a regular expression (Python's) that the text matches
-    somewhere; one of the languages; one of the paths. None when nothing is asked.
+    """Return the conjunction of several conditions, or None if there are none.
 
-    paths: patterns of a whole path or of its end, in which `*` matches slashes too; without a
-    wildcard a file or a folder. The expression stands outside of `where`, because it can take any
-    time that its author likes, and a server's `where` comes from anybody.
-    Raises InputError for what cannot be read.
+    Args:
+        where: An expression; see `parse_where`.
+        pattern: A regular expression of Python that matches somewhere in the text. It cannot be
+            part of `where`, because matching may take unlimited time, and a server accepts
+            `where` from anybody.
+        languages: Names of programming languages, one of which the passage has.
+        paths: Patterns, one of which matches the path or the end of it; `*` matches slashes too.
+            A pattern without wildcards is a file or a folder.
+
+    Raises:
+        InputError: If a condition cannot be parsed.
     """
-    parts = [parse_where(where)] if where is not None else []
+    conditions = [parse_where(where)] if where is not None else []
     if pattern is not None:
         try:
             re.compile(pattern)
         except re.error as error:
             raise InputError(f"cannot read the regular expression {pattern!r}: {error}") from None
-        parts.append(Filter("(passages.text REGEXP ?)", [pattern]))
+        conditions.append(Filter("(passages.text REGEXP ?)", [pattern]))
     if languages:
         marks = ", ".join("?" * len(languages))
         condition = f"(json_extract(passages.metadata, '$.language') IN ({marks}))"
         names = [name.lower() for name in languages]
-        parts.append(Filter(condition, list(names), {"language": "$.language"}))
+        conditions.append(Filter(condition, list(names), {"language": "$.language"}))
     if paths:
         globs = []
         for path in paths:
             ends = [path] if re.search(r"[*?\[]", path) else [path, path.rstrip("/") + "/*"]
             globs += [glob for end in ends for glob in (end, f"*/{end}")]
-        parts.append(Filter(_join(["passages.path GLOB ?"] * len(globs), "OR"), list(globs)))
-    if not parts:
+        conditions.append(Filter(_join(["passages.path GLOB ?"] * len(globs), "OR"), list(globs)))
+    if not conditions:
         return None
-    parameters = [value for part in parts for value in part.parameters]
-    keys = {name: key for part in parts for name, key in part.keys.items()}
-    return Filter(_join([f"({part.sql})" for part in parts], "AND"), parameters, keys)
+    parameters = [value for each in conditions for value in each.parameters]
+    keys = {name: key for each in conditions for name, key in each.keys.items()}
+    return Filter(_join([f"({each.sql})" for each in conditions], "AND"), parameters, keys)
 
 
 class _Parser:
@@ -100,19 +121,19 @@ class _Parser:
         self.tokens: list[tuple[str, str]] = []
         self.parameters: list[Any] = []
         self.keys: dict[str, str] = {}
-        place = 0
-        while where[place:].strip():
-            match = _TOKEN.match(where, place)
+        offset = 0
+        while where[offset:].strip():
+            match = _TOKEN.match(where, offset)
             if match is None:
-                raise self.error(f"cannot read {where[place:].strip()[:20]!r}")
+                raise self.error(f"cannot read {where[offset:].strip()[:20]!r}")
             kind, text = match.lastgroup or "", match.group(match.lastgroup or 0)
             if kind == "name" and text.lower() in KEYWORDS:
                 kind, text = text.lower(), text.upper()
             self.tokens.append((kind, text))
-            place = match.end()
+            offset = match.end()
         if len(self.tokens) > MOST_TOKENS:
             raise self.error(f"it has more than {MOST_TOKENS} words")
-        self.place = 0
+        self.position = 0
 
     def error(self, why: str) -> InputError:
         shown = self.where if len(self.where) <= 200 else self.where[:200] + "..."
@@ -120,23 +141,23 @@ class _Parser:
 
     @property
     def kind(self) -> str:
-        return self.tokens[self.place][0] if self.place < len(self.tokens) else ""
+        return self.tokens[self.position][0] if self.position < len(self.tokens) else ""
 
     @property
     def text(self) -> str:
-        return self.tokens[self.place][1] if self.place < len(self.tokens) else "the end"
+        return self.tokens[self.position][1] if self.position < len(self.tokens) else "the end"
 
     def take(self, *kinds: str) -> str:
-        """The text of the next token if it is of one of these kinds, else ""."""
+        """Consume the next token if it has one of these kinds. Return its text, else ""."""
         if self.kind not in kinds:
             return ""
         text = self.text
-        self.place += 1
+        self.position += 1
         return text
 
     def mark(self, mark: str) -> bool:
         if self.kind == "mark" and self.text == mark:
-            self.place += 1
+            self.position += 1
             return True
         return False
 
@@ -226,7 +247,7 @@ class _Parser:
 
 
 def _join(terms: list[str], word: str) -> str:
-    """Balanced, because SQLite limits the depth of an expression, not its length."""
+    """Join terms in a balanced tree: SQLite limits the depth of an expression, not its length."""
     if len(terms) == 1:
         return terms[0]
     middle = len(terms) // 2

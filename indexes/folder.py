@@ -1,57 +1,58 @@
-"""`IndexFolder`: an index on disk, as its readers see it.
-
-my.index/
-  manifest.json      what the index is; written once, last            (module `manifest`)
-  store.sqlite       passages, BM25, live segments, tombstones        (module `store`)
-  segments/NNNNNN/   vectors, immutable                               (module `segments`)
-  writer.lock        who is writing                                   (module `lock`)
-"""
+"""`IndexFolder`: an index on disk, as its readers see it. Its files: see module `layout`."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, NotFoundError
+from ..files import bytes_in, sync_folder
 from ..packed import Packed
 from ..types import Passage, Ranking
-from . import lexical
-from .confined import check_own_files
-from .durable import bytes_in, sync_folder
-from .engine import NO_TUNING
+from . import lexical as lexical_index
+from .engine import NO_TUNING, Tuning
 from .export import export
 from .filtering import Filter, parse_where
-from .lock import FILE as LOCK_FILE
+from .layout import check_no_links, prepare, remove_unfinished
 from .lock import WriterLock
-from .manifest import FILE as MANIFEST_FILE
-from .manifest import (
-    VERSION,
-    Leg,
-    Manifest,
-    new_manifest,
-    read_manifest,
-    write_manifest,
-)
-from .ranking import best
+from .manifest import VERSION, Leg, Manifest, new_manifest, read_manifest, write_manifest
+from .segments import ENGINE_MODULES
 from .segments import FOLDER as SEGMENTS_FOLDER
-from .segments import KINDS
 from .snapshot import Snapshot, in_batches, open_snapshot
-from .store import FILE as STORE_FILE
 from .store import create_store, get_meta, newest_generation, store_errors
-from .validation import check_k, check_text, check_vectors, row_passage
+from .validation import check_k, check_list, check_text, check_vectors, row_passage
 from .verify import verify
 from .writer import FileState, Writer
 
 
 class IndexFolder:
-    """Made by `create` or `open`. Sees the commit that was newest when it was opened or refreshed,
-    and what is committed through its own `writer`. Searches may run in several threads."""
+    """An index on disk; made by `create` or `open`.
+
+    It sees the commit that was newest when it was opened or refreshed, and what is committed
+    through its own `writer`. Searches may run in several threads.
+
+    Attributes:
+        path: The folder.
+        manifest: The legs, and whether there is a lexical index.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempfile import mkdtemp
+        >>> from mbert_retrieval import Packed, Passage
+        >>> from mbert_retrieval.indexes import EncoderIdentity
+        >>> leg = Leg(EncoderIdentity("toy", "00ff", "dense", 2), "flat")
+        >>> folder = IndexFolder.create(mkdtemp(), legs=[leg], lexical=True)
+        >>> with folder.writer() as writer:
+        ...     passages = [Passage("a", "one thing"), Passage("b", "another")]
+        ...     writer.add(passages, {"dense": Packed.from_rows(np.eye(2, dtype=np.float32))})
+        ...     writer.commit()
+        >>> folder.search_vectors(Packed.from_rows(np.array([[0.0, 1.0]])), k=1)
+        [[('b', 1.0)]]
+    """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -67,22 +68,29 @@ class IndexFolder:
         lexical: bool,
         settings: dict[str, Any] | None = None,
     ) -> IndexFolder:
-        """Make an empty index in a folder that is not there or is empty.
+        """Make an empty index.
 
-        legs: its vectors, a late and a dense one at most; lexical: with BM25; settings: JSON,
-        given back by `settings`. Raises InputError when these do not fit together.
+        Args:
+            path: A folder that does not exist or is empty.
+            legs: The vectors to store: at most one late and one dense leg.
+            lexical: Whether to index words too, for BM25.
+            settings: Any JSON, returned by `settings`.
+
+        Raises:
+            InputError: If the legs are invalid, or the folder is not empty or cannot be written.
         """
         path = Path(path)
         manifest = new_manifest(legs, lexical)
         for leg in legs:
-            KINDS[leg.kind].check(leg)
-        _prepare(path)
+            ENGINE_MODULES[leg.engine].check(leg)
+        prepare(path)
         lock = WriterLock(path)
         try:
-            _remove_unfinished(path)
+            remove_unfinished(path)
             (path / SEGMENTS_FOLDER).mkdir()
             with store_errors(path):
-                create_store(path, manifest.index_id, settings or {}, _lexical_schema(lexical))
+                schema = lexical_index.SCHEMA if lexical else ""
+                create_store(path, manifest.index_id, settings or {}, schema)
             write_manifest(path, manifest)
             sync_folder(path.absolute().parent)
         finally:
@@ -91,10 +99,13 @@ class IndexFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> IndexFolder:
-        """Raises InputError when there is no index, or it is damaged, or of another
-        format."""
+        """Open an index.
+
+        Raises:
+            InputError: If there is none, it is damaged, or it has another format version.
+        """
         path = Path(path)
-        _check_no_links(path)
+        check_no_links(path)
         return cls(path, read_manifest(path))
 
     def refresh(self) -> None:
@@ -102,9 +113,9 @@ class IndexFolder:
         self._snapshot = open_snapshot(self.path, self.manifest)
 
     def is_newest(self) -> bool:
-        """Whether no commit came after the one that is seen here. Raises InputError when the index
+        """Return whether there is no commit after the one seen here. Raises InputError if the index
         is gone or cannot be read."""
-        _check_no_links(self.path)
+        check_no_links(self.path)
         manifest, snapshot = read_manifest(self.path), self._current
         with store_errors(self.path):
             generation = newest_generation(self.path, manifest.index_id)
@@ -117,37 +128,42 @@ class IndexFolder:
         return pinned
 
     def close(self) -> None:
-        """Let the files go. A later use opens the newest commit."""
+        """Close the files. A later use opens the newest commit."""
         self._snapshot = None
 
     def writer(self) -> Writer:
-        """The one writer, for a `with` block. Raises InputError, naming the holder, when there is
-        another."""
-        _check_no_links(self.path)
+        """Return the writer, for a `with` block.
+
+        Raises:
+            InputError: If another process or thread is writing; the message names the process.
+        """
+        check_no_links(self.path)
         return Writer(self.path, self.manifest, committed=self.close)
 
     @property
     def legs(self) -> dict[str, Leg]:
-        """Its vectors by the name of the leg, "late" or "dense"."""
+        """The legs by name, "late" or "dense"."""
         return {leg.name: leg for leg in self.manifest.legs}
 
     @property
     def lexical(self) -> bool:
+        """Whether words are indexed, for BM25."""
         return self.manifest.lexical
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The JSON given to `create` or `Writer.set_settings`."""
         snapshot = self._current
         with store_errors(self.path):
             return get_meta(snapshot.connection, "settings")
 
     @property
     def generation(self) -> int:
-        """The number of the commit that is seen."""
+        """The number of the commit that is seen here, counted from 0."""
         return self._current.generation
 
     def __len__(self) -> int:
-        """The number of passages."""
+        """Return the number of passages."""
         snapshot = self._current
         with store_errors(self.path):
             return snapshot.count()
@@ -160,59 +176,80 @@ class IndexFolder:
         leg: str | None = None,
         tuning: Mapping[str, int] = NO_TUNING,
     ) -> list[Ranking]:
-        """For each query the k best (id, score), best first, equal scores by id; fewer than k only
-        when there are fewer passages.
+        """Search the vectors of a leg.
 
-        queries: values (N, D) floating-point. Score: MaxSim; for dense vectors the inner product.
-        where: a filter (module `filtering`); other passages are not scored.
-        leg: whose vectors; may be left out when there is one.
-        tuning: "nprobe" and "candidates", see `engine.Engine.search`.
+        Args:
+            queries: Values (N, D) floating-point; each query has at least one vector.
+            k: Results per query, at least 1.
+            where: A filter (see module `filtering`); other passages are not scored.
+            leg: "late" or "dense"; optional if there is only one.
+            tuning: "nprobe" and "candidates", for more quality or more speed: see `engine.Tuning`.
+
+        Returns:
+            For each query the k best (id, score), best first, equal scores by id; fewer only if
+            fewer passages satisfy `where`. The score is MaxSim (Khattab and Zaharia 2020), which
+            for dense vectors is the inner product.
+
+        Raises:
+            InputError: If an argument is invalid, or the index has no such vectors.
         """
-        searched = self._leg(leg)
-        k = check_k(k)
+        searched, k, parsed_tuning = self._leg(leg), check_k(k), Tuning.parse(tuning)
+        if not isinstance(queries, Packed):
+            raise InputError(f"queries must be a Packed, not {type(queries).__name__}")
         names = [f"query {n + 1}" for n in range(len(queries))]
         queries = check_vectors(queries, searched.encoder, names)
         snapshot = self._current
         with store_errors(self.path):
             parsed = self._filter(snapshot, where)
-            masks = snapshot.live if parsed is None else snapshot.allowed(parsed)
-            hits: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(len(queries))]
-            for segment, mask in zip(snapshot.segments, masks, strict=True):
-                found = segment.engines[searched.name].search(queries, mask, k, tuning)
-                for parts, (places, scores) in zip(hits, found, strict=True):
-                    parts.append((segment.keys[places], scores))
-            return [_merged(snapshot, parts, k) for parts in hits]
+            return snapshot.search(searched.name, queries, k, parsed, parsed_tuning)
 
     def search_lexical(
         self, texts: Sequence[str], k: int, where: str | Filter | None = None
     ) -> list[Ranking]:
-        """For each text the k best (id, BM25 score) of the passages that hold any of its words."""
+        """Search words with BM25 (Robertson and Zaragoza 2009).
+
+        Args:
+            texts: Queries.
+            k: Results per query, at least 1.
+            where: A filter (see module `filtering`).
+
+        Returns:
+            For each query the k best (id, score) of the passages with any of its words, best first,
+            equal scores by id.
+
+        Raises:
+            InputError: If an argument is invalid, or the index has no lexical part.
+        """
         if not self.lexical:
             raise InputError(f"{self.path} was built without a lexical part")
         k = check_k(k)
         snapshot = self._current
-        for text in texts:
+        for text in check_list(texts, "texts"):
             check_text(text, "the query")
         with store_errors(self.path):
             parsed = self._filter(snapshot, where)
-            return [lexical.search(snapshot.connection, text, k, parsed) for text in texts]
+            return [lexical_index.search(snapshot.connection, text, k, parsed) for text in texts]
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """The passages of `ids`, in that order. Raises NotFoundError when one is not."""
-        for id in ids:
+        """Return the passages with these ids, in that order.
+
+        Raises:
+            NotFoundError: If there is no passage with one of them.
+        """
+        for id in check_list(ids, "ids"):
             check_text(id, "the id")
         select = "SELECT id, path, start_line, end_line, metadata, title, text FROM passages"
         snapshot = self._current
         with store_errors(self.path):
             rows = in_batches(snapshot.connection, select, "id", list(dict.fromkeys(ids)))
-            found = {row[0]: row_passage(*row) for row in rows}
-        unknown = next((id for id in ids if id not in found), None)
+            passages = {row[0]: row_passage(*row) for row in rows}
+        unknown = next((id for id in ids if id not in passages), None)
         if unknown is not None:
             raise NotFoundError(f"no passage has the id {unknown!r}")
-        return [found[id] for id in ids]
+        return [passages[id] for id in ids]
 
     def passages_at(self, path: str) -> list[Passage]:
-        """The passages of a file, in the order in which they stand there."""
+        """Return the passages of a source file, in the order of its lines."""
         check_text(path, "the path")
         snapshot = self._current
         with store_errors(self.path):
@@ -224,8 +261,15 @@ class IndexFolder:
             return [row_passage(*row) for row in rows]
 
     def values_of(self, key: str, most: int) -> dict[str, int]:
-        """The most frequent strings that the metadata has under a key, and how many passages have
-        each."""
+        """Return the most frequent strings under a key of the metadata.
+
+        Args:
+            key: A key of the metadata.
+            most: How many strings to return at most.
+
+        Returns:
+            String -> number of passages, most frequent first.
+        """
         snapshot = self._current
         with store_errors(self.path):
             rows = snapshot.connection.execute(
@@ -237,26 +281,32 @@ class IndexFolder:
             return dict(rows.fetchall())
 
     def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
-        """(n, D) float32: the vectors of a passage; of a lossy kind, as it remembers them.
+        """Return (n, D) float32, the vectors of a passage, decompressed if necessary.
 
-        leg: which; may be left out when there is one. Raises NotFoundError."""
+        Args:
+            id: The id of the passage.
+            leg: "late" or "dense"; optional if there is only one.
+
+        Raises:
+            NotFoundError: If there is no such passage.
+        """
         check_text(id, "the id")
         snapshot, name = self._current, self._leg(leg).name
         with store_errors(self.path):
-            found = snapshot.vectors(id, name)
-        if found is None:
+            vectors = snapshot.vectors(id, name)
+        if vectors is None:
             raise NotFoundError(f"no passage has the id {id!r}")
-        return found
+        return vectors
 
     def content_hashes(self) -> dict[str, str]:
-        """id -> sha256 hex of the passage's `content` in UTF-8."""
+        """Return id -> SHA-256, in hexadecimal, of the passage's `content` in UTF-8."""
         snapshot = self._current
         with store_errors(self.path):
             select = "SELECT id, content_sha256 FROM passages ORDER BY key"
             return dict(snapshot.connection.execute(select))
 
     def file_states(self) -> dict[str, FileState]:
-        """path -> what `Writer.set_file_state` was given."""
+        """Return path -> what `Writer.set_file_state` recorded."""
         snapshot = self._current
         with store_errors(self.path):
             rows = snapshot.connection.execute(
@@ -265,7 +315,7 @@ class IndexFolder:
             return {row[0]: FileState(*row) for row in rows}
 
     def info(self) -> dict[str, Any]:
-        """JSON: what the index is and holds. bytes_per_vector: of the leg's files."""
+        """Return JSON that describes the index, its legs and its size on disk in bytes."""
         snapshot = self._current
         return {
             "path": str(self.path),
@@ -284,43 +334,44 @@ class IndexFolder:
         }
 
     def _leg_info(self, snapshot: Snapshot, leg: Leg) -> dict[str, Any]:
-        vectors = sum(segment.record.vectors[leg.name] for segment in snapshot.segments)
+        vectors = sum(segment.record.vector_counts[leg.name] for segment in snapshot.segments)
         size = sum(
             bytes_in(self.path / segment.record.folder / leg.name) for segment in snapshot.segments
         )
         return {
-            **asdict(leg),
+            **leg.to_json(),
             "vectors": vectors,
             "bytes_per_vector": round(size / vectors, 1) if vectors else None,
-            "engines": [segment.engines[leg.name].facts() for segment in snapshot.segments],
+            "engines": [segment.vectors[leg.name].facts() for segment in snapshot.segments],
         }
 
     def export(self, folder: str | Path, replace: bool = False) -> list[Path]:
-        """Passages and vectors as parquet files; see `export.export`."""
+        """Write passages and vectors as Parquet files into `folder`; see `export.export`."""
         snapshot = self._current
         with store_errors(self.path):
             return export(snapshot, self.manifest.legs, Path(folder), replace)
 
     def verify(self) -> list[str]:
-        """Problems found by reading every byte and following every reference; empty when whole.
+        """Read every byte and follow every reference of the newest commit.
 
-        A problem counts when it is of the newest commit: a writer removes files of older ones.
+        Returns:
+            One line per problem; none if the index is intact.
         """
         while problems := verify(self.path, self.manifest, self._current):
             checked = self._current.generation
             self.refresh()
-            if self._current.generation == checked:
+            if self._current.generation == checked:  # else a writer removed old files meanwhile
                 break
         return problems
 
     def _leg(self, name: str | None) -> Leg:
         legs = self.legs
         if not legs:
-            raise InputError(f"{self.path} holds no vectors: it can only be searched lexically")
+            raise InputError(f"{self.path} has no vectors: it can only be searched lexically")
         if name is None and len(legs) > 1:
-            raise InputError(f"{self.path} holds {' and '.join(legs)} vectors: say which to search")
+            raise InputError(f"{self.path} has {' and '.join(legs)} vectors: say which to search")
         if name is not None and name not in legs:
-            raise InputError(f"{self.path} holds no {name} vectors, but {', '.join(legs)}")
+            raise InputError(f"{self.path} has no {name} vectors, but {', '.join(legs)}")
         return legs[name] if name is not None else next(iter(legs.values()))
 
     @property
@@ -337,54 +388,3 @@ class IndexFolder:
         parsed = where if isinstance(where, Filter) else parse_where(where)
         snapshot.check_filter(parsed)
         return parsed
-
-
-def _merged(
-    snapshot: Snapshot, parts: list[tuple[np.ndarray, np.ndarray]], k: int
-) -> list[tuple[str, float]]:
-    """One ranking out of the (keys, scores) of each segment."""
-    if not parts:
-        return []
-    keys = np.concatenate([keys for keys, _ in parts])
-    scores = np.concatenate([scores for _, scores in parts])
-    top = best(scores, k)
-    ranking = zip(snapshot.ids(keys[top]), scores[top].tolist(), strict=True)
-    return sorted(ranking, key=lambda hit: (-hit[1], hit[0]))[:k]
-
-
-def _lexical_schema(wanted: bool) -> str:
-    return lexical.SCHEMA if wanted else ""
-
-
-def _prepare(path: Path) -> None:
-    """Make the folder. Raises InputError when something else than a cut-off `create` is in it."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        names = {file.name for file in path.iterdir()}
-    except OSError as error:
-        raise InputError(f"cannot make the index {path}: {error.strerror}") from None
-    _check_no_links(path)
-    if MANIFEST_FILE in names:
-        raise InputError(f"{path} is an index already: add to it, or remove it first")
-    if foreign := names - _unfinished_names():
-        raise InputError(f"{path} is not empty (it holds {min(foreign)!r}): name another folder")
-
-
-def _check_no_links(path: Path) -> None:
-    """Raises InputError where what the index reads, writes or removes is a link out of it."""
-    files = {MANIFEST_FILE, *_unfinished_names()} - {SEGMENTS_FOLDER}
-    check_own_files(path, files, [SEGMENTS_FOLDER])
-
-
-def _unfinished_names() -> set[str]:
-    stores = {STORE_FILE + suffix for suffix in ("", "-wal", "-shm", "-journal")}
-    return stores | {SEGMENTS_FOLDER, LOCK_FILE, MANIFEST_FILE + ".new"}
-
-
-def _remove_unfinished(path: Path) -> None:
-    for name in _unfinished_names() - {LOCK_FILE}:
-        file = path / name
-        if file.is_dir():
-            shutil.rmtree(file)
-        else:
-            file.unlink(missing_ok=True)

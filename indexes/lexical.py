@@ -1,10 +1,10 @@
-"""BM25 by SQLite's FTS5.
+"""BM25 with SQLite's FTS5.
 
-Text is analysed here first: an identifier (`readHTTPHeader`, `max_retries`) stays whole and its
-parts are added behind it; Chinese and Japanese characters, which come without spaces, become words
-of one character. FTS5 then folds case and diacritics and stems English (Porter).
+Text is analysed here first: the words of an identifier (`readHTTPHeader`, `max_retries`) are added
+after it; Chinese and Japanese characters, which are written without spaces, become words of one
+character. FTS5 then folds case and diacritics and stems English (Porter).
 
-The table keeps no copy of the text. To remove an entry FTS5 must be given its analysed text again,
+The table has no copy of the text. To remove an entry, FTS5 must be given its analysed text again,
 so a change to `analyse` needs a new format version (`manifest.VERSION`).
 """
 
@@ -26,12 +26,12 @@ CREATE VIRTUAL TABLE lexical_words USING fts5vocab (lexical, instance);
 """
 
 WORD = re.compile(r"\w+")
-# the parts of an identifier: HTTP|Header, read|HTTP, sha|256, and runs of other letters
+# the words of an identifier: HTTP|Header, read|HTTP, sha|256, and runs of other letters
 PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
 UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 
-# dropped from queries. "if", "in", "is", "not", "all", "any" and their like stay: they tell much
-# of code, and a little of prose
+# removed from queries. Words such as "if", "in", "is", "not", "all", "any" stay: they are frequent
+# in prose, but distinguish code
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -44,7 +44,12 @@ STOP_WORDS = frozenset(
 
 
 def analyse(text: str) -> str:
-    """The words that are indexed for `text`, with a space between each."""
+    """Return the words that are indexed for `text`, separated by spaces.
+
+    Example:
+        >>> analyse("maxRetries = 3")
+        'maxRetries max Retries 3'
+    """
     words = []
     for word in WORD.findall(UNSPACED.sub(r" \1 ", text)):
         words.append(word)
@@ -55,7 +60,7 @@ def analyse(text: str) -> str:
 
 
 def add(connection: sqlite3.Connection, rows: Iterable[tuple[int, str]]) -> None:
-    """Index (key, content) rows."""
+    """Add (key, content) rows to the index."""
     connection.executemany(
         "INSERT INTO lexical (rowid, content) VALUES (?, ?)",
         ((key, analyse(content)) for key, content in rows),
@@ -63,7 +68,7 @@ def add(connection: sqlite3.Connection, rows: Iterable[tuple[int, str]]) -> None
 
 
 def remove(connection: sqlite3.Connection, rows: Iterable[tuple[int, str]]) -> None:
-    """Remove (key, content) rows; the content must be what was added."""
+    """Remove (key, content) rows from the index; the content must be what was added."""
     connection.executemany(
         "INSERT INTO lexical (lexical, rowid, content) VALUES ('delete', ?, ?)",
         ((key, analyse(content)) for key, content in rows),
@@ -71,32 +76,43 @@ def remove(connection: sqlite3.Connection, rows: Iterable[tuple[int, str]]) -> N
 
 
 def optimize(connection: sqlite3.Connection) -> None:
-    """Merge the index's parts into one, which is smaller and faster to search."""
+    """Merge the internal segments of FTS5 into one, which is smaller and faster to search."""
     connection.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
 
 
 def match_expression(text: str) -> str:
-    """The FTS5 query for what a user typed: any of its words, stop words dropped unless nothing
-    else is left. "" when it holds no word. No FTS5 syntax of the user's gets through."""
+    """Return the FTS5 query for a user's text: any of its words, without stop words.
+
+    Stop words remain if there are no others. The query is "" if there are no words. Each word is
+    quoted, so that FTS5 syntax in the text has no effect.
+
+    Example:
+        >>> match_expression("where are the retries")
+        '"retries"'
+    """
     words = [word for word in re.split(r"[\s_]+", analyse(text)) if word]
     words = list(dict.fromkeys(word.lower() for word in words))
-    telling = [word for word in words if word not in STOP_WORDS]
-    return " OR ".join(f'"{word}"' for word in telling or words)
+    content_words = [word for word in words if word not in STOP_WORDS]
+    return " OR ".join(f'"{word}"' for word in content_words or words)
 
 
 def search(
     connection: sqlite3.Connection, text: str, k: int, where: Filter | None
 ) -> list[tuple[str, float]]:
-    """The k best (id, BM25 score), best first, equal scores by id.
+    """Return the k best (id, BM25 score), best first, equal scores by id.
 
-    where: only passages that satisfy it are considered.
+    Args:
+        connection: A reader's connection to the store.
+        text: What a user typed.
+        k: At least 1.
+        where: Consider only passages that satisfy this filter.
     """
     expression = match_expression(text)
     if not expression:
         return []
     condition, parameters = "", [expression]
     if where is not None:
-        # "+": look each match up among those allowed, do not look each of those up in the index
+        # "+" makes SQLite look up each match among the allowed passages, not the other way round
         condition = f"AND +rowid IN (SELECT key FROM passages WHERE {where.sql})"
         parameters += where.parameters
     rows = connection.execute(
@@ -115,23 +131,23 @@ def search(
 
 
 def problems(connection: sqlite3.Connection) -> Iterator[str]:
-    """Compares the lexical index, word by word, with one made anew from the passages."""
+    """Yield differences, word by word, from an index built anew from the passages."""
     rows = connection.execute("SELECT key, id, text, title, path FROM passages ORDER BY key")
-    # the averages of nothing have more than one form
+    # the averages of an empty index have more than one form
     averages = (
         "SELECT block FROM lexical_data WHERE id = 1 AND EXISTS (SELECT 1 FROM lexical_docsize)"
     )
-    anew = sqlite3.connect("", isolation_level=None)  # in a temporary file
+    rebuilt = sqlite3.connect("", isolation_level=None)  # in a temporary file
     try:
-        anew.executescript(SCHEMA + "BEGIN;")
-        add(anew, ((key, Passage(*rest).words) for key, *rest in rows))
+        rebuilt.executescript(SCHEMA + "BEGIN;")
+        add(rebuilt, ((key, Passage(*rest).words) for key, *rest in rows))
         for what, select in (
             ("the words", "SELECT term, doc, offset FROM lexical_words"),
             ("the lengths", "SELECT id, sz FROM lexical_docsize ORDER BY id"),
             ("the averages", averages),
         ):
-            pairs = zip_longest(connection.execute(select), anew.execute(select))
-            if any(here != there for here, there in pairs):
+            pairs = zip_longest(connection.execute(select), rebuilt.execute(select))
+            if any(stored != expected for stored, expected in pairs):
                 yield f"{what} of the lexical index are not those of its passages"
     finally:
-        anew.close()
+        rebuilt.close()

@@ -1,7 +1,7 @@
 """One writer at a time, by a file lock that names its holder.
 
-The lock is the kernel's (`flock`), so it ends with its process, however that process ends: a
-crashed holder leaves nothing to clean up. The file's text only says who holds it.
+The lock belongs to the kernel (`flock`) and ends with its process, however that process ends: a
+crash leaves nothing to clean up. The text of the file only says who has the lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ class Locked(InputError):
 
 
 class WriterLock:
-    """Taken when made, until `release`. Raises Locked, naming the holder, when it is taken."""
+    """The lock of an index, acquired at once, until `release`.
+
+    Raises:
+        Locked: If another process (or another writer of this one) has it; the message says which.
+        InputError: If the lock file cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / FILE
@@ -50,6 +55,7 @@ class WriterLock:
         os.pwrite(self._descriptor, (json.dumps(holder) + "\n").encode(), 0)
 
     def release(self) -> None:
+        """Let another writer in."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 

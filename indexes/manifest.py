@@ -1,7 +1,6 @@
-"""`manifest.json`: what an index is. Written once, last, when the folder is created.
+"""`manifest.json`: the encoders and engines of an index. Written once, last, by `create`.
 
-It holds nothing that a commit changes (see `store` for why), so a reader never sees it half-written
-and a commit never touches it.
+It contains nothing that a commit changes (see `store` for why), so a commit never rewrites it.
 """
 
 from __future__ import annotations
@@ -18,23 +17,30 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from .durable import write_atomically
+from ..files import write_atomically
 
 FILE = "manifest.json"
 FORMAT = "mbert-retrieval index"
 VERSION = 3
-KINDS = ("plaid", "flat", "faiss")  # `segments.KINDS` are their modules
+ENGINES = ("plaid", "flat", "faiss")  # `segments.ENGINE_MODULES` are their modules
 LEGS = ("late", "dense")
-DEFAULT_KINDS = {"late": "plaid", "dense": "faiss"}
+DEFAULT_ENGINES = {"late": "plaid", "dense": "faiss"}
 
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """Which encoder made the vectors.
+    """Which encoder made the vectors of a leg.
 
-    name: as it was asked for ("nano", a folder, a hub name); fingerprint: sha256 hex of it;
-    kind: "dense" (one vector a passage) or "late" (one a token); dimension: of each vector.
-    options: what it was loaded with beside its name, JSON, such as {"document_length": 8192}.
+    Args:
+        name: The name by which it was loaded: "nano", a folder, or a repository of the hub.
+        fingerprint: SHA-256, in hexadecimal, of everything that decides its vectors.
+        kind: "dense" (one vector per passage) or "late" (one vector per token).
+        dimension: Components per vector.
+        options: Other options with which it was loaded, JSON, such as {"document_length": 8192}.
+
+    Example:
+        >>> EncoderIdentity("toy", "00ff", "dense", 8).kind
+        'dense'
     """
 
     name: str
@@ -46,13 +52,22 @@ class EncoderIdentity:
 
 @dataclass(frozen=True)
 class Leg:
-    """One kind of vectors in an index, and what searches them.
+    """The vectors of one encoder in an index, and the engine that searches them.
 
-    kind: the engine, one of `KINDS`; settings: the engine's own, JSON, such as {"nbits": 4}.
+    Args:
+        encoder: The encoder that makes the vectors.
+        engine: "plaid" (compressed, for late interaction), "faiss" (for dense vectors), or "flat"
+            (exact, for either).
+        settings: The engine's own settings, JSON: "nbits" and "centroids" of plaid, "factory" of
+            faiss. What is left out is chosen by the size of the index.
+
+    Example:
+        >>> Leg(EncoderIdentity("toy", "00ff", "late", 8), "plaid", {"nbits": 4}).name
+        'late'
     """
 
     encoder: EncoderIdentity
-    kind: str
+    engine: str
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -60,11 +75,23 @@ class Leg:
         """The encoder's kind, "late" or "dense"."""
         return self.encoder.kind
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the leg as `manifest.json` stores it, with the engine under "kind"."""
+        return {"encoder": asdict(self.encoder), "kind": self.engine, "settings": self.settings}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Leg:
+        """Return the leg that `to_json` stored."""
+        return cls(EncoderIdentity(**stored["encoder"]), stored["kind"], stored["settings"])
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """index_id: random, also inside `store.sqlite`, so that files of two indexes are not mixed.
-    legs: at most one of each name; none in an index without vectors."""
+    """The content of `manifest.json`.
+
+    index_id: random, also in `store.sqlite`, so that files of two indexes cannot be mixed up.
+    legs: at most one of each name; none in an index without vectors.
+    """
 
     index_id: str
     created: str
@@ -74,9 +101,11 @@ class Manifest:
 
 
 def new_manifest(legs: Sequence[Leg], lexical: bool) -> Manifest:
-    """Raises InputError when the parts do not fit together."""
+    """Return the manifest of a new index. Raises InputError if the legs do not fit together."""
     if not legs and not lexical:
-        raise InputError("an index needs vectors or a lexical part: neither was asked for")
+        raise InputError(
+            "an index needs vectors or a lexical part, and this one would have neither"
+        )
     for leg in legs:
         _check_leg(leg)
     for name, count in Counter(leg.name for leg in legs).items():
@@ -93,33 +122,36 @@ def new_manifest(legs: Sequence[Leg], lexical: bool) -> Manifest:
 
 def _check_leg(leg: Leg) -> None:
     encoder = leg.encoder
-    if leg.kind not in KINDS:
-        raise InputError(f"unknown index kind {leg.kind!r}: use one of {', '.join(KINDS)}")
+    if leg.engine not in ENGINES:
+        raise InputError(f"unknown index kind {leg.engine!r}: use one of {', '.join(ENGINES)}")
     if encoder.kind not in LEGS or encoder.dimension < 1:
         raise InputError(
-            f"encoder {encoder.name!r} must be 'dense' or 'late' and have a positive dimension, "
-            f"it is {encoder.kind!r} with dimension {encoder.dimension}"
+            f"encoder {encoder.name!r} must be 'dense' or 'late' with a positive dimension, not "
+            f"{encoder.kind!r} with dimension {encoder.dimension}"
         )
-    if leg.kind == "faiss" and leg.name != "dense":
+    if leg.engine == "faiss" and leg.name != "dense":
         raise InputError(
-            f"an index of kind 'faiss' holds one vector a passage, and encoder {encoder.name!r} is "
-            "late-interaction: use kind 'plaid' or 'flat', or a dense encoder"
+            f"an index of kind 'faiss' stores one vector per passage, but encoder {encoder.name!r} "
+            "is late-interaction: use kind 'plaid' or 'flat', or a dense encoder"
         )
-    if leg.kind == "plaid" and leg.name != "late":
+    if leg.engine == "plaid" and leg.name != "late":
         raise InputError(
-            f"an index of kind 'plaid' holds many vectors a passage, and encoder {encoder.name!r} "
-            "is dense: use kind 'faiss' or 'flat', or a late-interaction encoder"
+            f"an index of kind 'plaid' stores many vectors per passage, but encoder "
+            f"{encoder.name!r} is dense: use kind 'faiss' or 'flat', or a late-interaction encoder"
         )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    document = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+    """Write `manifest.json` atomically."""
+    legs = [leg.to_json() for leg in manifest.legs]
+    document = {"format": FORMAT, "version": VERSION, **asdict(manifest), "legs": legs}
     document["checksum"] = _checksum(document)
     write_atomically(folder / FILE, json.dumps(document, indent=2).encode())
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises InputError when `folder` is not an index, is damaged, or is of another format."""
+    """Read `manifest.json`. Raises InputError if `folder` is not an index, or the
+    manifest is damaged or has another format version."""
     file = folder / FILE
     try:
         content = file.read_bytes()
@@ -131,7 +163,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         document = json.loads(content)
         if document["format"] != FORMAT:
-            raise InputError(f"{folder} is not an index: {file} is of another program")
+            raise InputError(f"{folder} is not an index: {file} was written by another program")
         if document["version"] > VERSION:
             raise InputError(
                 f"{folder} has format version {document['version']} and this program reads up to "
@@ -145,11 +177,8 @@ def read_manifest(folder: Path) -> Manifest:
         if document.pop("checksum") != _checksum(document):
             raise ValueError
         del document["format"], document["version"]
-        legs = [
-            Leg(EncoderIdentity(**leg["encoder"]), leg["kind"], leg["settings"])
-            for leg in document.pop("legs")
-        ]
-        return Manifest(legs=tuple(legs), **document)
+        legs = tuple(map(Leg.from_json, document.pop("legs")))
+        return Manifest(legs=legs, **document)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,8 +1,8 @@
 """A segment: the vectors of one commit, immutable, in a folder `segments/NNNNNN/`.
 
-keys.npy      (P,) int64   key of each passage in the store, rising
-lengths.npy   (L, P) int32   how many vectors each passage has in each leg, in the manifest's order
-late/, dense/   a folder of each leg: what its kind of index keeps there
+keys.npy      (P,) int64    key of each passage in the store, increasing
+lengths.npy   (L, P) int32  number of vectors per leg, in the order of the manifest, and passage
+late/, dense/               a folder per leg, with the files of its engine
 """
 
 from __future__ import annotations
@@ -17,33 +17,32 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import sha256_of_file, sync_file, sync_folder
 from ..packed import Packed
-from . import faiss_index as dense
-from . import flat, plaid
+from . import faiss_engine, flat, plaid
 from .arrays import load_array
 from .confined import check_inside, remove_segments_except
-from .durable import sha256_of_file, sync_file, sync_folder
-from .engine import Engine, Kind, VectorsWriter
+from .engine import Engine, MergeSource, SearchableVectors, VectorsWriter
 from .manifest import Leg
 
 FOLDER = "segments"
-READ_WHOLE = (".json", ".txt")
-KINDS: dict[str, Kind] = {"plaid": plaid, "flat": flat, "faiss": dense}
+HASHED_ON_OPENING = (".json", ".txt")
+ENGINE_MODULES: dict[str, Engine] = {"plaid": plaid, "flat": flat, "faiss": faiss_engine}
 
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """What the store says of a segment.
+    """What the store records of a segment.
 
-    vectors: leg -> how many. files: name -> {"bytes": size, "sha256": hex}, names as
-    "late/vectors.npy".
+    vector_counts: leg -> number of vectors. files: name -> {"bytes": size, "sha256": hex}, with
+    names such as "late/vectors.npy".
     """
 
     number: int
     first_key: int
     last_key: int
     passages: int
-    vectors: dict[str, int]
+    vector_counts: dict[str, int]
     files: dict[str, dict[str, Any]]
 
     @property
@@ -54,20 +53,26 @@ class SegmentRecord:
 
 @dataclass(frozen=True)
 class Segment:
-    """An open segment; its files are mapped, so removing them does not disturb it.
+    """An open segment. Its files are mapped, so removing them does not affect it.
 
-    keys: (P,) int64; engines: leg -> what searches it.
+    keys: (P,) int64; vectors: leg -> its vectors, ready for searching.
     """
 
     record: SegmentRecord
     keys: np.ndarray
-    engines: dict[str, Engine]
+    vectors: dict[str, SearchableVectors]
 
 
 def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Segment:
-    """Raises FileNotFoundError when the folder is gone, InputError naming a file that is not what
-    the store says. Sizes and shapes are checked here, and small files whole, because they say what
-    the others hold; every byte by `verify`."""
+    """Open a segment.
+
+    Checks the sizes and shapes of files, and the hashes of small files, which describe the others.
+    `verify` reads every byte.
+
+    Raises:
+        FileNotFoundError: If the folder is gone.
+        InputError: If a file is not what the store records; it is named.
+    """
     folder = index / record.folder
     for name, expected in record.files.items():
         check_inside(folder, name)
@@ -77,21 +82,24 @@ def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Seg
                 f"{folder / name} is damaged: it has {size} bytes, it was written with "
                 f"{expected['bytes']}"
             )
-        if name.endswith(READ_WHOLE) and sha256_of_file(folder / name) != expected["sha256"]:
+        if name.endswith(HASHED_ON_OPENING) and sha256_of_file(folder / name) != expected["sha256"]:
             raise InputError(f"{folder / name} is damaged: it is not what was written")
     keys = load_array(folder / "keys.npy", np.int64, (record.passages,))
-    engines = {
-        leg.name: KINDS[leg.kind].load(
-            folder / leg.name, record.passages, record.vectors[leg.name], leg.encoder.dimension
+    vectors = {
+        leg.name: ENGINE_MODULES[leg.engine].load(
+            folder / leg.name,
+            record.passages,
+            record.vector_counts[leg.name],
+            leg.encoder.dimension,
         )
         for leg in legs
     }
-    return Segment(record, keys, engines)
+    return Segment(record, keys, vectors)
 
 
 class SegmentWriter:
-    """Writes a segment; vectors go to the disk as they come. Nothing counts until the store names
-    the record that `finish` returns."""
+    """Writes a segment, streaming vectors to the disk. It takes effect only when the store
+    records what `finish` returns."""
 
     def __init__(self, index: Path, number: int, legs: Sequence[Leg]) -> None:
         self.number = number
@@ -106,54 +114,61 @@ class SegmentWriter:
             self._writers[leg.name] = writer
 
     def append(self, keys: range, vectors: Mapping[str, Packed]) -> None:
-        """keys: one a passage, above all before. vectors: of each leg, values (N, D) float32."""
+        """Append passages: their keys, above all before, and per leg their vectors (float32)."""
         self._keys.extend(keys)
         for name, writer in self._writers.items():
             writer.append(vectors[name])
 
     def finish(self, live: Sequence[SegmentRecord]) -> SegmentRecord:
-        """Complete the files and force them to the disk. live: the index's other segments, oldest
-        first."""
+        """Complete the files and force them to the disk. live: the other segments of the index,
+        oldest first."""
         keys = np.array(self._keys, dtype=np.int64)
         lengths = [self._writers[leg.name].finish() for leg in self._legs]
         for leg in self._legs:
             relatives = [self._index / record.folder / leg.name for record in reversed(live)]
-            KINDS[leg.kind].build(self._folder / leg.name, leg, relatives)
-        return _sealed(self._folder, self.number, self._legs, keys, np.stack(lengths))
+            ENGINE_MODULES[leg.engine].build(self._folder / leg.name, leg, relatives)
+        return _seal(self._folder, self.number, self._legs, keys, np.stack(lengths))
 
     def discard(self) -> None:
+        """Remove the unfinished segment."""
         for writer in self._writers.values():
             writer.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def merge_segments(
-    index: Path, number: int, legs: Sequence[Leg], parts: Sequence[tuple[Segment, np.ndarray]]
+    index: Path, number: int, legs: Sequence[Leg], sources: Sequence[tuple[Segment, np.ndarray]]
 ) -> SegmentRecord:
-    """Write one segment of what is left of several, and force it to the disk.
+    """Write one segment with the live passages of several, and force it to the disk.
 
-    parts: segments, rising by key, and of each (P,) bool, which passages to keep; at least one.
+    Args:
+        index: The folder of the index.
+        number: The number of the new segment.
+        legs: The legs of the index.
+        sources: Segments, increasing by key, each with (P,) bool: which passages to copy.
     """
     folder = _folder(index, number)
     folder.mkdir()
     try:
         for leg in legs:
             (folder / leg.name).mkdir()
-            sources = [
-                (index / segment.record.folder / leg.name, segment.engines[leg.name], kept)
-                for segment, kept in parts
+            of_leg = [
+                MergeSource(
+                    index / segment.record.folder / leg.name, segment.vectors[leg.name], live
+                )
+                for segment, live in sources
             ]
-            KINDS[leg.kind].merge(folder / leg.name, leg, sources)
-        keys = np.concatenate([segment.keys[kept] for segment, kept in parts])
-        lengths = [_lengths(index, segment.record, legs)[:, kept] for segment, kept in parts]
-        return _sealed(folder, number, legs, keys, np.concatenate(lengths, axis=1))
+            ENGINE_MODULES[leg.engine].merge(folder / leg.name, leg, of_leg)
+        keys = np.concatenate([segment.keys[live] for segment, live in sources])
+        lengths = [_lengths(index, segment.record, legs)[:, live] for segment, live in sources]
+        return _seal(folder, number, legs, keys, np.concatenate(lengths, axis=1))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def remove_unnamed(index: Path, named: set[int]) -> None:
-    """Remove segment folders that the store does not name: what a crash or a drop left."""
+    """Remove segment folders that the store does not name, left by a crash or a merge."""
     remove_segments_except(index / FOLDER, named)
 
 
@@ -166,10 +181,10 @@ def _lengths(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> np.ndar
     return load_array(file, np.int32, (len(legs), record.passages))
 
 
-def _sealed(
+def _seal(
     folder: Path, number: int, legs: Sequence[Leg], keys: np.ndarray, lengths: np.ndarray
 ) -> SegmentRecord:
-    """Force the legs' files and these arrays to the disk. keys: (P,); lengths: (L, P)."""
+    """Force the files of the legs and these arrays to the disk. keys: (P,); lengths: (L, P)."""
     np.save(folder / "keys.npy", keys, allow_pickle=False)
     np.save(folder / "lengths.npy", lengths.astype(np.int32), allow_pickle=False)
     files = {}
@@ -183,5 +198,5 @@ def _sealed(
     sync_folder(folder)
     sync_folder(folder.parent)
     totals = lengths.sum(axis=1, dtype=np.int64).tolist()
-    vectors = {leg.name: total for leg, total in zip(legs, totals, strict=True)}
-    return SegmentRecord(number, int(keys[0]), int(keys[-1]), len(keys), vectors, files)
+    counts = {leg.name: total for leg, total in zip(legs, totals, strict=True)}
+    return SegmentRecord(number, int(keys[0]), int(keys[-1]), len(keys), counts, files)

@@ -1,8 +1,7 @@
-"""One commit of an index, held open: a read transaction of the store and its segments, mapped."""
+"""One commit of an index: a read transaction of the store, and its segments, memory-mapped."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import weakref
 from collections.abc import Iterator
@@ -11,20 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..packed import Packed
+from ..types import Ranking
+from .engine import Scored, Tuning, top_k
 from .filtering import Filter
 from .manifest import Manifest
-from .segments import Segment, SegmentRecord, open_segment
-from .store import check_index_id, checked, connect_reader, get_meta, store_errors
+from .segment_table import live_mask, segment_records
+from .segments import open_segment
+from .store import check_index_id, connect_reader, get_meta, store_errors
 
 ATTEMPTS = 10
 
 
 class Snapshot:
-    """Sees the same passages for as long as it lives.
+    """Sees the same passages for as long as it exists.
 
     connection: in a read transaction; usable from several threads, one statement at a time.
-    segments: open, rising by key; live: for each a (P,) bool, False where the passage is a
-        tombstone.
+    segments: open, increasing by key; live: for each a (P,) bool, False for tombstones.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -38,47 +40,70 @@ class Snapshot:
             self.segments = [open_segment(folder, record, manifest.legs) for record in records]
             self.live = [live_mask(self.connection, segment) for segment in self.segments]
 
-    def allowed(self, where: Filter) -> list[np.ndarray]:
-        """For each segment a (P,) bool: the live passages that satisfy `where`."""
-        keys = self._keys(where)
-        return [np.isin(segment.keys, keys, assume_unique=True) for segment in self.segments]
+    def search(
+        self, leg: str, queries: Packed, k: int, where: Filter | None, tuning: Tuning
+    ) -> list[Ranking]:
+        """Return for each query the k best (id, score) of all segments, best first, equal scores
+        by id."""
+        masks = self.live if where is None else self.allowed(where)
+        results: list[list[Scored]] = [[] for _ in range(len(queries))]
+        for segment, mask in zip(self.segments, masks, strict=True):
+            of_segment = segment.vectors[leg].search(queries, mask, k, tuning)
+            for of_query, (rows, scores) in zip(results, of_segment, strict=True):
+                of_query.append((segment.keys[rows], scores))
+        return [self._merged(of_query, k) for of_query in results]
 
-    def _keys(self, where: Filter) -> np.ndarray:
+    def _merged(self, of_segments: list[Scored], k: int) -> Ranking:
+        """Return one ranking from the (keys, scores) of each segment."""
+        if not of_segments:
+            return []
+        keys = np.concatenate([keys for keys, _ in of_segments])
+        scores = np.concatenate([scores for _, scores in of_segments])
+        top = top_k(scores, k)
+        ranking = zip(self.ids(keys[top]), scores[top].tolist(), strict=True)
+        return sorted(ranking, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def allowed(self, where: Filter) -> list[np.ndarray]:
+        """Return for each segment a (P,) bool: the live passages that satisfy `where`."""
         statement = f"SELECT key FROM passages WHERE {where.sql}"
         rows = self.connection.execute(statement, where.parameters).fetchall()
-        return np.array(rows, dtype=np.int64).reshape(-1)
+        keys = np.array(rows, dtype=np.int64).reshape(-1)
+        return [np.isin(segment.keys, keys, assume_unique=True) for segment in self.segments]
 
     def check_filter(self, where: Filter) -> None:
-        """Raises InputError when the filter names a key that no passage has: a typing mistake."""
+        """Raise InputError if the filter names a key that no passage has, probably a typing
+        mistake."""
         for name, path in where.keys.items():
-            found = self.connection.execute(
+            row = self.connection.execute(
                 "SELECT 1 FROM passages WHERE json_type(metadata, ?) IS NOT NULL LIMIT 1", (path,)
             ).fetchone()
-            if not found and self.count():
+            if row is None and self.count():
                 raise InputError(f"filter: no passage has a field {name!r}")
 
     def count(self) -> int:
+        """Return the number of passages."""
         return self.connection.execute("SELECT count(*) FROM passages").fetchone()[0]
 
     def vectors(self, id: str, leg: str) -> np.ndarray | None:
-        """(n, D) float32: a passage's vectors as the leg keeps them; None when `id` is not
-        there."""
+        """Return (n, D) float32, the vectors of a passage as the leg stores them; None if there is
+        no such passage."""
         row = self.connection.execute("SELECT key FROM passages WHERE id = ?", (id,)).fetchone()
         if row is None:
             return None
+        key = row[0]
         for segment in self.segments:
-            place = int(np.searchsorted(segment.keys, row[0]))
-            if place < len(segment.keys) and segment.keys[place] == row[0]:
-                return segment.engines[leg].read(place, place + 1)[0]
+            position = int(np.searchsorted(segment.keys, key))
+            if position < len(segment.keys) and segment.keys[position] == key:
+                return segment.vectors[leg].read(position, position + 1)[0]
         raise InputError(f"{self.folder} is damaged: no segment has the vectors of passage {id!r}")
 
     def ids(self, keys: np.ndarray) -> list[str]:
-        """The ids of live passages, in the order of (N,) keys."""
-        found = dict(
+        """Return the ids of live passages, in the order of (N,) keys."""
+        ids = dict(
             in_batches(self.connection, "SELECT key, id FROM passages", "key", keys.tolist())
         )
         try:
-            return [found[key] for key in keys.tolist()]
+            return [ids[key] for key in keys.tolist()]
         except KeyError as error:
             raise InputError(
                 f"{self.folder} is damaged: store.sqlite does not know passage {error}, of which a "
@@ -87,8 +112,11 @@ class Snapshot:
 
 
 def open_snapshot(folder: Path, manifest: Manifest) -> Snapshot:
-    """The newest commit. A writer may drop a segment between the moment when the store is read and
-    the moment when the segment is opened; then there is a newer commit to open."""
+    """Open the newest commit.
+
+    A writer may remove a segment after the store was read and before the segment is opened; then
+    there is a newer commit to open.
+    """
     for _ in range(ATTEMPTS):
         try:
             return Snapshot(folder, manifest)
@@ -97,33 +125,13 @@ def open_snapshot(folder: Path, manifest: Manifest) -> Snapshot:
     raise InputError(f"{missing} is missing: restore it, or build the index again")
 
 
-def segment_records(connection: sqlite3.Connection) -> list[SegmentRecord]:
-    """The live segments, rising by key, so the oldest passages first."""
-    found = []
-    for row in connection.execute("SELECT * FROM segments ORDER BY first_key"):
-        number, first, last, passages, vectors, files = checked(row, "segments")
-        record = SegmentRecord(
-            number, first, last, passages, json.loads(vectors), json.loads(files)
-        )
-        found.append(record)
-    return found
-
-
-def live_mask(connection: sqlite3.Connection, segment: Segment) -> np.ndarray:
-    """(P,) bool: False where the segment's passage is a tombstone."""
-    record = segment.record
-    select = "SELECT key FROM tombstones WHERE key BETWEEN ? AND ?"
-    dead = connection.execute(select, (record.first_key, record.last_key)).fetchall()
-    live = np.ones(record.passages, dtype=bool)
-    if dead:
-        live[np.searchsorted(segment.keys, np.array(dead, dtype=np.int64).reshape(-1))] = False
-    return live
-
-
 def in_batches(
     connection: sqlite3.Connection, select: str, column: str, values: list
 ) -> Iterator[tuple]:
-    """Rows whose `column` is among `values`, however many, in no order. select: SELECT and FROM."""
+    """Yield the rows whose `column` is among `values`, however many, in no order.
+
+    select: "SELECT ... FROM ...".
+    """
     for first in range(0, len(values), 500):
         batch = values[first : first + 500]
         marks = ", ".join("?" * len(batch))

@@ -8,13 +8,13 @@ garbage that the next writer removes. So nothing else names live segments: a man
 the transaction would be a second commit point, and a crash between the two would leave vectors and
 passages of different commits.
 
-The store is in write-ahead-log mode: a reader keeps one read transaction open and sees the commit
+The store is in write-ahead-log mode: a reader has one read transaction open and sees the commit
 that was newest when it began, whatever a writer does meanwhile, and neither waits for the other.
 
-A passage's `key` is given once, and again only to a passage of the same content, whose vectors are
-the same. Segments hold disjoint ranges of keys, and in each the vectors of every leg for each of
-its keys; a key of a segment is a live passage or a tombstone. A tombstone remembers of which
-content its vectors are, so that text that comes back or moves to other lines is not encoded again.
+A passage's `key` is used once, and again only for a passage of the same content, whose vectors are
+the same. Segments have disjoint ranges of keys, and contain the vectors of every leg for each of
+their keys; a key of a segment is a live passage or a tombstone. A tombstone records the hash of its
+content, so that text that comes back or moves to other lines is not encoded again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 from ..errors import InputError
 
 FILE = "store.sqlite"
-WORTHWHILE = 0.1  # of the pages unused, for the store to be written anew
+VACUUM_FRACTION = 0.1  # of unused pages above which the store is rewritten
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum TEXT NOT NULL);
@@ -72,7 +72,7 @@ CREATE TABLE files (
 
 @contextmanager
 def store_errors(folder: Path) -> Iterator[None]:
-    """Turn SQLite's errors into an InputError that names the file."""
+    """Turn errors of SQLite into an InputError that names the file."""
     file = folder / FILE
     try:
         yield
@@ -83,7 +83,7 @@ def store_errors(folder: Path) -> Iterator[None]:
 
 
 def create_store(folder: Path, index_id: str, settings: dict[str, Any], lexical: str) -> None:
-    """Make the store with nothing in it. lexical: SQL that makes that part, "" for none."""
+    """Create an empty store. lexical: SQL that creates the tables of the lexical index, or ""."""
     connection = sqlite3.connect(folder / FILE, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -104,7 +104,11 @@ def create_store(folder: Path, index_id: str, settings: dict[str, Any], lexical:
 
 
 def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
-    """Raises as `check_index_id`: what another index's store does not name must not be removed."""
+    """Return a connection for the one writer.
+
+    Raises the errors of `check_index_id`: a writer removes the segments that its store does not
+    name, so it must be the right store.
+    """
     connection = _connect(folder, "mode=rw")
     try:
         connection.execute("PRAGMA synchronous = FULL")
@@ -117,10 +121,10 @@ def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
 
 
 def connect_reader(folder: Path) -> sqlite3.Connection:
-    """A connection that cannot write, with a read transaction begun: one commit, held.
+    """Return a connection that cannot write, in a read transaction that sees one commit.
 
-    It is opened for writing where that is allowed, only so that SQLite can clear its log away when
-    the last connection closes. A folder that cannot be written is read as it stands.
+    The file is opened for writing if permitted, only so that SQLite can remove its log when the
+    last connection closes. In a read-only folder the file is read as it is.
     """
     log = folder / (FILE + "-wal")
     try:
@@ -159,18 +163,18 @@ def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """SQL's `text REGEXP pattern`."""
+    """Implement SQL's `text REGEXP pattern`."""
     return re.search(pattern, text, re.MULTILINE) is not None
 
 
 def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) -> None:
-    """Raises InputError when the store is not of the index whose manifest has `index_id`."""
+    """Raise InputError if the store does not belong to the index whose manifest has `index_id`."""
     if get_meta(connection, "index_id") != index_id:
-        raise InputError(f"{folder / FILE} is of another index than the folder's manifest.json")
+        raise InputError(f"{folder / FILE} is of another index than manifest.json beside it")
 
 
 def newest_generation(folder: Path, index_id: str) -> int:
-    """The number of the newest commit. Raises as `check_index_id`."""
+    """Return the number of the newest commit. Raises the errors of `check_index_id`."""
     connection = connect_reader(folder)
     try:
         check_index_id(connection, folder, index_id)
@@ -180,6 +184,7 @@ def newest_generation(folder: Path, index_id: str) -> int:
 
 
 def get_meta(connection: sqlite3.Connection, name: str) -> Any:
+    """Return a value of table `meta`. Raises sqlite3.DatabaseError if it is missing or damaged."""
     row = connection.execute("SELECT * FROM meta WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise sqlite3.DatabaseError(f"table meta has no {name!r}")
@@ -187,25 +192,29 @@ def get_meta(connection: sqlite3.Connection, name: str) -> Any:
 
 
 def set_meta(connection: sqlite3.Connection, name: str, value: Any) -> None:
+    """Write a value (JSON) of table `meta`."""
     row = (name, json.dumps(value))
     connection.execute("REPLACE INTO meta VALUES (?, ?, ?)", (*row, row_checksum(*row)))
 
 
 def vacuum(connection: sqlite3.Connection) -> None:
-    """Give unused pages back to the file system where they are a good part of the store."""
+    """Return unused pages to the file system if they are a large part of the store."""
     (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    if unused > WORTHWHILE * pages:
+    if unused > VACUUM_FRACTION * pages:
         connection.execute("VACUUM")
 
 
 def row_checksum(*columns: Any) -> str:
-    """sha256 hex of a row's values, by which a changed byte is found."""
+    """Return the SHA-256, in hexadecimal, of a row's values; it detects changed bytes."""
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
 def checked(row: tuple, table: str) -> list:
-    """The values of a row before its checksum, which is its last. Raises sqlite3.DatabaseError."""
+    """Return the values of a row without its last one, the checksum.
+
+    Raises sqlite3.DatabaseError if the checksum is wrong.
+    """
     *values, checksum = row
     if row_checksum(*values) != checksum:
         raise sqlite3.DatabaseError(f"table {table}: {values[0]!r} is not what was written")

@@ -1,11 +1,11 @@
-"""What may enter an index or a search. All else is an InputError, before anything changes."""
+"""Check what enters an index or a search. Raises InputError before anything is changed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -21,13 +21,32 @@ from .store import row_checksum
 Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
 
 
+def check_list(values: Iterable[str], what: str) -> Iterable[str]:
+    """Return `values`. Raises InputError for a single string, whose characters would be taken for a
+    list."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{what} must be a list of strings, not {type(values).__name__}")
+    return values
+
+
 def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str]) -> Packed:
-    """`vectors` as float32. names: what each sequence belongs to, for messages."""
+    """Return `vectors` as float32 if they fit the encoder.
+
+    Args:
+        vectors: Values (N, D) floating-point.
+        encoder: The encoder of the leg.
+        names: What each sequence belongs to, for messages, such as "query 1".
+
+    Raises:
+        InputError: If their number, type, shape or values are wrong.
+    """
+    if not isinstance(vectors, Packed):
+        raise InputError(f"vectors must be a Packed, not {type(vectors).__name__}")
     values = vectors.values
     if len(vectors) != len(names):
         raise InputError(f"{len(names)} passages came with the vectors of {len(vectors)}")
     if not np.issubdtype(values.dtype, np.floating):
-        raise InputError(f"vectors must be floating-point numbers, they are {values.dtype}")
+        raise InputError(f"vectors must be floating-point numbers, not {values.dtype}")
     if len(vectors) == 0:
         return Packed(np.zeros((0, encoder.dimension), np.float32), vectors.offsets)
     if values.ndim != 2 or values.shape[1] != encoder.dimension:
@@ -43,7 +62,7 @@ def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str
             f"{names[int(np.argmax(lengths))]} has {lengths.max()} vectors, and a dense encoder "
             "makes one"
         )
-    with np.errstate(over="ignore"):  # a float64 too large becomes inf, and is refused
+    with np.errstate(over="ignore"):  # a float64 that is too large becomes inf and is refused
         values = values.astype(np.float32, copy=False)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
@@ -53,12 +72,14 @@ def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str
 
 
 def content_sha256(passage: Passage) -> str:
-    """Of what is encoded."""
+    """Return the SHA-256, in hexadecimal, of the text that is encoded."""
     return hashlib.sha256(passage.content.encode("utf-8", "replace")).hexdigest()
 
 
 def passage_row(passage: Passage) -> Row:
-    """The columns of table `passages` after `key`."""
+    """Return the columns of table `passages` after `key`. Raises InputError for wrong types."""
+    if not isinstance(passage, Passage):
+        raise InputError(f"passages must be Passage objects, not {type(passage).__name__}")
     name = f"passage {passage.id!r}"
     for field in ("id", "text", "title"):
         check_text(getattr(passage, field), f"{field} of {name}")
@@ -67,7 +88,7 @@ def passage_row(passage: Passage) -> Row:
     for field in ("start_line", "end_line"):
         line = getattr(passage, field)
         if line is not None and (not isinstance(line, int) or not 0 <= line < 2**63):
-            raise InputError(f"{field} of {name} must be a line number, it is {line!r}")
+            raise InputError(f"{field} of {name} must be a line number, not {line!r}")
     if not isinstance(passage.metadata, dict):
         raise InputError(f"metadata of {name} must be a dictionary")
     try:
@@ -82,7 +103,7 @@ def passage_row(passage: Passage) -> Row:
 
 
 def content_of(row: Row) -> str:
-    """The content_sha256 of a row."""
+    """Return the content_sha256 of a row."""
     return row[5]
 
 
@@ -95,6 +116,7 @@ def row_passage(
     title: str,
     text: str,
 ) -> Passage:
+    """Return the passage of a row. Raises sqlite3.DatabaseError if its metadata is damaged."""
     try:
         return Passage(id, text, title, path, start_line, end_line, json.loads(metadata))
     except ValueError:
@@ -102,19 +124,42 @@ def row_passage(
 
 
 def check_k(k: SupportsIndex) -> int:
-    """`k` as an int; also NumPy's integers are taken."""
-    number = index(k)
+    """Return `k`, the number of results, as an int; integers of NumPy are accepted too.
+
+    Raises:
+        InputError: If `k` is not an integer of at least 1.
+
+    Example:
+        >>> check_k(10)
+        10
+    """
+    try:
+        number = index(k)
+    except TypeError:
+        raise InputError(f"k must be an integer, not {k!r}") from None
     if number < 1:
         raise InputError(f"k must be at least 1, it is {number}")
     return number
 
 
+def check_query(text: str) -> None:
+    """Raise InputError if the text of a query is empty, or not text.
+
+    Example:
+        >>> check_query("retry after a timeout")
+    """
+    check_text(text, "the query")
+    if not text.strip():
+        raise InputError("the query is empty: say what to look for")
+
+
 def check_text(text: Any, what: str) -> None:
+    """Raise InputError if `text` is not a string of valid Unicode. what: its name in messages."""
     if not isinstance(text, str):
-        raise InputError(f"{what} must be text, it is {type(text).__name__}")
+        raise InputError(f"{what} must be text, not {type(text).__name__}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{what} is not valid Unicode: it holds a lone surrogate at character {error.start}"
+            f"{what} is not valid Unicode: it contains a lone surrogate at character {error.start}"
         ) from None

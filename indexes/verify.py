@@ -1,4 +1,4 @@
-"""Every byte read, every reference followed."""
+"""Verify an index: read every byte, follow every reference."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import sha256_of_file
 from . import lexical
-from .durable import sha256_of_file
 from .manifest import Manifest
 from .segments import Segment
 from .snapshot import Snapshot
@@ -17,7 +17,7 @@ from .store import FILE, SCHEMA, checked, get_meta, row_checksum
 
 
 def verify(folder: Path, manifest: Manifest, snapshot: Snapshot) -> list[str]:
-    """One line a problem, naming the file; empty when the index is whole."""
+    """Return one line per problem, naming the file; none if the index is intact."""
     problems: list[str] = []
     for segment in snapshot.segments:
         problems += _segment_problems(folder, segment)
@@ -35,7 +35,7 @@ def _segment_problems(folder: Path, segment: Segment) -> Iterator[str]:
         file = folder / record.folder / name
         try:
             if sha256_of_file(file) != expected["sha256"]:
-                yield f"{file} is damaged: its checksum is not the one it was written with"
+                yield f"{file} is damaged: its checksum has changed since it was written"
         except OSError as error:
             yield f"{file} cannot be read: {error.strerror}"
 
@@ -60,7 +60,8 @@ def _store_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
 
 
 def _schema_problems(connection: sqlite3.Connection, manifest: Manifest) -> Iterator[str]:
-    """Tables are as this format makes them; FTS5's own are as the SQLite that made them likes."""
+    """Compare the tables with those of this format, except FTS5's own, which depend on the version
+    of SQLite."""
     select = "SELECT name, sql FROM sqlite_schema WHERE name NOT GLOB 'lexical_[cdi]*'"
     new = sqlite3.connect(":memory:")
     try:
@@ -72,17 +73,17 @@ def _schema_problems(connection: sqlite3.Connection, manifest: Manifest) -> Iter
 
 
 def _key_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
-    """A passage has vectors in one segment, a tombstone has no passage; nothing is left over."""
+    """Check that each passage and each tombstone has vectors in exactly one segment."""
     live = _keys(snapshot.connection, "passages")
     if live.size and live[-1] >= get_meta(snapshot.connection, "next_key"):
-        yield "table meta: the next key is taken already"
+        yield "table meta: the next key is in use already"
     if not manifest.legs:
         return
     dead = _keys(snapshot.connection, "tombstones")
-    held = [segment.keys for segment in snapshot.segments]
-    keys = np.concatenate([np.zeros(0, np.int64), *held])
+    stored = [segment.keys for segment in snapshot.segments]
+    keys = np.concatenate([np.zeros(0, np.int64), *stored])
     if np.any(np.diff(keys) <= 0):
-        yield "the segments' keys do not rise"
+        yield "the keys of the segments do not increase"
     if np.intersect1d(live, dead).size:
         yield "a passage is marked as deleted"
     expected = np.union1d(live, dead)

@@ -1,8 +1,7 @@
-"""Changes to an index, by the one process that holds its lock."""
+"""Change an index: add, replace and delete passages, commit, compact."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,21 +14,24 @@ from ..errors import InputError, NotFoundError
 from ..packed import Packed
 from ..types import Passage
 from . import lexical
-from .compaction import groups
+from .compaction import segments_to_merge
 from .lock import WriterLock
 from .manifest import Manifest
-from .segments import FOLDER as SEGMENTS_FOLDER
-from .segments import (
-    SegmentRecord,
-    SegmentWriter,
-    merge_segments,
-    open_segment,
-    remove_unnamed,
+from .segment_table import (
+    dead_count,
+    live_mask,
+    register_segment,
+    segment_records,
+    unregister_dead_segments,
+    unregister_segment,
 )
-from .snapshot import in_batches, live_mask, segment_records
+from .segments import FOLDER as SEGMENTS_FOLDER
+from .segments import SegmentWriter, merge_segments, open_segment, remove_unnamed
+from .snapshot import in_batches
 from .store import connect_writer, get_meta, row_checksum, set_meta, store_errors, vacuum
 from .validation import (
     Row,
+    check_list,
     check_text,
     check_vectors,
     content_of,
@@ -40,8 +42,19 @@ from .validation import (
 
 @dataclass(frozen=True)
 class FileState:
-    """A source file as it was when it was indexed. mtime_ns: nanoseconds; sha256: hex; skipped: why
-    it gave no passages, "" when it was read."""
+    """A source file as it was when it was indexed.
+
+    Args:
+        path: The path, as passages of the file have it.
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds since the epoch.
+        sha256: SHA-256 of the content, in hexadecimal.
+        skipped: Why the file was not indexed; "" if it was.
+
+    Example:
+        >>> FileState("src/a.py", 10, 1_700_000_000_000_000_000, "ab").skipped
+        ''
+    """
 
     path: str
     size: int
@@ -51,15 +64,36 @@ class FileState:
 
 
 class Writer:
-    """Adds, replaces and deletes passages; `commit` makes it all count, together.
+    """Changes an index; made by `IndexFolder.writer`. Changes take effect together, by `commit`.
 
-    Changes go into an open transaction and a new segment, both on the disk, so memory stays flat.
-    Leaving the `with` block drops what was not committed. A call that raises InputError for what
-    it was given has changed nothing.
+    Changes go into an open transaction and a new segment, both on the disk, so that memory does not
+    grow. Leaving the `with` block drops what was not committed. A call that raises InputError for
+    its arguments has changed nothing. A call that fails halfway, for example on a full disk, drops
+    all that was not committed, and the writer then refuses to go on.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from mbert_retrieval.indexes import IndexFolder
+        >>> folder = IndexFolder.create(mkdtemp(), legs=[], lexical=True)
+        >>> with folder.writer() as writer:
+        ...     writer.add([Passage("a", "first"), Passage("b", "second")], {})
+        ...     writer.delete(["b"])
+        ...     writer.commit()
+        >>> len(folder)
+        1
     """
 
     def __init__(self, folder: Path, manifest: Manifest, committed: Callable[[], None]) -> None:
-        """committed: called after each commit and at the end."""
+        """Acquire the lock and remove what a crashed writer left.
+
+        Args:
+            folder: The folder of the index.
+            manifest: Its manifest.
+            committed: Called after each commit and at the end.
+
+        Raises:
+            InputError: If another writer is open, or the folder cannot be written.
+        """
         self._folder, self._manifest, self._committed = folder, manifest, committed
         self._segment: SegmentWriter | None = None
         self._failed = False
@@ -68,7 +102,7 @@ class Writer:
             with store_errors(folder):
                 self._connection = connect_writer(folder, manifest.index_id)
                 named = {record.number for record in segment_records(self._connection)}
-            (folder / SEGMENTS_FOLDER).mkdir(exist_ok=True)  # copies may leave out empty folders
+            (folder / SEGMENTS_FOLDER).mkdir(exist_ok=True)  # a copy may lack empty folders
             remove_unnamed(folder, named)
         except BaseException:
             self._lock.release()
@@ -81,17 +115,22 @@ class Writer:
         self.close()
 
     def add(self, passages: Iterable[Passage], vectors: Mapping[str, Packed]) -> None:
-        """Add passages; one whose id is there already is replaced, in every leg.
+        """Add passages. A passage whose id is in the index already is replaced, in every leg.
 
-        vectors: leg -> for each passage its vectors, values (N, D) floating-point, stored as
-            float32; of each leg that the index has.
+        Args:
+            passages: Passages with different ids.
+            vectors: For each leg of the index, the vectors of the passages, in their order: values
+                (N, D) floating-point, stored as float32. A dense leg takes one vector per passage.
+
+        Raises:
+            InputError: If passages or vectors are invalid, or two passages have the same id.
         """
         passages = list(passages)
         rows = [passage_row(passage) for passage in passages]
         ids = [passage.id for passage in passages]
         if len(set(ids)) < len(ids):
-            twice = next(id for id in ids if ids.count(id) > 1)
-            raise InputError(f"two passages have the id {twice!r}")
+            duplicate = next(id for id in ids if ids.count(id) > 1)
+            raise InputError(f"two passages have the id {duplicate!r}")
         vectors = self._checked(vectors, ids)
         if not rows:
             return
@@ -108,33 +147,40 @@ class Writer:
                 self._segment.append(keys, vectors)
 
     def reuse(self, passages: Sequence[Passage]) -> list[Passage]:
-        """Add those passages whose content has its vectors in the index already, of the passage
-        that they replace or of a deleted one; the others are returned, nothing done with them."""
+        """Add those passages whose content has vectors in the index already, so that it need not
+        be encoded: the vectors of the passage that they replace, or of a deleted one.
+
+        Args:
+            passages: Passages with different ids.
+
+        Returns:
+            The other passages, which are not added.
+        """
         if not self._manifest.legs:
             return list(passages)
         rows = [passage_row(passage) for passage in passages]
         with self._changing() as connection:
             select = "SELECT id, key, content_sha256 FROM passages"
-            held = {
+            stored = {
                 id: (key, content)
                 for id, key, content in in_batches(connection, select, "id", [r[0] for r in rows])
             }
             contents = {row[0]: content_of(row) for row in rows}
-            self._remove([key for id, (key, content) in held.items() if contents[id] == content])
+            self._remove([key for id, (key, content) in stored.items() if contents[id] == content])
             free = self._free_keys(contents.values())
-            keys, taken = [], []
-            for place, row in enumerate(rows):
+            keys, reused = [], []
+            for position, row in enumerate(rows):
                 if same := free[content_of(row)]:
                     keys.append(same.pop())
-                    taken.append(place)
-            self._remove(list(self._stored([rows[n][0] for n in taken]).values()))
+                    reused.append(position)
+            self._remove(list(self._stored([rows[n][0] for n in reused]).values()))
             connection.executemany("DELETE FROM tombstones WHERE key = ?", [(k,) for k in keys])
-            self._insert(keys, [passages[n] for n in taken], [rows[n] for n in taken])
-        gone = set(taken)
-        return [passage for n, passage in enumerate(passages) if n not in gone]
+            self._insert(keys, [passages[n] for n in reused], [rows[n] for n in reused])
+        added = set(reused)
+        return [passage for n, passage in enumerate(passages) if n not in added]
 
     def _free_keys(self, contents: Iterable[str]) -> dict[str, list[int]]:
-        """sha256 of a content -> keys of deleted passages whose vectors are of it."""
+        """Return, per SHA-256 of a content, the keys of deleted passages with its vectors."""
         free: dict[str, list[int]] = defaultdict(list)
         wanted = list(dict.fromkeys(contents))
         select = "SELECT content_sha256, key FROM tombstones"
@@ -143,7 +189,8 @@ class Writer:
         return free
 
     def passages_of(self, path: str) -> list[tuple[Passage, str]]:
-        """The passages of a source file, as changed so far, each with its content's sha256."""
+        """Return the passages of a source file, including uncommitted changes, each with the
+        SHA-256 of its content."""
         select = (
             "SELECT content_sha256, id, path, start_line, end_line, metadata, title, text "
             "FROM passages WHERE path = ?"
@@ -153,8 +200,12 @@ class Writer:
             return [(row_passage(*rest), content) for content, *rest in rows]
 
     def ids_elsewhere(self, paths: set[str], ids: set[str] | None) -> list[str]:
-        """The passages of other files than these, and those of no file whose id is not among `ids`;
-        none of the latter where that is None."""
+        """Return the ids of passages that come from elsewhere.
+
+        Args:
+            paths: Source files whose passages are left out.
+            ids: Ids of passages without a file that are left out; None for all of them.
+        """
         with store_errors(self._folder):
             rows = self._connection.execute("SELECT id, path FROM passages").fetchall()
         return [
@@ -164,8 +215,15 @@ class Writer:
         ]
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Remove passages from every leg. Raises NotFoundError when one is not."""
-        wanted = list(dict.fromkeys(ids))
+        """Delete passages, in every leg.
+
+        Args:
+            ids: Ids of passages; duplicates are ignored.
+
+        Raises:
+            NotFoundError: If there is no passage with one of these ids; nothing is deleted then.
+        """
+        wanted = list(dict.fromkeys(check_list(ids, "ids")))
         for id in wanted:
             check_text(id, "the id to delete")
         with store_errors(self._folder):
@@ -178,37 +236,38 @@ class Writer:
                 self._remove(list(stored.values()))
 
     def set_file_state(self, state: FileState) -> None:
-        """Remember how a source file was when its passages were added."""
+        """Record the state of a source file whose passages were added."""
         check_text(state.path, "the path of a file")
         with self._changing() as connection:
             row = (*astuple(state), row_checksum(*astuple(state)))
             connection.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_file(self, path: str) -> None:
+        """Remove the state of a source file."""
         with self._changing() as connection:
             connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
     def forget_files(self) -> None:
-        """All of them."""
+        """Remove the states of all source files."""
         with self._changing() as connection:
             connection.execute("DELETE FROM files")
 
     def set_settings(self, settings: dict[str, Any]) -> None:
-        """Replace what `IndexFolder.settings` gives."""
+        """Replace `IndexFolder.settings`."""
         with self._changing() as connection:
             set_meta(connection, "settings", settings)
 
     def commit(self) -> None:
-        """Make all changes since the last commit count at once; after it, they survive a crash."""
+        """Make all changes since the last commit take effect. They then survive a crash."""
         if not self._connection.in_transaction and not self._failed:
             return
         with self._changing() as connection:
             if self._segment is not None:
-                self._register(self._segment.finish(segment_records(connection)))
-            dropped = self._drop_dead_segments()
+                register_segment(connection, self._segment.finish(segment_records(connection)))
+            dropped = unregister_dead_segments(connection)
             set_meta(connection, "generation", get_meta(connection, "generation") + 1)
-            # a commit that fails may yet be found in the log after a crash, so its segment stays
-            # for the next writer to judge
+            # a commit that fails may still turn out to be in the log after a crash, so its segment
+            # stays: the next writer removes it unless it is live
             self._segment = None
             connection.execute("COMMIT")
         if dropped:
@@ -216,15 +275,18 @@ class Writer:
         self._committed()
 
     def compact(self, everything: bool = False) -> int:
-        """Write segments anew as fewer, without what is dead in them; how many were replaced.
+        """Merge segments, without their deleted passages. Commits before and afterwards.
 
-        Commits what was changed before, and then this as a commit of its own. Which segments: see
-        `compaction.groups`. everything: all of them become one; the lexical index is merged and
-        the store gives unused space back as well.
+        Args:
+            everything: Merge all segments into one, and compact the lexical index and the store as
+                well. By default only some are merged: see `compaction.segments_to_merge`.
+
+        Returns:
+            The number of segments that were replaced.
         """
         self.commit()
         with self._changing() as connection:
-            replaced = self._merge_groups(everything)
+            replaced = self._merge_segments(everything)
             if everything and self._manifest.lexical:
                 lexical.optimize(connection)
             if not replaced and not everything:
@@ -240,11 +302,11 @@ class Writer:
         return replaced
 
     def close(self) -> None:
-        """Drop what was not committed and let the lock go."""
+        """Drop what was not committed, and release the lock."""
         try:
             self._drop_changes()
             self._committed()
-            with suppress(sqlite3.Error):  # readers may hold the log: it is tidied another time
+            with suppress(sqlite3.Error):  # fails while readers use the log: another time
                 self._connection.execute("PRAGMA busy_timeout = 0")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
@@ -253,8 +315,8 @@ class Writer:
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """The connection, in a transaction. A failure half-way drops everything uncommitted, and
-        the writer then refuses to go on, so that a part is never committed for the whole."""
+        """Yield the connection, in a transaction. A failure drops everything uncommitted, and the
+        writer then refuses to go on, so that half of a change is never committed."""
         if self._failed:
             raise InputError("an earlier change failed and was dropped: open a new writer")
         try:
@@ -283,7 +345,7 @@ class Writer:
         remove_unnamed(self._folder, named)
 
     def _stored(self, ids: list[str]) -> dict[str, int]:
-        """id -> key of those of `ids` that are there."""
+        """Return id -> key for those of `ids` that are in the index."""
         return dict(in_batches(self._connection, "SELECT id, key FROM passages", "id", ids))
 
     def _insert(
@@ -312,11 +374,11 @@ class Writer:
         connection.executemany("DELETE FROM passages WHERE key = ?", one)
 
     def _checked(self, vectors: Mapping[str, Packed], ids: list[str]) -> dict[str, Packed]:
-        """`vectors` as the legs take them. Raises InputError when they are not."""
+        """Return `vectors` as float32, per leg. Raises InputError if they do not fit."""
         legs = {leg.name: leg.encoder for leg in self._manifest.legs}
         if extra := sorted(vectors.keys() - legs.keys()):
             raise InputError(
-                f"this index holds no {extra[0]} vectors, and the passages came with some"
+                f"this index has no {extra[0]} vectors, but the passages came with some"
             )
         if missing := [name for name in legs if name not in vectors]:
             encoder = legs[missing[0]]
@@ -324,48 +386,20 @@ class Writer:
         names = [f"passage {id!r}" for id in ids]
         return {name: check_vectors(vectors[name], legs[name], names) for name in legs}
 
-    def _merge_groups(self, everything: bool) -> int:
-        """Replace segments, as `compact` says, in the open transaction; how many."""
+    def _merge_segments(self, everything: bool) -> int:
+        """Merge segments as `compact` describes, in the open transaction. Return how many."""
         connection, legs = self._connection, self._manifest.legs
         records = segment_records(connection)
-        live = [record.passages - self._dead(record) for record in records]
-        plan = groups([record.passages for record in records], live, everything)
-        for group in plan:
-            parts = []
-            for record in records[group.start : group.stop]:
+        live = [record.passages - dead_count(connection, record) for record in records]
+        runs = segments_to_merge([record.passages for record in records], live, everything)
+        for run in runs:
+            sources = []
+            for record in records[run.start : run.stop]:
                 segment = open_segment(self._folder, record, legs)
-                parts.append((segment, live_mask(connection, segment)))
+                sources.append((segment, live_mask(connection, segment)))
             number = get_meta(connection, "next_segment")
-            merged = merge_segments(self._folder, number, legs, parts)
-            for segment, _ in parts:
-                self._unregister(segment.record)
-            self._register(merged)
-        return sum(map(len, plan))
-
-    def _register(self, record: SegmentRecord) -> None:
-        *columns, vectors, files = astuple(record)
-        row = (*columns, json.dumps(vectors), json.dumps(files))
-        row = (*row, row_checksum(*row))
-        self._connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        set_meta(self._connection, "next_segment", record.number + 1)
-
-    def _drop_dead_segments(self) -> bool:
-        """Unregister segments with no live passage; whether there were any."""
-        dropped = False
-        for record in segment_records(self._connection):
-            if self._dead(record) == record.passages:
-                self._unregister(record)
-                dropped = True
-        return dropped
-
-    def _dead(self, record: SegmentRecord) -> int:
-        """How many of a segment's passages are tombstones."""
-        select = "SELECT count(*) FROM tombstones WHERE key BETWEEN ? AND ?"
-        span = (record.first_key, record.last_key)
-        return self._connection.execute(select, span).fetchone()[0]
-
-    def _unregister(self, record: SegmentRecord) -> None:
-        """Forget a segment and its tombstones."""
-        span = (record.first_key, record.last_key)
-        self._connection.execute("DELETE FROM tombstones WHERE key BETWEEN ? AND ?", span)
-        self._connection.execute("DELETE FROM segments WHERE number = ?", (record.number,))
+            merged = merge_segments(self._folder, number, legs, sources)
+            for segment, _ in sources:
+                unregister_segment(connection, segment.record)
+            register_segment(connection, merged)
+        return sum(map(len, runs))

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.results_page import write_table
 from mbert_retrieval import Packed
 from mbert_retrieval.indexes import EncoderIdentity, Leg
-from mbert_retrieval.indexes import faiss_index as dense
+from mbert_retrieval.indexes import faiss_engine as dense
 from mbert_retrieval.indexes.engine import VectorsWriter
 
 DIMENSION, K, QUERIES, WARM = 768, 10, 200, 5

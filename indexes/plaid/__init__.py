@@ -1,11 +1,12 @@
-"""Kind "plaid": late interaction over compressed vectors.
+"""Engine "plaid": late interaction over compressed vectors.
 
-Santhanam et al. 2022, "PLAID" and "ColBERTv2". A vector is kept as its nearest centroid and a few
-bits a dimension of what is left (`codec`). A query is answered in stages (`native/plaid.cpp`):
-score the centroids, follow the lists of the best of them to passages (`segment`), rank these by
-their centroids alone, and score the best of those with their residuals.
+Santhanam et al. 2022, "PLAID" (arXiv 2205.09707) and "ColBERTv2" (arXiv 2112.01488). A vector is
+stored as the number of its nearest centroid and a few bits per dimension of the residual (`codec`).
+A query is answered in stages (`native/plaid.cpp`): score the centroids, follow the inverted lists
+of the best ones to passages (`segment`), rank these by their centroids alone, and score the best of
+those with their residuals.
 
-A segment of fewer than EXACT_PASSAGES keeps its vectors as they came and is searched exactly.
+A segment of fewer than EXACT_PASSAGES stores its vectors uncompressed and is searched exactly.
 """
 
 from .building import EXACT_PASSAGES, build, check, merge

@@ -1,8 +1,8 @@
 """k-means, and the nearest centroid of a vector.
 
-A vector is not compared with all K centroids: they are grouped around about sqrt(K) leaders, and
-the members of the PROBES groups with the nearest leaders are tried. That is some (G + PROBES K / G)
-products instead of K, and finds the nearest centroid or one nearly as near.
+A vector is not compared with all K centroids: they are grouped around G (about sqrt(K)) leaders,
+and only the members of the PROBES groups with the nearest leaders are compared. That takes about
+G + PROBES K / G products instead of K, and returns the nearest centroid or one nearly as near.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...native import plaid as kernels
-from ..device import current_device
-from .threads import thread_count
+from ..device import current_device, thread_count
 
 PROBES = 8
-EXACT_CENTROIDS = 256  # up to so many, all are tried
+EXACT_CENTROIDS = 256  # up to so many, a vector is compared with all
 ITERATIONS = 6
+PRODUCTS_IN_MEMORY = 2**26  # float32 products of vectors and centroids on a device, 256 MiB
 
 
 @dataclass(frozen=True)
 class Router:
-    """Centroids in groups. members: (K, D) float32, `centroids[order]`; leaders: (G, D) float32;
-    norms: half of the squared lengths; bounds: (G + 1,) int64, where each group begins."""
+    """Centroids in groups.
+
+    order: (K,) int32, the centroids by group; members: (K, D) float32, `centroids[order]`;
+    leaders: (G, D) float32; norms: half of the squared lengths; bounds: (G + 1,) int64, where each
+    group begins.
+    """
 
     order: np.ndarray
     members: np.ndarray
@@ -33,14 +37,11 @@ class Router:
     bounds: np.ndarray
 
     def nearest(self, vectors: np.ndarray) -> np.ndarray:
-        """(N, D) float32 to (N,) int32: the centroid at the least Euclidean distance, or nearly.
-
-        On a device (`device.on_device`) all are tried."""
+        """Return (N,) int32, the nearest centroid (Euclidean) of (N, D) float32, or one nearly as
+        near. On a device (`device.on_device`), vectors are compared with all centroids."""
         if device := current_device():
-            from .torch_kernels import nearest
-
-            return self.order[nearest(vectors, self.members, device)]
-        found = kernels.nearest(
+            return self.order[_nearest_on_device(vectors, self.members, device)]
+        members = kernels.nearest(
             vectors,
             self.leaders,
             self.leader_norms,
@@ -50,11 +51,11 @@ class Router:
             min(PROBES, len(self.leaders)),
             thread_count(),
         )
-        return self.order[found]
+        return self.order[members]
 
 
 def router(centroids: np.ndarray, seed: int = 0) -> Router:
-    """(K, D) float32 centroids made ready for `Router.nearest`."""
+    """Group (K, D) float32 centroids."""
     count = len(centroids)
     if count <= EXACT_CENTROIDS:
         return _grouped(centroids, centroids.mean(axis=0, keepdims=True), np.zeros(count, np.int32))
@@ -67,10 +68,16 @@ def router(centroids: np.ndarray, seed: int = 0) -> Router:
 
 
 def cluster(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """k-means (Lloyd's iterations from randomly chosen vectors; Euclidean): (K, D) float32.
+    """Return (K, D) float32 centroids by k-means.
 
-    sample: (N, D) float32, N >= count. A centroid that loses all its vectors takes the place of a
-    randomly chosen one. The same seed gives the same centroids whatever the number of threads.
+    Euclidean, with Lloyd's iterations from randomly chosen vectors. A centroid that loses all its
+    vectors is moved to a randomly chosen one. The same seed gives the same centroids for any number
+    of threads.
+
+    Args:
+        sample: (N, D) float32, N >= count.
+        count: K.
+        seed: Of the random choices.
     """
     rng = np.random.default_rng(seed)
     centroids = sample[np.sort(rng.choice(len(sample), count, replace=False))]
@@ -95,9 +102,24 @@ def _half_norms(vectors: np.ndarray) -> np.ndarray:
 
 
 def _means(vectors: np.ndarray, nearest: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """The mean of each centroid's vectors; one without any stays where it was."""
+    """Return the mean of each centroid's vectors; one without vectors is not moved."""
     sums, counts = np.zeros_like(before), np.zeros(len(before), dtype=np.int64)
     kernels.accumulate(vectors, nearest, sums, counts)
     return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], before).astype(
         np.float32
     )
+
+
+def _nearest_on_device(vectors: np.ndarray, centroids: np.ndarray, device: str) -> np.ndarray:
+    """Return (N,) int32, the nearest of (K, D) float32 centroids for (N, D) float32 vectors."""
+    import torch
+
+    members = torch.from_numpy(centroids).to(device)
+    half_norms = members.square().sum(1) / 2  # (K,)
+    nearest = np.empty(len(vectors), np.int32)
+    step = max(1, PRODUCTS_IN_MEMORY // len(centroids))
+    for first in range(0, len(vectors), step):
+        block = torch.from_numpy(np.array(vectors[first : first + step])).to(device)
+        scores = torch.addmm(half_norms, block, members.T, beta=-1)  # (n, K)
+        nearest[first : first + step] = scores.argmax(1).cpu().numpy()
+    return nearest

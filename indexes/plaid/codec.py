@@ -1,9 +1,10 @@
-"""A vector as the number of its nearest centroid and a few bits for each dimension of the rest.
+"""Compress a vector to the number of its nearest centroid and a few bits per dimension.
 
-Residual compression of ColBERTv2 (Santhanam et al. 2022). Residuals are divided by a scale for each
-dimension, and one set of 2^bits buckets serves all dimensions: bounds halfway between the buckets'
-values, values at the mean of what falls in (Lloyd 1982). The values are whole multiples of one
-step, so that a query is scored with 8-bit products (`native/plaid.cpp`), exactly as decoded here.
+Residual compression of ColBERTv2 (Santhanam et al. 2022). A residual is the difference between a
+vector and its centroid. It is divided by a scale per dimension, and all dimensions share 2^bits
+buckets: each bucket's value is the mean of what falls into it, and the cutoffs lie halfway between
+the values (Lloyd 1982). The values are integer multiples of one step, so that a query can be scored
+with 8-bit products (`native/plaid.cpp`) exactly as decoded here.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ import numpy as np
 from ...errors import InputError
 from ...native import plaid as kernels
 from ..arrays import load_array
+from ..device import thread_count
 from .centroids import Router, cluster, router
-from .threads import thread_count
 
 BITS = (1, 2, 4, 8)
 FILES = ("centroids.npy", "scale.npy", "buckets.npy", "cutoffs.npy", "codec.json")
-MEASURED = 2**15  # at most so many vectors of a sample, and a tenth of it, give scale and buckets
-FEW = 256  # where a tenth is fewer than this, the whole sample serves for all
+HELD_OUT = 2**15  # vectors of a sample, but at most a tenth, that scale and buckets are fitted to
+LEAST_HELD_OUT = 256  # if a tenth is fewer, the whole sample is used for everything
 LLOYD_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
 class Codec:
-    """centroids: (K, D) float32, of float16 precision; scale: (D,) float32; buckets: (2^bits,)
-    int8, times `step` the values of the scaled residuals; cutoffs: (2^bits - 1,) float32, rising;
-    error: mean squared error over mean squared length, on vectors of its collection."""
+    """The parameters of the compression.
+
+    centroids: (K, D) float32, of float16 precision; scale: (D,) float32; buckets: (2^bits,) int8,
+    which times `step` are the values of scaled residuals; cutoffs: (2^bits - 1,) float32,
+    increasing; error: mean squared error / mean squared component, on vectors of its collection.
+    """
 
     centroids: np.ndarray
     scale: np.ndarray
@@ -44,18 +48,21 @@ class Codec:
 
     @property
     def code_type(self) -> type:
+        """The dtype of codes."""
         return np.uint16 if len(self.centroids) <= 2**16 else np.uint32
 
     @property
     def bytes_per_residual(self) -> int:
+        """ceil(D * bits / 8)."""
         return -(-self.centroids.shape[1] * self.bits // 8)
 
     @cached_property
     def router(self) -> Router:
+        """The centroids, grouped for `Router.nearest`."""
         return router(self.centroids)
 
     def same_as(self, other: Codec) -> bool:
-        """Whether codes and residuals of one mean the same in the other."""
+        """Return whether codes and residuals of one codec mean the same in the other."""
         return (
             (self.bits, self.step) == (other.bits, other.step)
             and np.array_equal(self.centroids, other.centroids)
@@ -64,17 +71,17 @@ class Codec:
         )
 
     def encode(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, D) float32 to codes (N,) and residuals (N, bytes) uint8."""
+        """Return codes (N,) and residuals (N, bytes) uint8 of (N, D) float32 vectors."""
         nearest = self.router.nearest(vectors)
         return nearest.astype(self.code_type), self._pack(vectors, nearest)
 
     def decode(self, codes: np.ndarray, residuals: np.ndarray) -> np.ndarray:
-        """Back to (N, D) float32, as searches see them."""
+        """Return (N, D) float32, the vectors as searches see them."""
         weights = self.buckets.astype(np.float32) * np.float32(self.step)
         return kernels.unpack(codes, residuals, self.centroids, self.scale, weights, self.bits)
 
     def error_on(self, vectors: np.ndarray) -> float:
-        """Mean squared error over mean squared length of (N, D) float32 vectors."""
+        """Return mean squared error / mean squared component of (N, D) float32 vectors."""
         decoded = self.decode(*self.encode(vectors))
         return float(np.square(vectors - decoded).mean() / max(np.square(vectors).mean(), 1e-30))
 
@@ -85,6 +92,7 @@ class Codec:
         )
 
     def save(self, folder: Path) -> None:
+        """Write FILES."""
         for name in ("scale", "buckets", "cutoffs"):
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
         np.save(folder / "centroids.npy", self.centroids.astype(np.float16), allow_pickle=False)
@@ -98,7 +106,7 @@ class Codec:
 
 
 def load_codec(folder: Path, dimension: int) -> Codec:
-    """Raises InputError naming a file that is damaged."""
+    """Read FILES. Raises InputError naming a damaged file."""
     file = folder / "codec.json"
     try:
         facts = json.loads(file.read_text())
@@ -122,25 +130,33 @@ def load_codec(folder: Path, dimension: int) -> Codec:
 
 
 def fit_codec(sample: np.ndarray, centroids: int, bits: int, seed: int = 0) -> Codec:
-    """sample: (N, D) float32, whose rows may be moved: it is large, and not copied; centroids: as
-    many, or N if that is less.
+    """Fit a codec to a sample.
 
-    Scale, buckets and error are measured on vectors that the centroids were not fitted to, since
-    most vectors of a collection are such.
+    Scale, buckets and error are measured on vectors that the centroids were not fitted to, as are
+    most vectors of a collection.
+
+    Args:
+        sample: (N, D) float32. Its rows may be reordered, since it is too large to copy.
+        centroids: How many; at most N are used.
+        bits: Per dimension of a residual, one of BITS.
+        seed: Of the random choices.
+
+    Raises:
+        InputError: If components are too large for float16.
     """
-    count = min(MEASURED, len(sample) // 10)
+    count = min(HELD_OUT, len(sample) // 10)
     fitted_to, held_out = sample, sample
-    if count >= FEW:
+    if count >= LEAST_HELD_OUT:
         chosen = np.zeros(len(sample), dtype=bool)
         chosen[np.random.default_rng(seed).choice(len(sample), count, replace=False)] = True
         held_out, fitted_to = sample[chosen], sample[:-count]
-        # the last rows that are not held out take the places of those that are
+        # the last rows that are not held out replace those that are
         fitted_to[chosen[:-count]] = sample[-count:][~chosen[-count:]]
-    found = cluster(fitted_to, min(centroids, len(fitted_to)), seed)
+    exact = cluster(fitted_to, min(centroids, len(fitted_to)), seed)
     with np.errstate(over="ignore"):
-        rounded = found.astype(np.float16).astype(np.float32)
+        rounded = exact.astype(np.float16).astype(np.float32)
     if not np.isfinite(rounded).all():
-        raise InputError("the vectors are too long: components must be below 65,504")
+        raise InputError("the vectors are too large: components must be below 65,504")
     residuals = held_out - rounded[router(rounded).nearest(held_out)]
     deviations = np.sqrt(np.square(residuals).mean(axis=0))
     scale = np.maximum(deviations, max(1e-12, 1e-3 * float(deviations.max()))).astype(np.float32)
@@ -150,7 +166,8 @@ def fit_codec(sample: np.ndarray, centroids: int, bits: int, seed: int = 0) -> C
 
 
 def _fit_buckets(values: np.ndarray, bits: int) -> tuple[np.ndarray, float, np.ndarray]:
-    """2^bits int8 values, their step, and the cutoffs between them, for the least squared error."""
+    """Return 2^bits int8 values, their step, and the cutoffs between them, with the least squared
+    error (Lloyd 1982)."""
     values = np.sort(values)
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     count = 2**bits

@@ -1,20 +1,21 @@
 """A compressed segment, open for searching.
 
-offsets.npy   (P + 1,) int64   where each passage's vectors begin
-codes.npy     (N,) uint16 or uint32   the nearest centroid of each vector
-residuals.npy   (N, ceil(D bits / 8)) uint8
-lists.npy     (L,) uint32   for each centroid the passages with a vector there, rising
-list_bounds.npy   (K + 1,) int64   where each list begins
-centroids.npy, scale.npy, buckets.npy, cutoffs.npy, codec.json   the codec, perhaps hard links to
-              those of another segment
+offsets.npy      (P + 1,) int64          where the vectors of each passage begin
+codes.npy        (N,) uint16 or uint32   the nearest centroid of each vector
+residuals.npy    (N, ceil(D bits / 8)) uint8
+lists.npy        (L,) uint32             per centroid, the passages with a vector there, increasing
+list_bounds.npy  (K + 1,) int64          where each list begins
+centroids.npy, scale.npy, buckets.npy, cutoffs.npy, codec.json
+                 the codec, possibly hard links to that of another segment
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,26 +24,28 @@ from ...native import plaid as kernels
 from ...packed import Packed
 from .. import flat
 from ..arrays import load_array
-from ..device import current_device
-from ..engine import NO_TUNING, Engine
+from ..device import current_device, thread_count
+from ..engine import DEFAULT_TUNING, Scored, SearchableVectors, Tuning
 from .codec import Codec, load_codec
-from .parameters import PROBES, candidate_count
-from .threads import thread_count
+
+if TYPE_CHECKING:
+    from .torch_search import DeviceVectors
+
+PROBES = 8  # default number of centroids per query vector whose lists are followed
+VNNI: bool = kernels.HAS_VNNI  # whether to score residuals with AVX-512 VNNI
 
 
-def load(folder: Path, passages: int, vectors: int, dimension: int) -> Engine:
-    """See `engine.Kind.load`: of a small segment the vectors themselves."""
+def load(folder: Path, passages: int, vectors: int, dimension: int) -> SearchableVectors:
+    """See `engine.Engine.load`. A small segment is not compressed."""
     if not (folder / "codec.json").exists():
         return flat.load(folder, passages, vectors, dimension)
     codec = load_codec(folder, dimension)
     offsets = load_array(folder / "offsets.npy", np.int64, (passages + 1,))
     if offsets[0] != 0 or offsets[-1] != vectors or np.any(np.diff(offsets) < 1):
-        raise InputError(
-            f"{folder / 'offsets.npy'} is damaged: its numbers do not rise as they must"
-        )
+        raise InputError(f"{folder / 'offsets.npy'} is damaged: its numbers do not increase")
     bounds = load_array(folder / "list_bounds.npy", np.int64, (len(codec.centroids) + 1,))
     if bounds[0] != 0 or bounds[-1] > vectors or np.any(np.diff(bounds) < 0):
-        raise InputError(f"{folder / 'list_bounds.npy'} is damaged: its numbers do not rise")
+        raise InputError(f"{folder / 'list_bounds.npy'} is damaged: its numbers decrease")
     width = codec.bytes_per_residual
     return PlaidVectors(
         codec,
@@ -52,6 +55,15 @@ def load(folder: Path, passages: int, vectors: int, dimension: int) -> Engine:
         bounds,
         load_array(folder / "lists.npy", np.uint32, (int(bounds[-1]),)),
     )
+
+
+def candidate_count(passages: int, k: int) -> int:
+    """Return how many of the passages that rank best by centroids are scored with residuals.
+
+    1,024 for 10,000 passages, growing with the square root, and enough for k; measured by
+    `benchmarks`' plaid script.
+    """
+    return max(4 * k, 1024, math.ceil(1024 * math.sqrt(passages / 10_000)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,64 +76,76 @@ class PlaidVectors:
     residuals: np.ndarray
     list_bounds: np.ndarray
     lists: np.ndarray
+    _on_device: dict[str, DeviceVectors] = field(default_factory=dict, repr=False)
 
     def search(
-        self, queries: Packed, live: np.ndarray, k: int, tuning: Mapping[str, int] = NO_TUNING
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """See `engine.Engine.search`. Scores are those of the compressed vectors.
-
-        tuning: "nprobe", centroids whose lists are followed for each query vector; "candidates",
-        passages scored with their residuals. Where so few are live, all of them are scored.
-        """
+        self, queries: Packed, live: np.ndarray, k: int, tuning: Tuning = DEFAULT_TUNING
+    ) -> list[Scored]:
+        """See `engine.SearchableVectors.search`. Scores are those of the compressed vectors. If no
+        more than `candidates` passages are live, all of them are scored."""
         if device := current_device():
-            from . import torch_kernels
+            from .torch_search import search
 
-            probes, candidates = self._reach(len(live), k, tuning)
-            return torch_kernels.search(self, queries, live, k, probes, candidates, device)
+            probes, candidates = self._probes_and_candidates(k, tuning)
+            return search(self._copy_on(device), queries, live, k, probes, candidates)
         return self.search_measured(queries, live, k, tuning)[0]
 
     def search_measured(
-        self, queries: Packed, live: np.ndarray, k: int, tuning: Mapping[str, int] = NO_TUNING
-    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
-        """Also what was done, summed over the queries: "seconds" of each stage (as the query's
-        first thread sees them), and counts of centroids, passages and vectors touched."""
-        codec = self.codec
-        buckets = np.full(max(16, len(codec.buckets)), 128, dtype=np.uint8)
-        buckets[: len(codec.buckets)] = codec.buckets.astype(np.int16) + 128
-        probes, candidates = self._reach(len(live), k, tuning)
+        self, queries: Packed, live: np.ndarray, k: int, tuning: Tuning = DEFAULT_TUNING
+    ) -> tuple[list[Scored], dict[str, Any]]:
+        """Search, and also return what was done, summed over the queries: "seconds" of each stage
+        (in the query's first thread), and numbers of centroids, passages and vectors read."""
+        probes, candidates = self._probes_and_candidates(k, tuning)
         return kernels.search(
             np.ascontiguousarray(queries.values, dtype=np.float32),
             queries.offsets,
-            self.offsets,
-            self.codes,
-            self.residuals,
-            codec.centroids,
-            self.list_bounds,
-            self.lists,
-            codec.scale,
-            buckets,
-            codec.step,
-            codec.bits,
+            self._for_kernels,
             np.ascontiguousarray(live).view(np.uint8),
-            k,
-            probes,
-            candidates,
-            thread_count(),
+            kernels.SearchSettings(k, probes, candidates, thread_count(), VNNI),
         )
 
-    @staticmethod
-    def _reach(passages: int, k: int, tuning: Mapping[str, int]) -> tuple[int, int]:
-        """How many centroids are probed, and how many passages scored with residuals."""
-        candidates = tuning.get("candidates") or candidate_count(passages, k)
-        return tuning.get("nprobe") or PROBES, max(k, candidates)
+    @cached_property
+    def _for_kernels(self) -> kernels.Segment:
+        """The arrays as the compiled search takes them."""
+        codec = self.codec
+        buckets = np.full(max(16, len(codec.buckets)), 128, dtype=np.uint8)
+        buckets[: len(codec.buckets)] = codec.buckets.astype(np.int16) + 128
+        return kernels.segment(
+            offsets=self.offsets,
+            codes=self.codes,
+            residuals=self.residuals,
+            list_bounds=self.list_bounds,
+            lists=self.lists,
+            centroids=codec.centroids,
+            scale=codec.scale,
+            buckets=buckets,
+            bucket_step=codec.step,
+            bits=codec.bits,
+        )
+
+    def _copy_on(self, device: str) -> DeviceVectors:
+        """Return the arrays on a device, copied at first use and while the segment is open."""
+        from .torch_search import DeviceVectors
+
+        if device not in self._on_device:
+            self._on_device[device] = DeviceVectors.copied(
+                self.codec, self.offsets, self.codes, self.residuals, device
+            )
+        return self._on_device[device]
+
+    def _probes_and_candidates(self, k: int, tuning: Tuning) -> tuple[int, int]:
+        """Return how many centroids to probe, and how many passages to score with residuals."""
+        candidates = tuning.candidates or candidate_count(len(self.offsets) - 1, k)
+        return tuning.nprobe or PROBES, max(k, candidates)
 
     def read(self, first: int, last: int) -> Packed:
-        """See `engine.Engine.read`: float32 vectors as they were compressed."""
+        """See `engine.SearchableVectors.read`: float32 vectors, decompressed."""
         begin, end = self.offsets[first], self.offsets[last]
         values = self.codec.decode(self.codes[begin:end], self.residuals[begin:end])
         return Packed(values, self.offsets[first : last + 1] - begin)
 
     def facts(self) -> dict[str, Any]:
+        """See `engine.SearchableVectors.facts`."""
         return {
             "engine": "plaid",
             "centroids": len(self.codec.centroids),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..backbone.config import ModernBertConfig
+from ..files import is_settled, write_atomically
 from .base import BaseEncoder
 from .spec import DenseHeadSpec, EncoderSpec, LateHeadSpec
-
-SETTLED_NS = 2 * 10**9  # a file changed later than this ago may change again unnoticed
 
 
 def head_settings(head: DenseHeadSpec | LateHeadSpec) -> dict[str, Any]:
@@ -87,8 +84,7 @@ def cached_digest(description: bytes, files: list[Path], compute: Callable[[], s
                 return kept
     value = compute()
     newest = max((time for *_, modified, changed in states for time in (modified, changed)))
-    settled = time.time_ns() - newest > SETTLED_NS
-    if folder is not None and settled and states == [_state(path) for path in files]:
+    if folder is not None and is_settled(newest) and states == [_state(path) for path in files]:
         _keep(folder, key, value)
     return value
 
@@ -112,14 +108,7 @@ def _state(path: Path) -> tuple[str, int, int, int, int, int]:
 
 
 def _keep(folder: Path, key: str, value: str) -> None:
-    """Write the entry at once or not at all; a folder that cannot be written is no error."""
+    """Write the entry; a folder that cannot be written is not an error."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(value)
-            os.replace(name, folder / key)
-        except OSError:
-            os.unlink(name)
-            raise
+        write_atomically(folder / key, value.encode("ascii"))

@@ -1,11 +1,12 @@
 // Softmax attention of a packed batch on the processor, and its gradient: rotation, scores, softmax
 // and weighted sum of one sequence and head at a time, whose keys and values stay in the cache. The
-// backward pass keeps nothing of the forward one: it forms the scores of a few queries again.
+// backward pass stores nothing of the forward pass, but computes the scores of a few queries again.
 //
-// Plain C++ that the compiler vectorises for the processor it finds at run time. Arithmetic is in
-// float32 whatever the type of the input.
+// Plain C++ that the compiler vectorises for several instruction sets, one of which is chosen at run
+// time. Arithmetic is in float32 for any type of input.
 
-#include "vectors.h"
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,10 +18,17 @@
 #include <type_traits>
 #include <vector>
 
+#include "vectors.h"
+
+namespace py = pybind11;
+
 namespace {
 
-constexpr int QUERIES = 16;  // queries whose scores are held at once
-constexpr int TILE = 2 * LANES;  // keys that a product takes at once
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
+constexpr int QUERIES = 16;  // queries whose scores are computed together
+constexpr int TILE = 2 * LANES;  // keys per matrix product
 constexpr float LOWEST = -std::numeric_limits<float>::infinity();
 
 struct BFloat16 {
@@ -35,7 +43,7 @@ INLINED float to_float(BFloat16 x) {
   return value;
 }
 INLINED void from_float(float x, float* out) { *out = x; }
-INLINED void from_float(float x, BFloat16* out) {  // to the nearest, of two to the even one
+INLINED void from_float(float x, BFloat16* out) {  // round to nearest, ties to even
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
   out->bits = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
@@ -52,19 +60,19 @@ INLINED void rotate_row(const Number* x, const float* cosine, const float* sine,
   }
 }
 
-// What a thread works in.
-struct Room {
+// Memory of one thread.
+struct Scratch {
   std::vector<float> queries;  // (QUERIES, D) rotated and scaled
   std::vector<float> keys;     // (tiles, D, TILE) rotated
   std::vector<float> values;   // (L, D)
   std::vector<float> scores;   // (QUERIES, tiles * TILE)
-  // of the backward pass alone
+  // for the backward pass only
   std::vector<float> key_rows;      // (L, D) rotated
   std::vector<float> value_tiles;   // (tiles, D, TILE)
   std::vector<float> outputs;       // (QUERIES, D) the gradient of the output
-  std::vector<float> score_slopes;  // (QUERIES, tiles * TILE) the gradient of the scores
-  std::vector<float> key_slopes;    // (L, D)
-  std::vector<float> value_slopes;  // (L, D)
+  std::vector<float> score_gradients;  // (QUERIES, tiles * TILE) the gradient of the scores
+  std::vector<float> key_gradients;    // (L, D)
+  std::vector<float> value_gradients;  // (L, D)
 };
 
 template <typename Number>
@@ -73,19 +81,19 @@ struct Batch {
   const float* cosine;    // (N, D / 2)
   const float* sine;
   const int64_t* offsets; // (B + 1)
-  Number* out;            // (N, heads, D); the gradient of qkv, (N, 3, heads, D), backwards
-  const Number* slopes;   // (N, heads, D) the gradient of the output, backwards
+  Number* out;            // (N, heads, D); in the backward pass the gradient of qkv, (N, 3, heads, D)
+  const Number* gradients;   // (N, heads, D) the gradient of the output, in the backward pass
   int64_t heads, dimension, window;
 
-  int64_t place(int64_t token, int which, int64_t head) const {
+  int64_t position(int64_t token, int which, int64_t head) const {
     return ((token * 3 + which) * heads + head) * dimension;
   }
   const Number* at(int64_t token, int which, int64_t head) const {
-    return qkv + place(token, which, head);
+    return qkv + position(token, which, head);
   }
 };
 
-// The queries first..last - 1, and the keys from..to - 1 that any of them sees.
+// The queries first..last - 1, and the keys from..to - 1 that any of them attends to.
 struct Block {
   int64_t first, last, from, to;
 
@@ -125,8 +133,8 @@ INLINED void score_tiles(const float* queries, const float* keys, int64_t dimens
   }
 }
 
-// The row's scores first..last - 1 (whole registers) of the keys from..to - 1 that the query sees to
-// their exponentials, of the others to zero. Returns what makes their sum one.
+// Replace a row's scores first..last - 1 (entire registers) by their exponentials for the keys
+// from..to - 1 that the query attends to, and by zero for the others. Returns 1 / their sum.
 INLINED float softmax_row(float* scores, int64_t first, int64_t last, int64_t from, int64_t to) {
   std::fill(scores + first, scores + from, LOWEST);
   std::fill(scores + to, scores + last, LOWEST);
@@ -165,7 +173,7 @@ INLINED void weighted_sums(const float* scores, int64_t stride, const float* val
   }
 }
 
-// Rotated keys in tiles, and in rows where the backward pass wants them.
+// Write rotated keys in tiles, and also in rows for the backward pass (else null).
 template <typename Number>
 INLINED void lay_keys(const Batch<Number>& batch, int64_t start, int64_t length, int64_t head,
                       std::vector<float>& tiles, float* rows) {
@@ -181,52 +189,53 @@ INLINED void lay_keys(const Batch<Number>& batch, int64_t start, int64_t length,
   }
 }
 
-// The block's softmax before its division: exponentials in room.scores, what divides them in shares.
+// The block's softmax before normalisation: exponentials in scratch.scores, and the factors that
+// normalise them in inverse_sums.
 template <typename Number>
 INLINED void score_block(const Batch<Number>& batch, const Block& block, int64_t start,
-                         int64_t length, int64_t head, int64_t reach, int64_t stride, Room& room,
-                         float* shares) {
+                         int64_t length, int64_t head, int64_t reach, int64_t stride, Scratch& scratch,
+                         float* inverse_sums) {
   const int64_t dimension = batch.dimension, half = dimension / 2;
   const float scale = 1 / std::sqrt(static_cast<float>(dimension));
   for (int64_t i = block.first; i < block.last; ++i)
     rotate_row(batch.at(start + i, 0, head), batch.cosine + (start + i) * half,
                batch.sine + (start + i) * half, half, scale,
-               room.queries.data() + (i - block.first) * dimension);
+               scratch.queries.data() + (i - block.first) * dimension);
   for (int i = 0; i < QUERIES && block.first + i < block.last; i += 8)
-    score_tiles<8>(room.queries.data() + i * dimension, room.keys.data(), dimension,
-                   block.first_tile(), block.last_tile(), stride, room.scores.data() + i * stride);
+    score_tiles<8>(scratch.queries.data() + i * dimension, scratch.keys.data(), dimension,
+                   block.first_tile(), block.last_tile(), stride, scratch.scores.data() + i * stride);
   for (int64_t i = block.first; i < block.last; ++i)
-    shares[i - block.first] =
-        softmax_row(room.scores.data() + (i - block.first) * stride, block.first_tile() * TILE,
+    inverse_sums[i - block.first] =
+        softmax_row(scratch.scores.data() + (i - block.first) * stride, block.first_tile() * TILE,
                     block.last_tile() * TILE, std::max<int64_t>(0, i - reach),
                     std::min(length, i + reach + 1));
 }
 
 template <typename Number>
-INLINED void attend_head(const Batch<Number>& batch, int64_t sequence, int64_t head, Room& room) {
+INLINED void attend_head(const Batch<Number>& batch, int64_t sequence, int64_t head, Scratch& scratch) {
   const int64_t start = batch.offsets[sequence], length = batch.offsets[sequence + 1] - start;
   const int64_t dimension = batch.dimension;
   const int64_t stride = (length + TILE - 1) / TILE * TILE;
-  room.queries.assign(QUERIES * dimension, 0.0f);
-  room.values.resize(length * dimension);
-  room.scores.resize(QUERIES * stride);
-  lay_keys(batch, start, length, head, room.keys, nullptr);
+  scratch.queries.assign(QUERIES * dimension, 0.0f);
+  scratch.values.resize(length * dimension);
+  scratch.scores.resize(QUERIES * stride);
+  lay_keys(batch, start, length, head, scratch.keys, nullptr);
   for (int64_t j = 0; j < length; ++j) {
     const Number* value = batch.at(start + j, 2, head);
-    for (int64_t d = 0; d < dimension; ++d) room.values[j * dimension + d] = to_float(value[d]);
+    for (int64_t d = 0; d < dimension; ++d) scratch.values[j * dimension + d] = to_float(value[d]);
   }
   const int64_t reach = batch.window < 0 ? length : batch.window;
-  float sums[QUERIES * 256], shares[QUERIES];
+  float sums[QUERIES * 256], inverse_sums[QUERIES];
   for (int64_t first = 0; first < length; first += QUERIES) {
     const Block block(first, length, reach);
-    score_block(batch, block, start, length, head, reach, stride, room, shares);
+    score_block(batch, block, start, length, head, reach, stride, scratch, inverse_sums);
     for (int i = 0; i < QUERIES && first + i < block.last; i += 8)
-      weighted_sums<8>(room.scores.data() + i * stride, stride, room.values.data(), block.from,
+      weighted_sums<8>(scratch.scores.data() + i * stride, stride, scratch.values.data(), block.from,
                        block.to, dimension, sums + i * dimension);
     for (int64_t i = first; i < block.last; ++i) {
       Number* out = batch.out + ((start + i) * batch.heads + head) * dimension;
       for (int64_t d = 0; d < dimension; ++d)
-        from_float(sums[(i - first) * dimension + d] * shares[i - first], out + d);
+        from_float(sums[(i - first) * dimension + d] * inverse_sums[i - first], out + d);
     }
   }
 }
@@ -266,24 +275,24 @@ INLINED void scatter_sums(const float* weights, int64_t stride, const float* row
   }
 }
 
-// The row's probabilities (of exponentials and their share), and in place of the slopes of the
-// probabilities those of the scores: p * (slope - sum of p * slope).
-INLINED void softmax_slopes(float* scores, float* slopes, float share, int64_t first, int64_t last) {
+// Replace a row's exponentials by probabilities p, and the gradients of the probabilities by those of
+// the scores: p * (gradient - sum of p * gradient).
+INLINED void softmax_gradients(float* scores, float* gradients, float inverse_sum, int64_t first, int64_t last) {
   Floats total{};
   for (int64_t j = first; j < last; j += LANES) {
     Floats& p = *reinterpret_cast<Floats*>(scores + j);
-    p *= share;
-    total += p * *reinterpret_cast<Floats*>(slopes + j);
+    p *= inverse_sum;
+    total += p * *reinterpret_cast<Floats*>(gradients + j);
   }
   float sum = 0;
   for (int lane = 0; lane < LANES; ++lane) sum += total[lane];
   for (int64_t j = first; j < last; j += LANES) {
-    Floats& slope = *reinterpret_cast<Floats*>(slopes + j);
-    slope = *reinterpret_cast<Floats*>(scores + j) * (slope - sum);
+    Floats& gradient = *reinterpret_cast<Floats*>(gradients + j);
+    gradient = *reinterpret_cast<Floats*>(scores + j) * (gradient - sum);
   }
 }
 
-// Rotate a slope back and write it.
+// Rotate a gradient back, and write it.
 template <typename Number>
 INLINED void unrotate_row(const float* x, const float* cosine, const float* sine, int64_t half,
                           float scale, Number* out) {
@@ -294,102 +303,102 @@ INLINED void unrotate_row(const float* x, const float* cosine, const float* sine
 }
 
 template <typename Number>
-INLINED void slope_head(const Batch<Number>& batch, int64_t sequence, int64_t head, Room& room) {
+INLINED void attend_head_backward(const Batch<Number>& batch, int64_t sequence, int64_t head, Scratch& scratch) {
   const int64_t start = batch.offsets[sequence], length = batch.offsets[sequence + 1] - start;
   const int64_t dimension = batch.dimension, half = dimension / 2;
   const int64_t stride = (length + TILE - 1) / TILE * TILE;
   const float scale = 1 / std::sqrt(static_cast<float>(dimension));
-  room.scores.resize(QUERIES * stride);
-  room.score_slopes.resize(QUERIES * stride);
-  room.key_rows.resize(length * dimension);
-  room.key_slopes.assign(length * dimension, 0.0f);
-  room.value_slopes.assign(length * dimension, 0.0f);
-  lay_keys(batch, start, length, head, room.keys, room.key_rows.data());
-  room.value_tiles.assign(stride * dimension, 0.0f);
+  scratch.scores.resize(QUERIES * stride);
+  scratch.score_gradients.resize(QUERIES * stride);
+  scratch.key_rows.resize(length * dimension);
+  scratch.key_gradients.assign(length * dimension, 0.0f);
+  scratch.value_gradients.assign(length * dimension, 0.0f);
+  lay_keys(batch, start, length, head, scratch.keys, scratch.key_rows.data());
+  scratch.value_tiles.assign(stride * dimension, 0.0f);
   float row[256];
   for (int64_t j = 0; j < length; ++j) {
     const Number* value = batch.at(start + j, 2, head);
     for (int64_t d = 0; d < dimension; ++d) row[d] = to_float(value[d]);
-    write_column(row, j, dimension, room.value_tiles.data());
+    write_column(row, j, dimension, scratch.value_tiles.data());
   }
   const int64_t reach = batch.window < 0 ? length : batch.window;
-  float sums[QUERIES * 256], shares[QUERIES];
+  float sums[QUERIES * 256], inverse_sums[QUERIES];
   for (int64_t first = 0; first < length; first += QUERIES) {
     const Block block(first, length, reach);
     const int64_t begin = block.first_tile() * TILE, end = block.last_tile() * TILE;
-    room.queries.assign(QUERIES * dimension, 0.0f);  // rows past the sequence add nothing
-    room.outputs.assign(QUERIES * dimension, 0.0f);
-    score_block(batch, block, start, length, head, reach, stride, room, shares);
+    scratch.queries.assign(QUERIES * dimension, 0.0f);  // rows beyond the sequence add nothing
+    scratch.outputs.assign(QUERIES * dimension, 0.0f);
+    score_block(batch, block, start, length, head, reach, stride, scratch, inverse_sums);
     for (int64_t i = first; i < block.last; ++i) {
-      const Number* slope = batch.slopes + ((start + i) * batch.heads + head) * dimension;
+      const Number* gradient = batch.gradients + ((start + i) * batch.heads + head) * dimension;
       for (int64_t d = 0; d < dimension; ++d)
-        room.outputs[(i - first) * dimension + d] = to_float(slope[d]);
+        scratch.outputs[(i - first) * dimension + d] = to_float(gradient[d]);
     }
     for (int i = 0; i < QUERIES; i += 8)
-      score_tiles<8>(room.outputs.data() + i * dimension, room.value_tiles.data(), dimension,
+      score_tiles<8>(scratch.outputs.data() + i * dimension, scratch.value_tiles.data(), dimension,
                      block.first_tile(), block.last_tile(), stride,
-                     room.score_slopes.data() + i * stride);
+                     scratch.score_gradients.data() + i * stride);
     for (int64_t i = 0; i < QUERIES; ++i) {
-      float* scores = room.scores.data() + i * stride;
-      float* slopes = room.score_slopes.data() + i * stride;
+      float* scores = scratch.scores.data() + i * stride;
+      float* gradients = scratch.score_gradients.data() + i * stride;
       if (first + i < block.last) {
-        softmax_slopes(scores, slopes, shares[i], begin, end);
+        softmax_gradients(scores, gradients, inverse_sums[i], begin, end);
       } else {
         std::fill(scores + begin, scores + end, 0.0f);
-        std::fill(slopes + begin, slopes + end, 0.0f);
+        std::fill(gradients + begin, gradients + end, 0.0f);
       }
     }
     for (int i = 0; i < QUERIES; i += 8)
-      weighted_sums<8>(room.score_slopes.data() + i * stride, stride, room.key_rows.data(),
+      weighted_sums<8>(scratch.score_gradients.data() + i * stride, stride, scratch.key_rows.data(),
                        block.from, block.to, dimension, sums + i * dimension);
-    scatter_sums(room.score_slopes.data(), stride, room.queries.data(), block.from, block.to,
-                 dimension, room.key_slopes.data());
-    scatter_sums(room.scores.data(), stride, room.outputs.data(), block.from, block.to, dimension,
-                 room.value_slopes.data());
+    scatter_sums(scratch.score_gradients.data(), stride, scratch.queries.data(), block.from, block.to,
+                 dimension, scratch.key_gradients.data());
+    scatter_sums(scratch.scores.data(), stride, scratch.outputs.data(), block.from, block.to, dimension,
+                 scratch.value_gradients.data());
     for (int64_t i = first; i < block.last; ++i)
       unrotate_row(sums + (i - first) * dimension, batch.cosine + (start + i) * half,
                    batch.sine + (start + i) * half, half, scale,
-                   batch.out + batch.place(start + i, 0, head));
+                   batch.out + batch.position(start + i, 0, head));
   }
   for (int64_t j = 0; j < length; ++j) {
     const int64_t token = start + j;
-    unrotate_row(room.key_slopes.data() + j * dimension, batch.cosine + token * half,
-                 batch.sine + token * half, half, 1.0f, batch.out + batch.place(token, 1, head));
-    Number* out = batch.out + batch.place(token, 2, head);
+    unrotate_row(scratch.key_gradients.data() + j * dimension, batch.cosine + token * half,
+                 batch.sine + token * half, half, 1.0f, batch.out + batch.position(token, 1, head));
+    Number* out = batch.out + batch.position(token, 2, head);
     for (int64_t d = 0; d < dimension; ++d)
-      from_float(room.value_slopes[j * dimension + d], out + d);
+      from_float(scratch.value_gradients[j * dimension + d], out + d);
   }
 }
 
-VECTORISED void attend_floats(const Batch<float>& batch, int64_t sequence, int64_t head, Room& room) {
-  attend_head(batch, sequence, head, room);
+VECTORISED void attend_floats(const Batch<float>& batch, int64_t sequence, int64_t head, Scratch& scratch) {
+  attend_head(batch, sequence, head, scratch);
 }
 
 VECTORISED void attend_halves(const Batch<BFloat16>& batch, int64_t sequence, int64_t head,
-                              Room& room) {
-  attend_head(batch, sequence, head, room);
+                              Scratch& scratch) {
+  attend_head(batch, sequence, head, scratch);
 }
 
-VECTORISED void slope_floats(const Batch<float>& batch, int64_t sequence, int64_t head, Room& room) {
-  slope_head(batch, sequence, head, room);
+VECTORISED void attend_floats_backward(const Batch<float>& batch, int64_t sequence, int64_t head, Scratch& scratch) {
+  attend_head_backward(batch, sequence, head, scratch);
 }
 
-VECTORISED void slope_halves(const Batch<BFloat16>& batch, int64_t sequence, int64_t head,
-                             Room& room) {
-  slope_head(batch, sequence, head, room);
+VECTORISED void attend_halves_backward(const Batch<BFloat16>& batch, int64_t sequence, int64_t head,
+                             Scratch& scratch) {
+  attend_head_backward(batch, sequence, head, scratch);
 }
 
 template <typename Number, typename Attend>
 void attend_all(const Batch<Number>& batch, int64_t sequences, int threads, Attend attend) {
-  const int64_t pieces = sequences * batch.heads;
-  std::atomic<int64_t> taken{0};
+  const int64_t tasks = sequences * batch.heads;
+  std::atomic<int64_t> next{0};
   const auto work = [&] {
-    Room room;
-    for (int64_t piece; (piece = taken.fetch_add(1)) < pieces;)
-      attend(batch, piece / batch.heads, piece % batch.heads, room);
+    Scratch scratch;
+    for (int64_t task; (task = next.fetch_add(1)) < heads;)
+      attend(batch, task / batch.heads, task % batch.heads, scratch);
   };
   std::vector<std::thread> others;
-  for (int i = 1; i < threads && i < pieces; ++i) others.emplace_back(work);
+  for (int i = 1; i < threads && i < heads; ++i) others.emplace_back(work);
   work();
   for (auto& other : others) other.join();
 }
@@ -430,18 +439,18 @@ Array<Stored> attend(Array<Stored> qkv, Array<float> cosine, Array<float> sine,
 }
 
 template <typename Stored>
-Array<Stored> attend_backward(Array<Stored> slopes, Array<Stored> qkv, Array<float> cosine,
+Array<Stored> attend_backward(Array<Stored> gradients, Array<Stored> qkv, Array<float> cosine,
                               Array<float> sine, Array<int64_t> offsets, int64_t window,
                               int threads) {
   Array<Stored> result({qkv.shape(0), qkv.shape(1), qkv.shape(2), qkv.shape(3)});
   auto batch = batch_of(qkv, cosine, sine, offsets, window, result);
-  batch.slopes = reinterpret_cast<const NumberOf<Stored>*>(slopes.data());
+  batch.gradients = reinterpret_cast<const NumberOf<Stored>*>(gradients.data());
   const int64_t sequences = offsets.shape(0) - 1;
   py::gil_scoped_release release;
   if constexpr (std::is_same_v<Stored, float>)
-    attend_all(batch, sequences, threads, slope_floats);
+    attend_all(batch, sequences, threads, attend_floats_backward);
   else
-    attend_all(batch, sequences, threads, slope_halves);
+    attend_all(batch, sequences, threads, attend_halves_backward);
   return result;
 }
 
@@ -453,7 +462,7 @@ PYBIND11_MODULE(attention, module) {
   const auto define = [&](auto forward, auto backward) {
     module.def("attend", forward, strict("qkv"), strict("cosine"), strict("sine"),
                strict("offsets"), py::arg("window"), py::arg("threads"));
-    module.def("attend_backward", backward, strict("slopes"), strict("qkv"), strict("cosine"),
+    module.def("attend_backward", backward, strict("gradients"), strict("qkv"), strict("cosine"),
                strict("sine"), strict("offsets"), py::arg("window"), py::arg("threads"));
   };
   define(&attend<float>, &attend_backward<float>);

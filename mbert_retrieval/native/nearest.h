@@ -6,12 +6,11 @@
 
 #include <algorithm>
 #include <limits>
-#include <stdexcept>
 #include <vector>
 
 namespace {
 
-// sum[i][lane] += x[lane] . rows[i], of 16 vectors x transposed to tile[d][lane] and COUNT rows.
+// sum[i][lane] += x[lane] . rows[i] for 16 vectors x, transposed to tile[d][lane], and COUNT rows.
 template <int COUNT>
 INLINED void add_products(const float* tile, const float* rows, int64_t dimension, Floats* sum) {
   for (int64_t d = 0; d < dimension; ++d) {
@@ -20,8 +19,8 @@ INLINED void add_products(const float* tile, const float* rows, int64_t dimensio
   }
 }
 
-// visit(number, scores of 16 lanes) for `count` centroids: x.c - half_norms[c], or x.c where there
-// are no half_norms.
+// Call visit(c, scores of 16 lanes) for `count` centroids: x.c - half_norms[c], or x.c if half_norms
+// is null.
 template <typename Visit>
 INLINED void visit_scores(const float* tile, const float* centroids, const float* half_norms,
                           int64_t count, int64_t dimension, Visit visit) {
@@ -41,8 +40,8 @@ INLINED void visit_scores(const float* tile, const float* centroids, const float
   }
 }
 
-// In each lane the best score and the number of its centroid, if they beat those that are there.
-// The numbers of these `count` centroids begin at `first`.
+// Update in each lane the best score and the number of its centroid. The numbers of these `count`
+// centroids begin at `first`.
 VECTORISED void best_of_block(const float* tile, const float* centroids, const float* half_norms,
                               int64_t count, int64_t dimension, int32_t first, float* best_score,
                               int32_t* best_number) {
@@ -58,7 +57,7 @@ VECTORISED void best_of_block(const float* tile, const float* centroids, const f
   *reinterpret_cast<Ints*>(best_number) = number;
 }
 
-// scores[c * stride + lane] of `count` centroids.
+// Write scores[c * stride + lane] for `count` centroids.
 VECTORISED void scores_of_block(const float* tile, const float* centroids, const float* half_norms,
                                 int64_t count, int64_t dimension, float* scores, int64_t stride) {
   visit_scores(tile, centroids, half_norms, count, dimension,
@@ -67,7 +66,7 @@ VECTORISED void scores_of_block(const float* tile, const float* centroids, const
                });
 }
 
-// The p best of count scores in each lane: groups[lane][p].
+// Write groups[lane][p]: the p best of `count` scores in each lane.
 VECTORISED void best_groups(const float* scores, int64_t count, int p, int32_t* groups) {
   constexpr float lowest = -std::numeric_limits<float>::infinity();
   float top[LANES][32];
@@ -78,13 +77,13 @@ VECTORISED void best_groups(const float* scores, int64_t count, int p, int32_t* 
     const Ints better = score > last;
     for (int lane = 0; lane < LANES; ++lane) {
       if (!better[lane]) continue;
-      int place = p - 1;
-      for (; place > 0 && top[lane][place - 1] < score[lane]; --place) {
-        top[lane][place] = top[lane][place - 1];
-        groups[lane * p + place] = groups[lane * p + place - 1];
+      int rank = p - 1;
+      for (; rank > 0 && top[lane][rank - 1] < score[lane]; --rank) {
+        top[lane][rank] = top[lane][rank - 1];
+        groups[lane * p + rank] = groups[lane * p + rank - 1];
       }
-      top[lane][place] = score[lane];
-      groups[lane * p + place] = static_cast<int32_t>(c);
+      top[lane][rank] = score[lane];
+      groups[lane * p + rank] = static_cast<int32_t>(c);
       last[lane] = top[lane][p - 1];
     }
   }
@@ -97,8 +96,8 @@ void fill_tile(const float* vectors, const int64_t* rows, int filled, int64_t di
   }
 }
 
-// Centroids stand in groups, each of which has a leader: a vector is compared with the leaders, and
-// then with the members of its `probes` best groups. One group: an exact search.
+// Centroids in groups, each with a leader. A vector is compared with the leaders, and then with the
+// members of its `probes` best groups. With a single group, the search is exact.
 struct Router {
   const float *leaders, *leader_norms, *members, *member_norms;
   const int64_t* bounds;  // (groups + 1): where each group's members begin
@@ -120,12 +119,12 @@ void nearest_in_chunk(const Router& router, const float* vectors, int64_t count,
                     scores.data(), LANES);
     best_groups(scores.data(), router.groups, probes, groups.data() + first * probes);
   }
-  // the vectors that visit each group, by a counting sort
+  // the vectors that are compared with each group, by a counting sort
   std::vector<int64_t> begin(router.groups + 1, 0);
   for (int64_t i = 0; i < count * probes; ++i) ++begin[groups[i] + 1];
   for (int64_t g = 0; g < router.groups; ++g) begin[g + 1] += begin[g];
-  std::vector<int64_t> visitors(count * probes), place(begin.begin(), begin.end() - 1);
-  for (int64_t i = 0; i < count * probes; ++i) visitors[place[groups[i]]++] = i / probes;
+  std::vector<int64_t> visitors(count * probes), next(begin.begin(), begin.end() - 1);
+  for (int64_t i = 0; i < count * probes; ++i) visitors[next[groups[i]]++] = i / probes;
 
   std::vector<float> best(count, -std::numeric_limits<float>::infinity());
   std::fill(nearest, nearest + count, 0);
@@ -152,38 +151,24 @@ void nearest_in_chunk(const Router& router, const float* vectors, int64_t count,
   }
 }
 
-Array<int32_t> nearest(Array<float> vectors, Array<float> leaders, Array<float> leader_norms,
-                       Array<float> members, Array<float> member_norms, Array<int64_t> bounds,
-                       int probes, int threads) {
-  const int64_t count = vectors.shape(0), dimension = vectors.shape(1);
-  if (probes < 1 || probes > 32) throw std::invalid_argument("probes must be 1 to 32");
-  Array<int32_t> result(count);
-  const Router router{leaders.data(), leader_norms.data(), members.data(), member_norms.data(),
-                      bounds.data(),  leaders.shape(0),    dimension,      probes};
-  const float* x = vectors.data();
-  int32_t* out = result.mutable_data();
+// The nearest member of each vector, as its row in `members`.
+inline void nearest_members(const Router& router, const float* vectors, int64_t count, int threads,
+                            int32_t* nearest) {
   const int64_t chunk = std::clamp<int64_t>(count / (4 * threads), 256, 8192);
-  py::gil_scoped_release release;
   in_threads(threads, (count + chunk - 1) / chunk, [&](int64_t block, int) {
     const int64_t first = block * chunk;
-    nearest_in_chunk(router, x + first * dimension, std::min(chunk, count - first), out + first);
+    nearest_in_chunk(router, vectors + first * router.dimension, std::min(chunk, count - first),
+                     nearest + first);
   });
-  return result;
 }
 
 // sums[code] += vector, counts[code] += 1
-void accumulate(Array<float> vectors, Array<int32_t> codes, Array<float> sums,
-                Array<int64_t> counts) {
-  const int64_t count = vectors.shape(0), dimension = vectors.shape(1);
-  const float* x = vectors.data();
-  const int32_t* code = codes.data();
-  float* total = sums.mutable_data();
-  int64_t* number = counts.mutable_data();
-  py::gil_scoped_release release;
+inline void accumulate(const float* vectors, const int32_t* codes, int64_t count, int64_t dimension,
+                       float* sums, int64_t* counts) {
   for (int64_t i = 0; i < count; ++i) {
-    float* row = total + code[i] * dimension;
-    for (int64_t d = 0; d < dimension; ++d) row[d] += x[i * dimension + d];
-    ++number[code[i]];
+    float* row = sums + codes[i] * dimension;
+    for (int64_t d = 0; d < dimension; ++d) row[d] += vectors[i * dimension + d];
+    ++counts[codes[i]];
   }
 }
 

@@ -1,11 +1,12 @@
-// Products of activations with weights in int8 (VNNI): each row of activations is quantised with a
-// scale of its own, each row of weights once and for all.
+// Products of activations with weights in int8 (AVX-512 VNNI). Each row of activations is quantised
+// with its own scale when multiplied, each row of weights in advance.
 //
-// x ~ scale * (u - 128) with u in 1..255 unsigned, as the instruction wants its left side; the 128
-// is taken off again by the weights' sums. Activations may be pairs of halves that are gated on
-// their way in: gelu(first) * second, as in GeGLU (Shazeer 2020).
+// x ~ scale * (u - 128) with u in 1..255, since the instruction needs an unsigned left side; the 128
+// is subtracted again by means of the weights' sums. Activations may consist of two halves that are
+// gated first: gelu(first) * second, as in GeGLU (Shazeer 2020).
 
-#include "vectors.h"
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,10 +15,17 @@
 #include <thread>
 #include <vector>
 
+#include "vectors.h"
+
+namespace py = pybind11;
+
 namespace {
 
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;
+
 constexpr int64_t BLOCK = 96;  // rows of activations that stay in the cache
-constexpr int ROWS = 6, PANEL = 2;  // rows by registers of outputs, as a step multiplies them
+constexpr int ROWS = 6, PANEL = 2;  // rows and registers of outputs per step
 
 struct Weights {
   const int8_t* packed;    // (O / 16, K / 4, 16, 4)
@@ -26,8 +34,8 @@ struct Weights {
   int64_t inputs, outputs;
 };
 
-// What a thread works in.
-struct Room {
+// Memory of one thread.
+struct Scratch {
   std::vector<float> row;          // (K)
   std::vector<uint8_t> quantised;  // (BLOCK, K)
 };
@@ -39,7 +47,7 @@ VNNI inline __m512 load(const uint16_t* x) {  // bits of bfloat16
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 VNNI inline void store(float* out, __m512 x) { _mm512_storeu_ps(out, x); }
-VNNI inline void store(uint16_t* out, __m512 x) {  // to the nearest, of two to the even one
+VNNI inline void store(uint16_t* out, __m512 x) {  // round to nearest, ties to even
   const __m512i bits = _mm512_castps_si512(x);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
@@ -64,8 +72,8 @@ VNNI inline __m512 gelu(__m512 x) {
   return _mm512_mul_ps(_mm512_mul_ps(x, _mm512_set1_ps(0.5f)), twice);
 }
 
-// One row of activations (a multiple of 16) to unsigned bytes; returns its scale. GATED: x holds
-// two halves. row: room for `inputs` numbers.
+// Quantise one row of activations (a multiple of 16) to unsigned bytes. Returns its scale. GATED: x
+// consists of two halves. row: scratch memory for `inputs` numbers.
 template <bool GATED, typename Number>
 VNNI inline float quantise_row(const Number* x, int64_t inputs, float* row, uint8_t* out) {
   __m512 most = _mm512_setzero_ps();
@@ -78,14 +86,14 @@ VNNI inline float quantise_row(const Number* x, int64_t inputs, float* row, uint
   const float highest = _mm512_reduce_max_ps(most);
   const __m512 factor = _mm512_set1_ps(highest > 0 ? 127 / highest : 0);
   for (int64_t k = 0; k < inputs; k += LANES) {
-    const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(row + k), factor));
-    const __m512i shifted = _mm512_add_epi32(whole, _mm512_set1_epi32(128));
+    const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(row + k), factor));
+    const __m512i shifted = _mm512_add_epi32(rounded, _mm512_set1_epi32(128));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out + k), _mm512_cvtepi32_epi8(shifted));
   }
   return highest / 127;
 }
 
-// COUNT rows by WIDTH registers of outputs
+// Multiply COUNT rows with WIDTH registers of outputs.
 template <int COUNT, int WIDTH, typename Number>
 VNNI inline void multiply(const uint8_t* rows, const float* scales, const Weights& weights,
                           int64_t output, Number* out) {
@@ -116,16 +124,16 @@ VNNI void multiply_rows(const uint8_t* rows, const float* scales, const Weights&
     multiply<COUNT, 1>(rows, scales, weights, output, out);
 }
 
-// The rows first..last - 1, no more than BLOCK.
+// Multiply the rows first..last - 1, at most BLOCK.
 template <bool GATED, typename Number>
 VNNI void multiply_block(const Number* x, const Weights& weights, int64_t first, int64_t last,
-                         Room& room, Number* out) {
+                         Scratch& scratch, Number* out) {
   const int64_t inputs = weights.inputs, count = last - first;
-  uint8_t* quantised = room.quantised.data();
+  uint8_t* quantised = scratch.quantised.data();
   float scales[BLOCK];
   for (int64_t r = 0; r < count; ++r)
     scales[r] = quantise_row<GATED>(x + (first + r) * inputs * (GATED ? 2 : 1), inputs,
-                                    room.row.data(), quantised + r * inputs);
+                                    scratch.row.data(), quantised + r * inputs);
   Number* rows_out = out + first * weights.outputs;
   for (int64_t output = 0; output < weights.outputs; output += PANEL * LANES) {
     const int64_t width = std::min<int64_t>(PANEL, (weights.outputs - output) / LANES);
@@ -140,7 +148,7 @@ VNNI void multiply_block(const Number* x, const Weights& weights, int64_t first,
 }
 #else
 template <bool GATED, typename Number>
-void multiply_block(const Number*, const Weights&, int64_t, int64_t, Room&, Number*) {}
+void multiply_block(const Number*, const Weights&, int64_t, int64_t, Scratch&, Number*) {}
 #endif
 
 py::tuple pack(Array<float> weights) {
@@ -158,9 +166,9 @@ py::tuple pack(Array<float> weights) {
     int8_t* out = packed.mutable_data() + o / LANES * inputs * LANES + o % LANES * 4;
     int32_t sum = 0;
     for (int64_t k = 0; k < inputs; ++k) {
-      const auto whole = static_cast<int8_t>(std::lrint(row[k] * factor));
-      out[k / 4 * LANES * 4 + k % 4] = whole;
-      sum += whole;
+      const auto rounded = static_cast<int8_t>(std::lrint(row[k] * factor));
+      out[k / 4 * LANES * 4 + k % 4] = rounded;
+      sum += rounded;
     }
     scales.mutable_data()[o] = highest / 127;
     offsets.mutable_data()[o] = -128 * sum;
@@ -181,15 +189,15 @@ Array<Number> product(Array<Number> x, Array<int8_t> packed, Array<float> scales
   const Number* from = x.data();
   Number* to = result.mutable_data();
   py::gil_scoped_release release;
-  std::atomic<int64_t> taken{0};
+  std::atomic<int64_t> next{0};
   const auto work = [&] {
-    Room room{std::vector<float>(weights.inputs), std::vector<uint8_t>(BLOCK * weights.inputs)};
-    for (int64_t block; (block = taken.fetch_add(1)) < blocks;) {
+    Scratch scratch{std::vector<float>(weights.inputs), std::vector<uint8_t>(BLOCK * weights.inputs)};
+    for (int64_t block; (block = next.fetch_add(1)) < blocks;) {
       const int64_t first = block * BLOCK, last = std::min(rows, first + BLOCK);
       if (gated)
-        multiply_block<true>(from, weights, first, last, room, to);
+        multiply_block<true>(from, weights, first, last, scratch, to);
       else
-        multiply_block<false>(from, weights, first, last, room, to);
+        multiply_block<false>(from, weights, first, last, scratch, to);
     }
   };
   std::vector<std::thread> others;

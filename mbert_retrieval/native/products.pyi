@@ -1,4 +1,4 @@
-"""The compiled part (products.cpp): loops over C-contiguous arrays of these dtypes."""
+"""Compiled int8 products (products.cpp). Arrays are C-contiguous and have exactly these dtypes."""
 
 from typing import TypeVar
 
@@ -12,10 +12,11 @@ AVAILABLE: bool  # whether this processor has the instructions
 def pack(
     weights: NDArray[np.float32],  # (O, K), both multiples of 16
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]:
-    """(O / 16, K / 4, 16, 4) bytes, (O,) scales, (O,) what the activations' offset of 128 adds."""
+    """Return (O / 16, K / 4, 16, 4) bytes, (O,) scales, and (O,) corrections for the activations'
+    offset of 128."""
 
 def product(
-    x: Numbers,  # (N, K); (N, 2 K) where gated, of which gelu(first half) * second half is taken
+    x: Numbers,  # (N, K); if gated (N, 2 K), for gelu(first half) * second half
     packed: NDArray[np.int8],
     scales: NDArray[np.float32],
     offsets: NDArray[np.int32],

@@ -1,4 +1,4 @@
-// What a query makes of one passage, and of the centroids.
+// Scores of passages and centroids for a query.
 #pragma once
 
 #include "vectors.h"
@@ -17,8 +17,8 @@ struct Index {
   const float* centroid;   // (centroids, dimension)
   const uint8_t* buckets;  // (2^bits) residual weights as unsigned bytes, 128 for zero
   int64_t passages, centroids, dimension;
-  int64_t padded;  // the dimension that unpacked residuals have, a multiple of 4
-  int64_t bytes;
+  int64_t padded;  // dimension of unpacked residuals, a multiple of 4
+  int64_t bytes;   // per residual
   int bits;
 };
 
@@ -26,19 +26,19 @@ struct Query {
   const float* tiles;      // (lanes / 16, dimension, 16) the query's vectors
   float* table;            // (centroids, lanes) their inner products with the centroids
   const int8_t* vectors;   // (lanes / 16, padded / 4, 16, 4) the same scaled and rounded
-  const float* factors;    // (lanes) what a product of whole numbers is worth
-  const float* shifts;     // (lanes) what the buckets' zero, 128, added too much
-  int64_t count, lanes;    // query vectors, and the same rounded up to a multiple of 16
+  const float* factors;    // (lanes) what a product of integers is multiplied by
+  const float* shifts;     // (lanes) correction for the buckets' zero, 128
+  int64_t count, lanes;    // query vectors, and that rounded up to a multiple of 16
 };
 
-struct Found {
+struct Scored {
   float score;
   uint32_t passage;
 };
 
 constexpr int UNPACKED_SLACK = 64;
 
-// One residual to `8 / bits` planes of unsigned weights.
+// Unpack a residual to `8 / bits` planes of unsigned bucket values.
 VECTORISED void unpack_buckets(const uint8_t* packed, int64_t bytes, int bits, const uint8_t* buckets,
                                uint8_t* out) {
   const int mask = (1 << bits) - 1;
@@ -72,17 +72,17 @@ VECTORISED void max_sim_plain(const Index<Code>& index, const Query& query, int6
 #ifdef X86
 VNNI inline void unpack_nibbles(const uint8_t* packed, int64_t bytes, __m512i buckets, uint8_t* out) {
   const __m512i low = _mm512_set1_epi8(15);
-  for (int shift = 0; shift < 8; shift += 4)  // a plane's last store runs over into what follows it
+  for (int shift = 0; shift < 8; shift += 4)  // a plane's last store overwrites the beginning of the next
     for (int64_t j = 0; j < bytes; j += 64) {
-      const __mmask64 kept = bytes - j >= 64 ? ~0ull : (1ull << (bytes - j)) - 1;
-      const __m512i byte = _mm512_maskz_loadu_epi8(kept, packed + j);
+      const __mmask64 mask = bytes - j >= 64 ? ~0ull : (1ull << (bytes - j)) - 1;
+      const __m512i byte = _mm512_maskz_loadu_epi8(mask, packed + j);
       const __m512i number = _mm512_and_si512(_mm512_srli_epi16(byte, shift), low);
       _mm512_storeu_si512(out + shift / 4 * bytes + j, _mm512_shuffle_epi8(buckets, number));
     }
 }
 
-// ROWS passage vectors by BLOCKS registers of 16 query vectors: 8 sums at a time keep both of the
-// processor's units for such products busy.
+// ROWS passage vectors by BLOCKS registers of 16 query vectors. At least 8 sums at a time keep both
+// multiplication units busy.
 template <int ROWS, int BLOCKS, typename Code>
 VNNI inline void max_sim_rows(const Index<Code>& index, const Query& query, int64_t first_lane,
                               const uint8_t* unpacked, int64_t width, const int64_t* rows,
@@ -116,7 +116,7 @@ VNNI void max_sim_vnni(const Index<Code>& index, const Query& query, int64_t beg
   for (int64_t t = begin; t < end; t += ROWS) {
     int64_t rows[ROWS];
     for (int r = 0; r < ROWS; ++r) {
-      rows[r] = std::min(t + r, end - 1);  // the last one again does not change a maximum
+      rows[r] = std::min(t + r, end - 1);  // repeating the last one does not change a maximum
       const uint8_t* packed = index.residuals + rows[r] * index.bytes;
       __builtin_prefetch(packed + 2 * ROWS * index.bytes);
       if (index.bits == 4)
@@ -140,14 +140,12 @@ VNNI void max_sim_vnni(const Index<Code>& index, const Query& query, int64_t beg
 }
 #endif
 
-bool use_vnni = HAS_VNNI;
-
 template <typename Code>
-float max_sim(const Index<Code>& index, const Query& query, uint32_t passage, uint8_t* scratch,
-              float* best) {
+float max_sim(const Index<Code>& index, const Query& query, uint32_t passage, bool vnni,
+              uint8_t* scratch, float* best) {
   const int64_t begin = index.offsets[passage], end = index.offsets[passage + 1];
 #ifdef X86
-  if (use_vnni)
+  if (vnni)
     max_sim_vnni(index, query, begin, end, scratch, best);
   else
 #endif
@@ -157,8 +155,8 @@ float max_sim(const Index<Code>& index, const Query& query, uint32_t passage, ui
   return score;
 }
 
-// Sum over the query's vectors of the highest level that any of a passage's centroids has.
-// levels: (centroids, width), of which sizeof(Levels) columns from `levels` on are summed.
+// Sum, over a query's vectors, of the highest level of any of a passage's centroids.
+// levels: (centroids, width), of which the first sizeof(Levels) columns are summed.
 template <typename Levels, typename Code>
 VECTORISED uint32_t highest_levels(const Code* codes, int64_t count, uint64_t last,
                                    const uint8_t* levels, int64_t width) {
@@ -186,7 +184,7 @@ uint32_t centroid_sim(const Index<Code>& index, const uint8_t* levels, int64_t w
   return sum;
 }
 
-// Widen low[lane] and high[lane] to the range of table[begin..end - 1][lane].
+// Extend low[lane] and high[lane] to the range of table[begin..end - 1][lane].
 VECTORISED void widen_range(const float* table, int64_t begin, int64_t end, int64_t lanes, float* low,
                             float* high) {
   for (int64_t block = 0; block < lanes; block += LANES) {
@@ -202,7 +200,7 @@ VECTORISED void widen_range(const float* table, int64_t begin, int64_t end, int6
   }
 }
 
-// levels[c][lane] = 255 for the lane's highest score, and one less for each step below it
+// Write levels[c][lane]: 255 for the lane's highest score, and one less for each step below it.
 VECTORISED void to_levels(const float* table, int64_t begin, int64_t end, int64_t lanes,
                           const float* high, float inverse_step, uint8_t* levels) {
   for (int64_t c = begin; c < end; ++c) {

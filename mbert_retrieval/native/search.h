@@ -1,4 +1,4 @@
-// A query through all its stages.
+// Search: a query through all its stages.
 #pragma once
 
 #include "nearest.h"
@@ -14,10 +14,10 @@ namespace {
 struct Settings {
   int64_t k, probes, candidates;
   int threads;
+  bool vnni;  // score residuals with AVX-512 VNNI
 };
 
-// What a query needs while it is answered; kept by the thread that answers, so that the next query
-// finds its memory mapped.
+// Memory for one query. Each thread reuses it, since fresh memory would have to be mapped again.
 struct Workspace {
   std::vector<float> table, low, high;
   std::vector<uint8_t> levels, thresholds, reached;
@@ -29,18 +29,18 @@ struct Timings {
   int64_t probed = 0, reached = 0, scored = 0, centroid_vectors = 0, residual_vectors = 0;
 };
 
-// The `candidates` best of those found by the centroids alone.
-void keep_best(std::vector<Found>& found, size_t count) {
-  if (found.size() <= count) return;
-  std::nth_element(found.begin(), found.begin() + count, found.end(), [](const Found& a, const Found& b) {
+// Keep the `count` best; of equal scores those of the lower passages.
+void keep_best(std::vector<Scored>& hits, size_t count) {
+  if (hits.size() <= count) return;
+  std::nth_element(hits.begin(), hits.begin() + count, hits.end(), [](const Scored& a, const Scored& b) {
     return a.score != b.score ? a.score > b.score : a.passage < b.passage;
   });
-  found.resize(count);
+  hits.resize(count);
 }
 
-// allowed: (passages) nonzero where a passage may be found, of which there are `allowed_count`.
+// Answer one query. allowed: (passages), nonzero for passages to search; there are `allowed_count`.
 template <typename Code>
-std::vector<Found> search_one(const Index<Code>& index, Query query, const uint8_t* allowed,
+std::vector<Scored> search_one(const Index<Code>& index, Query query, const uint8_t* allowed,
                               int64_t allowed_count, const Settings& settings, Workspace& workspace,
                               Timings& timings) {
   const int threads = settings.threads;
@@ -60,12 +60,12 @@ std::vector<Found> search_one(const Index<Code>& index, Query query, const uint8
   histograms.assign(threads * lanes * 256, 0);
   query.table = table.data();
   float inverse_step = 0;
-  std::vector<Found> found;
-  std::vector<std::vector<Found>> parts(threads);
+  std::vector<Scored> hits;
+  std::vector<std::vector<Scored>> by_rank(threads);
   std::vector<int64_t> centroid_vectors(threads), residual_vectors(threads), probed(threads);
   const auto job = std::make_shared<Job>();
 
-  job->add(centroid_blocks, [&](int64_t block, int rank) {  // the table, and each lane's range
+  job->add(centroid_blocks, [&](int64_t block, int rank) {  // scores of centroids, and each lane's range
     const int64_t begin = block * centroid_block, end = std::min(begin + centroid_block, centroids);
     constexpr int64_t cached = 64;  // centroids that stay in the cache for all lanes
     for (int64_t c = begin; c < end; c += cached)
@@ -93,7 +93,7 @@ std::vector<Found> search_one(const Index<Code>& index, Query query, const uint8
     for (int64_t c = begin; c < end; ++c) {
       for (int64_t lane = 0; lane < query.count; ++lane)
         ++histogram[lane * 256 + levels[c * lanes + lane]];
-      // lanes that only fill up a register count nowhere
+      // lanes that only fill a register do not count
       std::fill(&levels[c * lanes + query.count], &levels[c * lanes] + lanes, 0);
     }
   });
@@ -107,7 +107,7 @@ std::vector<Found> search_one(const Index<Code>& index, Query query, const uint8
       thresholds[lane] = static_cast<uint8_t>(level);
     }
   });
-  job->add(score_all ? 0 : centroid_blocks, [&](int64_t block, int rank) {  // the lists
+  job->add(score_all ? 0 : centroid_blocks, [&](int64_t block, int rank) {  // the passages in the lists of the best centroids
     const int64_t begin = block * centroid_block, end = std::min(begin + centroid_block, centroids);
     for (int64_t c = begin; c < end; ++c) {
       if (!any_at_least(&levels[c * lanes], thresholds.data(), lanes)) continue;
@@ -117,68 +117,68 @@ std::vector<Found> search_one(const Index<Code>& index, Query query, const uint8
           std::atomic_ref<uint8_t>(reached[index.lists[i]]).store(1, std::memory_order_relaxed);
     }
   });
-  job->add(score_all ? 0 : passage_blocks, [&](int64_t block, int rank) {  // by centroids alone
+  job->add(score_all ? 0 : passage_blocks, [&](int64_t block, int rank) {  // their scores by centroids alone
     const int64_t begin = block * passage_block, end = std::min(begin + passage_block, passages);
     for (int64_t p = begin; p < end; ++p) {
       if (!reached[p] || !allowed[p]) continue;
       centroid_vectors[rank] += index.offsets[p + 1] - index.offsets[p];
       const uint32_t sum = centroid_sim(index, levels.data(), lanes, static_cast<uint32_t>(p));
-      parts[rank].push_back({static_cast<float>(sum), static_cast<uint32_t>(p)});
+      by_rank[rank].push_back({static_cast<float>(sum), static_cast<uint32_t>(p)});
     }
   });
-  job->add(1, [&](int64_t, int) {  // whom to score with residuals, in the order of the files
-    for (const auto& part : parts) found.insert(found.end(), part.begin(), part.end());
-    // where the lists led to too few, all that are allowed
-    const bool enough = static_cast<int64_t>(found.size()) >= std::min(settings.k, allowed_count);
+  job->add(1, [&](int64_t, int) {  // the best of them, in the order of the files
+    for (const auto& own : by_rank) hits.insert(hits.end(), own.begin(), own.end());
+    // if the lists lead to too few passages, add all others that are allowed
+    const bool enough = static_cast<int64_t>(hits.size()) >= std::min(settings.k, allowed_count);
     for (int64_t p = 0; p < passages && !(enough && !score_all); ++p)
       if (allowed[p] && (score_all || !reached[p]))
-        found.push_back({score_all ? 0.0f
+        hits.push_back({score_all ? 0.0f
                                    : static_cast<float>(centroid_sim(index, levels.data(), lanes,
                                                                      static_cast<uint32_t>(p))),
                          static_cast<uint32_t>(p)});
-    timings.reached = found.size();
-    keep_best(found, settings.candidates);
-    std::sort(found.begin(), found.end(),
-              [](const Found& a, const Found& b) { return a.passage < b.passage; });
-    job->stages.back().blocks = (found.size() + candidate_block - 1) / candidate_block;
+    timings.reached = hits.size();
+    keep_best(hits, settings.candidates);
+    std::sort(hits.begin(), hits.end(),
+              [](const Scored& a, const Scored& b) { return a.passage < b.passage; });
+    job->stages.back().blocks = (hits.size() + candidate_block - 1) / candidate_block;
   });
   job->add(0, [&](int64_t block, int rank) {
     thread_local std::vector<uint8_t> scratch;
     thread_local std::vector<float> best;
     scratch.resize(8 * (index.padded + UNPACKED_SLACK));
     best.resize(lanes);
-    const size_t begin = block * candidate_block, end = std::min(begin + candidate_block, found.size());
+    const size_t begin = block * candidate_block, end = std::min(begin + candidate_block, hits.size());
     for (size_t i = begin; i < end; ++i) {
-      const uint32_t p = found[i].passage;
+      const uint32_t p = hits[i].passage;
       residual_vectors[rank] += index.offsets[p + 1] - index.offsets[p];
       if (i + 1 < end) {
-        const uint8_t* ahead = index.residuals + index.offsets[found[i + 1].passage] * index.bytes;
+        const uint8_t* ahead = index.residuals + index.offsets[hits[i + 1].passage] * index.bytes;
         for (int64_t line = 0; line < 16 * index.bytes; line += 64) __builtin_prefetch(ahead + line);
       }
-      found[i].score = max_sim(index, query, p, scratch.data(), best.data());
+      hits[i].score = max_sim(index, query, p, settings.vnni, scratch.data(), best.data());
     }
   });
 
   double before = now();
   Pool::run(job, threads);
-  constexpr int names[] = {0, 1, 1, 2, 2, 3, 4, 5};  // stages of the job to stages that are shown
+  constexpr int names[] = {0, 1, 1, 2, 2, 3, 4, 5};  // stages of the job -> stages that are reported
   for (size_t i = 0; i < job->stages.size(); ++i) {
     if (job->stages[i].blocks == 0) continue;
     timings.stages[names[i]] += job->stages[i].finished - before;
     before = job->stages[i].finished;
   }
-  timings.scored = found.size();
+  timings.scored = hits.size();
   for (int r = 0; r < threads; ++r) {
     timings.probed += probed[r];
     timings.centroid_vectors += centroid_vectors[r];
     timings.residual_vectors += residual_vectors[r];
   }
-  keep_best(found, settings.k);
-  return found;
+  keep_best(hits, settings.k);
+  return hits;
 }
 
-// A query in the order of the kernels: as it is, and scaled by the residuals' scale and rounded to
-// bytes.
+// A query in the layout of the kernels: unchanged, and multiplied by the scale of the residuals and
+// rounded to bytes.
 struct PreparedQuery {
   std::vector<int8_t> vectors;
   std::vector<float> tiles, factors, shifts;
@@ -208,80 +208,33 @@ struct PreparedQuery {
   }
 };
 
+// Answer a batch of queries: (count + 1) offsets into (N, dimension) vectors.
 template <typename Code>
-py::tuple search(Array<float> queries, Array<int64_t> query_offsets, Array<int64_t> offsets,
-                 Array<Code> codes, Array<uint8_t> residuals, Array<float> centroids, Array<int64_t> list_bounds, Array<uint32_t> lists,
-                 Array<float> scale, Array<uint8_t> buckets, float bucket_step, int bits,
-                 Array<uint8_t> allowed, int64_t k, int64_t probes, int64_t candidates, int threads) {
-  const int64_t count = query_offsets.shape(0) - 1, dimension = queries.shape(1);
-  const int64_t planes = 8 / bits, bytes = residuals.shape(1);
-  // what is unpacked is planes * bytes long, and products are taken in fours
-  const int64_t padded = (planes * bytes + 3) / 4 * 4;
-  const Index<Code> index{offsets.data(),  codes.data(),     residuals.data(), list_bounds.data(),
-                          lists.data(),    centroids.data(), buckets.data(),   offsets.shape(0) - 1,
-                          centroids.shape(0), dimension,     padded,           bytes,
-                          bits};
-  const float* q = queries.data();
-  const int64_t* starts = query_offsets.data();
-  const uint8_t* may = allowed.data();
-  const float* scales = scale.data();
-  std::vector<std::vector<Found>> results(count);
-  std::vector<Timings> timings(count);
-  {
-    py::gil_scoped_release release;
-    const int64_t allowed_count = std::count_if(may, may + index.passages, [](uint8_t a) { return a; });
-    const auto answer = [&](int64_t i, int threads_each) {
-      thread_local Workspace workspace;
-      const int64_t vectors = starts[i + 1] - starts[i], lanes = (vectors + LANES - 1) / LANES * LANES;
-      const PreparedQuery prepared(q + starts[i] * dimension, vectors, lanes, dimension, padded, scales,
-                                   bucket_step);
-      const Query query{prepared.tiles.data(),   nullptr, prepared.vectors.data(),
-                        prepared.factors.data(), prepared.shifts.data(), vectors, lanes};
-      results[i] = search_one(index, query, may, allowed_count, {k, probes, candidates, threads_each},
-                              workspace, timings[i]);
-    };
-    if (count >= threads) {
-      in_threads(threads, count, [&](int64_t i, int) { answer(i, 1); });
-    } else {
-      for (int64_t i = 0; i < count; ++i) answer(i, threads);
-    }
+std::vector<std::vector<Scored>> search_batch(const Index<Code>& index, const float* scale,
+                                              float bucket_step, const float* queries,
+                                              const int64_t* offsets, int64_t count,
+                                              const uint8_t* allowed, const Settings& settings,
+                                              std::vector<Timings>& timings) {
+  std::vector<std::vector<Scored>> results(count);
+  const int64_t allowed_count =
+      std::count_if(allowed, allowed + index.passages, [](uint8_t a) { return a; });
+  const auto answer = [&](int64_t i, int threads) {
+    thread_local Workspace workspace;
+    const int64_t vectors = offsets[i + 1] - offsets[i], lanes = (vectors + LANES - 1) / LANES * LANES;
+    const PreparedQuery prepared(queries + offsets[i] * index.dimension, vectors, lanes,
+                                 index.dimension, index.padded, scale, bucket_step);
+    const Query query{prepared.tiles.data(),   nullptr, prepared.vectors.data(),
+                      prepared.factors.data(), prepared.shifts.data(), vectors, lanes};
+    Settings own = settings;
+    own.threads = threads;
+    results[i] = search_one(index, query, allowed, allowed_count, own, workspace, timings[i]);
+  };
+  if (count >= settings.threads) {
+    in_threads(settings.threads, count, [&](int64_t i, int) { answer(i, 1); });
+  } else {
+    for (int64_t i = 0; i < count; ++i) answer(i, settings.threads);
   }
-  py::list rankings;
-  for (const auto& result : results) {
-    Array<int64_t> places(static_cast<py::ssize_t>(result.size()));
-    Array<float> scores(static_cast<py::ssize_t>(result.size()));
-    for (size_t i = 0; i < result.size(); ++i) {
-      places.mutable_data()[i] = result[i].passage;
-      scores.mutable_data()[i] = result[i].score;
-    }
-    rankings.append(py::make_tuple(places, scores));
-  }
-  Timings sum;
-  for (const auto& each : timings) {
-    for (int stage = 0; stage < 6; ++stage) sum.stages[stage] += each.stages[stage];
-    sum.probed += each.probed;
-    sum.reached += each.reached;
-    sum.scored += each.scored;
-    sum.centroid_vectors += each.centroid_vectors;
-    sum.residual_vectors += each.residual_vectors;
-  }
-  py::dict work;
-  const char* names[] = {"table", "levels", "probe", "centroids", "selection", "residuals"};
-  py::dict seconds;
-  for (int stage = 0; stage < 6; ++stage) seconds[names[stage]] = sum.stages[stage];
-  work["seconds"] = seconds;
-  work["centroids_probed"] = sum.probed;
-  work["passages_reached"] = sum.reached;
-  work["passages_scored"] = sum.scored;
-  work["vectors_by_centroid"] = sum.centroid_vectors;
-  work["vectors_by_residual"] = sum.residual_vectors;
-  return py::make_tuple(rankings, work);
-}
-
-// Whether residuals are scored by the AVX-512 VNNI loop; turned off to test the other one.
-bool set_vnni(bool wanted) {
-  use_vnni = wanted && HAS_VNNI;
-  return use_vnni;
+  return results;
 }
 
 }  // namespace

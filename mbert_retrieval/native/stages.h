@@ -1,4 +1,4 @@
-// Work in stages that threads share.
+// A thread pool for work in stages.
 #pragma once
 
 #include <unistd.h>
@@ -19,14 +19,14 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Work in stages, each of so many blocks, which threads take as they come. The next stage begins
-// when all blocks of one are done, not when all threads are there: a thread that is late (or has no
-// processor for a while) holds nobody up, since the others take its blocks.
+// A job has stages, and a stage has blocks, which threads take one by one. The next stage begins when
+// all blocks are done, not when all threads have arrived: a thread that is late delays nobody, since
+// the others take its blocks.
 struct Stage {
-  std::atomic<int64_t> blocks;                    // a block of the stage before may still set it
+  std::atomic<int64_t> blocks;                    // may be set by a block of the previous stage
   std::function<void(int64_t block, int rank)> work;
   std::atomic<int64_t> taken{0}, done{0};
-  std::atomic<double> finished{0};  // when its last block was
+  std::atomic<double> finished{0};  // when its last block was done
 
   Stage(int64_t blocks, std::function<void(int64_t, int)> work)
       : blocks(blocks), work(std::move(work)) {}
@@ -40,7 +40,7 @@ struct Job {
     stages.emplace_back(blocks, std::move(work));
   }
 
-  void take_part() {
+  void run_stages() {
     const int rank = members.fetch_add(1);
     for (Stage& stage : stages) {
       for (int64_t block; (block = stage.taken.fetch_add(1)) < stage.blocks;) {
@@ -48,24 +48,24 @@ struct Job {
         stage.finished.store(now(), std::memory_order_relaxed);
         ++stage.done;
       }
-      // stages take fractions of a millisecond: to sleep and to be woken can take longer
+      // stages take fractions of a millisecond, and sleeping and waking can take longer
       for (int spins = 0; stage.done < stage.blocks; ++spins)
         if (spins > 4096) std::this_thread::yield();
     }
   }
 };
 
-// Threads that wait for jobs. Never destroyed: at the end of the process they just end with it.
+// Threads that wait for jobs. They are never destroyed, but end with the process.
 class Pool {
  public:
-  // Do the job in the calling thread and, as far as they come in time, in `threads` - 1 others.
+  // Do the job in the calling thread and up to `threads` - 1 others.
   static void run(const std::shared_ptr<Job>& job, int threads) {
-    if (threads > 1) ours().offer(job, threads - 1);
-    job->take_part();
+    if (threads > 1) instance().offer(job, threads - 1);
+    job->run_stages();
   }
 
  private:
-  static Pool& ours() {
+  static Pool& instance() {
     static std::mutex guard;
     static Pool* pool = nullptr;
     static pid_t owner = 0;
@@ -95,7 +95,7 @@ class Pool {
         job = std::move(jobs_.front());
         jobs_.pop_front();
       }
-      job->take_part();  // if it is over already, there is no block left to take
+      job->run_stages();  // if the job is over already, there is no block left
     }
   }
 
@@ -105,7 +105,7 @@ class Pool {
   int started_ = 0;
 };
 
-// One stage: work(block, rank) for all blocks. There are at most `threads` ranks.
+// Call work(block, rank) for all blocks, in at most `threads` threads, each with its own rank.
 template <typename Work>
 void in_threads(int threads, int64_t blocks, Work work) {
   const auto job = std::make_shared<Job>();

@@ -1,8 +1,5 @@
-// Registers of numbers, and how functions are compiled for the processors that have them.
+// SIMD types, and how functions are compiled for several instruction sets.
 #pragma once
-
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 
 #include <cstdint>
 #include <cstring>
@@ -24,33 +21,30 @@
 #define INLINED inline
 #endif
 
-namespace py = pybind11;
-template <typename T>
-using Array = py::array_t<T, py::array::c_style>;
-
 namespace {
 
-constexpr int LANES = 16;  // query vectors, or passage vectors, that one register holds
+constexpr int LANES = 16;  // vectors per register, one per lane
 typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint8_t Bytes16 __attribute__((vector_size(16), aligned(1)));
 typedef uint8_t Bytes32 __attribute__((vector_size(32), aligned(1)));
 
-// x to e^x, of x <= 0, to float32's precision (Cody and Waite's reduction, Taylor to the sixth power).
+// Replace x, at most 0, by e^x in float32 precision (Cody and Waite's reduction, Taylor series of
+// degree 6).
 INLINED void exponentiate(Floats& x) {
   const Floats least = Floats{} - 87.0f;
   x = x > least ? x : least;
-  const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const Floats shifted = x * 1.44269504f + magic;
-  const Floats whole = shifted - magic;
-  const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  const Floats integer = shifted - magic;
+  const Floats r = (x - integer * 0.693359375f) + integer * 2.12194440e-4f;
   Floats sum = r * (1.0f / 720) + 1.0f / 120;
   sum = sum * r + 1.0f / 24;
   sum = sum * r + 1.0f / 6;
   sum = sum * r + 0.5f;
   sum = sum * r + 1.0f;
   sum = sum * r + 1.0f;
-  const Ints power = (__builtin_convertvector(whole, Ints) + 127) << 23;
+  const Ints power = (__builtin_convertvector(integer, Ints) + 127) << 23;
   Floats two;
   std::memcpy(&two, &power, sizeof two);
   x = sum * two;
@@ -62,8 +56,8 @@ INLINED void exponentiate(Floats& x) {
 const bool HAS_VNNI = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 
-// sum[r][b] += rows of unsigned bytes, `stride` apart, times BLOCKS registers of columns of signed
-// ones: columns is (BLOCKS, groups, 16, 4), and a row has 4 * groups bytes.
+// sum[r][b] += product of ROWS rows of unsigned bytes, `stride` apart, with BLOCKS registers of
+// columns of signed bytes: columns is (BLOCKS, groups, 16, 4), and a row has 4 * groups bytes.
 template <int ROWS, int BLOCKS>
 VNNI inline void byte_products(const uint8_t* rows, int64_t stride, const int8_t* columns,
                                int64_t groups, __m512i (&sum)[ROWS][BLOCKS]) {

@@ -8,7 +8,6 @@ its vectors (`Writer.reuse`).
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from itertools import chain
 from typing import Literal
 
 from ..errors import InputError
+from ..files import is_settled
 from ..indexes import FileState, IndexFolder, Writer
 from ..indexes.validation import content_sha256
 from ..search.encoders import IndexEncoders
@@ -27,7 +27,6 @@ from .passages import Changes, Progress, changed_passages, reuse_vectors, store_
 from .plan import UNKNOWN_MTIME, SyncPlan, plan_sync, was_refused
 from .provenance import Provenance, record
 
-SETTLED_NS = 1_000_000_000  # a file younger than this may change again within its timestamp
 
 # which passages go: none; those of files that were read before and are gone; or all passages that
 # do not come from the sources
@@ -141,11 +140,7 @@ class _Application:
             yield from self._to_encode([changed], _PendingFile(state, former))
 
     def _read(self, path: str, file: SourceFile) -> tuple[list[Passage] | None, FileState]:
-        """Return a file's passages, None where its content is as before, and its state."""
-        before = self.plan.states.get(path)
-        selection = self.plan.tree.selection
-        is_settled = time.time_ns() - file.mtime_ns > SETTLED_NS
-        mtime_ns = file.mtime_ns if is_settled else UNKNOWN_MTIME
+        mtime_ns = file.mtime_ns if is_settled(file.mtime_ns) else UNKNOWN_MTIME
         try:
             content = read_file(file, selection)
         except InputError as reason:

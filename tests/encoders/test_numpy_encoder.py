@@ -257,7 +257,7 @@ def test_broken_folders_are_refused(tiny_encoder_folder, tmp_path):
 @pytest.fixture
 def settled(monkeypatch):
     """As on any day but the first: what was just written is not cached otherwise."""
-    monkeypatch.setattr(fingerprint_module, "SETTLED_NS", -1)
+    monkeypatch.setattr("mbert_retrieval.files.SETTLED_NS", -1)
 
 
 @pytest.fixture

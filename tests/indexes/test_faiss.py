@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, Packed
 from mbert_retrieval.indexes import EncoderIdentity, Leg, faiss_search
-from mbert_retrieval.indexes import faiss_index as dense
+from mbert_retrieval.indexes import faiss_engine as dense
 
 DIMENSION, ROWS = 32, 3000
 FACTORIES = [

@@ -1,14 +1,14 @@
-"""Kind "faiss": one vector a passage, scored by inner product, in a FAISS index a segment.
+"""Engine "faiss": one vector per passage, scored by inner product, in one FAISS index per segment.
 
-Exact while a segment is small (the files of kind "flat"), then a graph, then inverted lists with
-compressed vectors: `factory_for`. The leg's setting "factory" names another index of FAISS's; a
-segment that is too small to train it on is exact too.
+A small segment is searched exactly (with the files of engine "flat"), a larger one as a graph, and
+a very large one as inverted lists of compressed vectors: see `faiss_factory.factory_for`. The leg's
+setting "factory" names another FAISS index; a segment that is too small to train it stays exact.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,18 @@ from ..errors import InputError
 from ..packed import Packed
 from . import faiss_search, flat
 from .arrays import load_array, load_packed
-from .engine import NO_TUNING, Engine, Part, merge_by_vectors
+from .engine import (
+    DEFAULT_TUNING,
+    MergeSource,
+    Scored,
+    SearchableVectors,
+    Tuning,
+    merge_by_vectors,
+)
+from .faiss_factory import check_searchable, factory_for, innermost, load_faiss, new_index
 from .manifest import Leg
 
 FILE, FACTORY_FILE = "index.faiss", "factory.txt"
-EXACT_BELOW, GRAPH_BELOW = 20_000, 1_000_000
-EF_CONSTRUCTION = 200
 ADD_ROWS = 65_536
 TRAIN_ROWS = 262_144
 MERGE_ROWS = 65_536
@@ -32,28 +38,16 @@ SEED = 20_240_229
 
 
 def check(leg: Leg) -> None:
-    """Raises InputError for a factory string that FAISS does not take, or that cannot be searched
-    under a filter."""
+    """See `engine.Engine.check`. Setting: "factory", a factory string of FAISS (optional)."""
     if unknown := leg.settings.keys() - {"factory"}:
         raise InputError(f"an index of kind 'faiss' has no {min(unknown)} to set")
     factory = leg.settings.get("factory")
     if factory is not None:
-        faiss_search.check_kind(_new_index(leg.encoder.dimension, factory), factory)
-
-
-def factory_for(rows: int, dimension: int) -> str:
-    """FAISS's name of the index for a segment of so many vectors; "" for exact search of the
-    vectors as they came."""
-    if rows < EXACT_BELOW:
-        return ""
-    if rows < GRAPH_BELOW:
-        return "HNSW32,SQfp16"
-    lists = 2 ** round(np.log2(4 * np.sqrt(rows)))
-    return f"IVF{lists},SQ8"
+        check_searchable(new_index(leg.encoder.dimension, factory), factory)
 
 
 def build(folder: Path, leg: Leg, relatives: Sequence[Path]) -> None:
-    """Put a FAISS index in the place of `vectors.npy` and `offsets.npy`, or leave them."""
+    """Replace `vectors.npy` and `offsets.npy` by a FAISS index, or keep them."""
     count = len(np.load(folder / "offsets.npy", allow_pickle=False)) - 1
     rows = load_array(folder / "vectors.npy", np.float32, (count, leg.encoder.dimension))
     factory = leg.settings.get("factory") or factory_for(*rows.shape)
@@ -63,12 +57,12 @@ def build(folder: Path, leg: Leg, relatives: Sequence[Path]) -> None:
         (folder / "offsets.npy").unlink()
 
 
-def load(folder: Path, passages: int, vectors: int, dimension: int) -> Engine:
-    """The vectors stay in the file. Raises as `engine.Kind.load`."""
+def load(folder: Path, passages: int, vectors: int, dimension: int) -> SearchableVectors:
+    """See `engine.Engine.load`."""
     file = folder / FILE
     if not file.exists():
         return flat.FlatVectors(load_packed(folder, passages, vectors, dimension))
-    faiss = faiss_search.load_faiss()
+    faiss = load_faiss()
 
     try:
         index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
@@ -81,71 +75,55 @@ def load(folder: Path, passages: int, vectors: int, dimension: int) -> Engine:
     return FaissVectors(index, (folder / FACTORY_FILE).read_text(errors="replace"))
 
 
-def merge(folder: Path, leg: Leg, parts: Sequence[Part]) -> None:
-    merge_by_vectors(folder, leg, parts, build, MERGE_ROWS)
+def merge(folder: Path, leg: Leg, sources: Sequence[MergeSource]) -> None:
+    """See `engine.Engine.merge`."""
+    merge_by_vectors(folder, leg, sources, build, MERGE_ROWS)
 
 
 @dataclass(frozen=True)
 class FaissVectors:
-    """index: FAISS's, of inner products, perhaps memory-mapped; factory: its name."""
+    """index: a FAISS index of inner products, possibly memory-mapped; factory: its name."""
 
     index: Any
     factory: str
 
     def search(
-        self, queries: Packed, live: np.ndarray, k: int, tuning: Mapping[str, int] = NO_TUNING
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """As `engine.Engine.search`, but which of several that tie with the k-th are returned is
-        left to FAISS.
-
-        tuning: "nprobe", lists probed; "candidates", how many the graph keeps, or are scored again.
-        """
+        self, queries: Packed, live: np.ndarray, k: int, tuning: Tuning = DEFAULT_TUNING
+    ) -> list[Scored]:
+        """See `engine.SearchableVectors.search`; FAISS decides which of several passages that tie
+        with the k-th are returned."""
         return faiss_search.search(self.index, queries.values, live, k, tuning)
 
     def read(self, first: int, last: int) -> Packed:
+        """See `engine.SearchableVectors.read`."""
         return Packed.from_rows(self.index.reconstruct_n(first, last - first))
 
     def facts(self) -> dict[str, Any]:
+        """See `engine.SearchableVectors.facts`."""
         return {"engine": self.factory}
 
 
 def _write_index(file: Path, rows: np.ndarray, factory: str) -> bool:
-    """Train and fill the index and write it; False when the rows are too few to train on."""
-    faiss = faiss_search.load_faiss()
+    """Train, fill and write the index. Return False if there are too few rows to train it."""
+    faiss = load_faiss()
 
-    index = _new_index(rows.shape[1], factory)
+    index = new_index(rows.shape[1], factory)
     try:
         _train(index, _sample(rows))
     except RuntimeError:
         return False
     for first in range(0, len(rows), ADD_ROWS):
         index.add(rows[first : first + ADD_ROWS])
-    with open(file, "wb") as output:  # FAISS's own writer takes no notice of a disk that is full
+    with open(file, "wb") as output:  # FAISS's own writer does not report a full disk
         faiss.write_index(index, faiss.PyCallbackIOWriter(output.write))
     return True
 
 
-def _new_index(dimension: int, factory: str) -> Any:
-    faiss = faiss_search.load_faiss()
-
-    try:
-        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except (RuntimeError, TypeError):
-        raise InputError(
-            f"FAISS has no index {factory!r} for {dimension} dimensions: take one of its "
-            "guidelines on the index factory, or leave the choice to the size"
-        ) from None
-    inner = faiss_search.innermost(index)
-    if faiss_search.is_graph(inner):
-        inner.hnsw.efConstruction = EF_CONSTRUCTION
-    return index
-
-
 def _train(index: Any, rows: np.ndarray) -> None:
-    """Inverted lists are found on all GPUs, where this FAISS has any."""
-    faiss = faiss_search.load_faiss()
+    """Train the index; cluster its inverted lists on all GPUs if this FAISS has any."""
+    faiss = load_faiss()
 
-    inner = faiss_search.innermost(index)
+    inner = innermost(index)
     if not isinstance(inner, faiss.IndexIVF) or faiss.get_num_gpus() == 0:
         index.train(rows)
         return
@@ -155,7 +133,7 @@ def _train(index: Any, rows: np.ndarray) -> None:
 
 
 def _sample(rows: np.ndarray) -> np.ndarray:
-    """At most TRAIN_ROWS of (N, D), drawn with a fixed seed."""
+    """Return at most TRAIN_ROWS of (N, D), drawn with a fixed seed."""
     if len(rows) <= TRAIN_ROWS:
         return rows
     chosen = np.random.default_rng(SEED).choice(len(rows), TRAIN_ROWS, replace=False)
