@@ -162,9 +162,9 @@ class _Encoders:
 
 
 def _default_kind(encoder: DocumentEncoder | None) -> str | None:
-    from ..indexes.manifest import DEFAULT_KINDS
+    from ..indexes.manifest import DEFAULT_ENGINES
 
-    return None if encoder is None else DEFAULT_KINDS[encoder.kind]
+    return None if encoder is None else DEFAULT_ENGINES[encoder.kind]
 
 
 def _finished(path: Path, wanted: Mapping[str, Any], measures: Sequence[Measure]) -> Result | None:

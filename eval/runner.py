@@ -207,12 +207,12 @@ def prepare(
     Raises InputError for a kind without an encoder, and what `Index` raises.
     """
     from ..index import Index
-    from ..indexes.manifest import DEFAULT_KINDS
+    from ..indexes.manifest import DEFAULT_ENGINES
 
     if encoder is None and kind is not None:
         raise InputError(f"index kind {kind} needs an encoder: name one, or no kind")
     if encoder is not None and kind is None:
-        kind = DEFAULT_KINDS[encoder.kind]
+        kind = DEFAULT_ENGINES[encoder.kind]
     with TemporaryDirectory() if cache is None else _kept(cache) as root:
         folder = Path(root) / _index_name(dataset, encoder, kind)
         started = time.perf_counter()
@@ -239,9 +239,9 @@ def open_index(dataset: Dataset, path: str | Path) -> System:
             f"{len(wanted - held)} are missing and {len(held - wanted)} are others"
         )
     legs = list(index.folder.legs.values())
-    parts = [(EncoderFacts.of(leg.encoder), leg.kind) for leg in legs]
+    parts = [(EncoderFacts.of(leg.encoder), leg.engine) for leg in legs]
     encoder = EncoderFacts.joined([facts for facts, _ in parts])
-    kind = " + ".join(leg.kind for leg in legs) or None
+    kind = " + ".join(leg.engine for leg in legs) or None
     return System(dataset, index, encoder, kind, None, len(held), _facts(index), parts)
 
 

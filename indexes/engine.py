@@ -45,10 +45,11 @@ class Tuning:
         """Return the options of a mapping such as `{"nprobe": 16}`.
 
         Raises:
+            TypeError: If `options` is not a mapping.
             InputError: If a name is unknown, or a value is not an integer of at least 1.
         """
         if not isinstance(options, Mapping):
-            raise InputError(f"tuning must be a mapping, not {type(options).__name__}")
+            raise TypeError(f"tuning must be a mapping, not {type(options).__name__}")
         names = [field.name for field in fields(cls)]
         if unknown := [name for name in options if name not in names]:
             raise InputError(

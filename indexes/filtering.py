@@ -53,6 +53,7 @@ def parse_where(where: str) -> Filter:
     """Parse an expression; see the module for the syntax.
 
     Raises:
+        TypeError: If it is not a string.
         InputError: If it cannot be parsed.
 
     Example:
@@ -60,7 +61,7 @@ def parse_where(where: str) -> Filter:
         '(passages.start_line > ?)'
     """
     if not isinstance(where, str):
-        raise InputError(f"a filter must be text, not {type(where).__name__}")
+        raise TypeError(f"a filter must be text, not {type(where).__name__}")
     parser = _Parser(where)
     sql = parser.either(0)
     if parser.kind:

@@ -122,7 +122,7 @@ class IndexFolder:
         return (manifest, generation) == (self.manifest, snapshot.generation)
 
     def pinned(self) -> IndexFolder:
-        """The commit that is seen now, whatever this object sees later."""
+        """Return an `IndexFolder` that goes on seeing the commit that this one sees now."""
         pinned = copy(self)
         pinned._snapshot = self._current
         return pinned
@@ -191,11 +191,12 @@ class IndexFolder:
             for dense vectors is the inner product.
 
         Raises:
+            TypeError: If an argument has the wrong type.
             InputError: If an argument is invalid, or the index has no such vectors.
         """
         searched, k, parsed_tuning = self._leg(leg), check_k(k), Tuning.parse(tuning)
         if not isinstance(queries, Packed):
-            raise InputError(f"queries must be a Packed, not {type(queries).__name__}")
+            raise TypeError(f"queries must be a Packed, not {type(queries).__name__}")
         names = [f"query {n + 1}" for n in range(len(queries))]
         queries = check_vectors(queries, searched.encoder, names)
         snapshot = self._current

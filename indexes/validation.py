@@ -22,10 +22,10 @@ Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
 
 
 def check_list(values: Iterable[str], what: str) -> Iterable[str]:
-    """Return `values`. Raises InputError for a single string, whose characters would be taken for a
+    """Return `values`. Raises TypeError for a single string, whose characters would be taken for a
     list."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise InputError(f"{what} must be a list of strings, not {type(values).__name__}")
+        raise TypeError(f"{what} must be a list of strings, not {type(values).__name__}")
     return values
 
 
@@ -38,10 +38,11 @@ def check_vectors(vectors: Packed, encoder: EncoderIdentity, names: Sequence[str
         names: What each sequence belongs to, for messages, such as "query 1".
 
     Raises:
-        InputError: If their number, type, shape or values are wrong.
+        TypeError: If `vectors` is not a `Packed`.
+        InputError: If their number, dtype, shape or values are wrong.
     """
     if not isinstance(vectors, Packed):
-        raise InputError(f"vectors must be a Packed, not {type(vectors).__name__}")
+        raise TypeError(f"vectors must be a Packed, not {type(vectors).__name__}")
     values = vectors.values
     if len(vectors) != len(names):
         raise InputError(f"{len(names)} passages came with the vectors of {len(vectors)}")
@@ -77,9 +78,9 @@ def content_sha256(passage: Passage) -> str:
 
 
 def passage_row(passage: Passage) -> Row:
-    """Return the columns of table `passages` after `key`. Raises InputError for wrong types."""
+    """Return the columns of table `passages` after `key`. Raises InputError if a value is invalid."""
     if not isinstance(passage, Passage):
-        raise InputError(f"passages must be Passage objects, not {type(passage).__name__}")
+        raise TypeError(f"passages must be Passage objects, not {type(passage).__name__}")
     name = f"passage {passage.id!r}"
     for field in ("id", "text", "title"):
         check_text(getattr(passage, field), f"{field} of {name}")
@@ -127,7 +128,8 @@ def check_k(k: SupportsIndex) -> int:
     """Return `k`, the number of results, as an int; integers of NumPy are accepted too.
 
     Raises:
-        InputError: If `k` is not an integer of at least 1.
+        TypeError: If `k` is not an integer.
+        InputError: If `k` is less than 1.
 
     Example:
         >>> check_k(10)
@@ -136,21 +138,10 @@ def check_k(k: SupportsIndex) -> int:
     try:
         number = index(k)
     except TypeError:
-        raise InputError(f"k must be an integer, not {k!r}") from None
+        raise TypeError(f"k must be an integer, not {k!r}") from None
     if number < 1:
         raise InputError(f"k must be at least 1, it is {number}")
     return number
-
-
-def check_query(text: str) -> None:
-    """Raise InputError if the text of a query is empty, or not text.
-
-    Example:
-        >>> check_query("retry after a timeout")
-    """
-    check_text(text, "the query")
-    if not text.strip():
-        raise InputError("the query is empty: say what to look for")
 
 
 def check_text(text: Any, what: str) -> None:

@@ -339,7 +339,7 @@ class Index:
 
     def __repr__(self) -> str:
         legs = [
-            f"{name} by {leg.encoder.name} ({leg.kind})" for name, leg in self.folder.legs.items()
+            f"{name} by {leg.encoder.name} ({leg.engine})" for name, leg in self.folder.legs.items()
         ]
         if self.folder.lexical:
             legs.append("BM25")
@@ -365,8 +365,8 @@ def check_same_legs(
         made_by = [f"{leg.encoder.name} ({leg.name})" for leg in stored.values()]
         given = [f"{leg.encoder.name} ({leg.name})" for leg in legs]
         difference = f"with {join_names(made_by)}, not with {join_names(given)}"
-    elif other := [leg for leg in changed if stored[leg.name].kind != leg.kind]:
-        difference = f"as kind {stored[other[0].name].kind}, not {other[0].kind}"
+    elif other := [leg for leg in changed if stored[leg.name].engine != leg.engine]:
+        difference = f"as kind {stored[other[0].name].engine}, not {other[0].engine}"
     elif compare_settings and (
         other := [leg for leg in changed if stored[leg.name].settings != leg.settings]
     ):

@@ -211,7 +211,7 @@ def one_at_a_time(folder: IndexFolder, queries: Packed) -> Run:
 def stages(folder: IndexFolder, queries: Packed) -> list[tuple[str, float, float, float]]:
     """Of a query on average: stage, milliseconds, MB that it must read, million operations."""
     segment = folder._current.segments[0]
-    engine, live = segment.engines["late"], folder._current.live[0]
+    engine, live = segment.vectors["late"], folder._current.live[0]
     seconds: dict[str, float] = {}
     counts = {"vectors_by_centroid": 0, "vectors_by_residual": 0, "passages_reached": 0}
     for query in queries:
@@ -319,7 +319,7 @@ def measure(title: str, passages: Packed, queries: Packed, work: Path) -> tuple[
     folder, seconds, facts = build(work / "index", parts, passages.values.shape[1])
     run = one_at_a_time(folder, queries)
     run.build, run.facts = seconds, facts
-    engine = folder._current.segments[0].engines["late"]
+    engine = folder._current.segments[0].vectors["late"]
     bare = bare_product(passages, len(engine.codec.centroids))
     median = float(np.median(run.milliseconds))
     shape = f"{len(passages):,} passages, {len(passages.values):,} vectors"

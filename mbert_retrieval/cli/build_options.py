@@ -59,14 +59,14 @@ class BuildOptions:
 
     def check(self, sources: list[Path]) -> None:
         """Raise InputError for what is wrong before any encoder is loaded."""
-        from ..indexes.manifest import KINDS
+        from ..indexes.manifest import ENGINES
         from ..sources import source_root
 
         source_root(sources)
         if self.head not in (None, *HEADS):
             raise InputError(f"unknown head {self.head!r}: use one of {', '.join(HEADS)}")
-        if self.engine not in (None, *KINDS):
-            raise InputError(f"unknown index kind {self.engine!r}: use one of {', '.join(KINDS)}")
+        if self.engine not in (None, *ENGINES):
+            raise InputError(f"unknown index kind {self.engine!r}: use one of {', '.join(ENGINES)}")
         about_vectors = self.head or self.engine or self.engine_settings
         if about_vectors is not None and self.encoder == NO_ENCODER:
             raise InputError(
@@ -128,7 +128,7 @@ class BuildOptions:
             legs = [
                 replace(
                     leg,
-                    kind=options.engine or leg.kind,
+                    engine=options.engine or leg.engine,
                     settings=options.engine_settings or leg.settings,
                 )
                 for leg in stored.values()
@@ -143,7 +143,7 @@ class BuildOptions:
         return Index.create(
             path,
             options.load_encoders(whole),
-            kind=options.engines or {name: leg.kind for name, leg in stored.items()},
+            kind=options.engines or {name: leg.engine for name, leg in stored.items()},
             engine=options.engine_settings,
             lexical=lexical,
         )

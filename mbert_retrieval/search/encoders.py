@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ..errors import InputError
 from ..indexes.folder import IndexFolder
-from ..indexes.manifest import DEFAULT_KINDS, EncoderIdentity, Leg
+from ..indexes.manifest import DEFAULT_ENGINES, EncoderIdentity, Leg
 from ..packed import Packed
 from ..protocols import DocumentEncoder, QueryEncoder
 from ..types import Passage
@@ -196,7 +196,7 @@ def make_legs(
     legs = []
     for encoder in encoders:
         chosen = engines if isinstance(engines, str) else (engines or {}).get(encoder.kind)
-        engine = chosen or DEFAULT_KINDS[encoder.kind]
+        engine = chosen or DEFAULT_ENGINES[encoder.kind]
         own = {key: value for key, value in settings.items() if ENGINE_SETTINGS.get(key) == engine}
         legs.append(Leg(_identity(encoder), engine, own))
     for key in settings:

@@ -97,7 +97,7 @@ class Service:
             "passages": len(folder),
             "commit": folder.generation,
             "parts": {
-                **{name: f"{leg.encoder.name} ({leg.kind})" for name, leg in folder.legs.items()},
+                **{name: f"{leg.encoder.name} ({leg.engine})" for name, leg in folder.legs.items()},
                 **({"lexical": "BM25"} if folder.lexical else {}),
             },
             "modes": modes,

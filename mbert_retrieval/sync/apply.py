@@ -140,6 +140,8 @@ class _Application:
             yield from self._to_encode([changed], _PendingFile(state, former))
 
     def _read(self, path: str, file: SourceFile) -> tuple[list[Passage] | None, FileState]:
+        before = self.plan.states.get(path)
+        selection = self.plan.tree.selection
         mtime_ns = file.mtime_ns if is_settled(file.mtime_ns) else UNKNOWN_MTIME
         try:
             content = read_file(file, selection)

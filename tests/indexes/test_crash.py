@@ -120,7 +120,7 @@ INSTANTS = [
     ("SegmentWriter.append", "after"),
     ("SegmentWriter.finish", "before"),
     ("SegmentWriter.finish", "after"),
-    ("Writer._drop_dead_segments", "after"),
+    ("unregister_dead_segments", "after"),
     ("merge_segments", "before"),
     ("merge_segments", "after"),
     ("remove_unnamed", "before"),

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, Packed
-from mbert_retrieval.indexes import EncoderIdentity, Leg, faiss_search
+from mbert_retrieval.indexes import EncoderIdentity, Leg, faiss_factory, faiss_search
 from mbert_retrieval.indexes import faiss_engine as dense
+from mbert_retrieval.indexes.engine import MergeSource, Tuning
 
 DIMENSION, ROWS = 32, 3000
 FACTORIES = [
@@ -58,7 +59,7 @@ def engines(tmp_path_factory):
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_what_was_asked_for_is_what_searches(engines, factory):
+def test_the_factory_is_the_one_that_was_set(engines, factory):
     rows, by_factory = engines
     engine = by_factory[factory]
     assert engine.facts() == {"engine": factory}
@@ -72,19 +73,19 @@ def test_what_was_asked_for_is_what_searches(engines, factory):
 @pytest.mark.parametrize("patience", [50, 0])
 def test_nearly_exact_under_any_filter(engines, factory, share, patience, monkeypatch):
     """patience 0: graphs are walked even where a scan would cost less."""
-    monkeypatch.setattr(faiss_search, "VISITS", patience)
+    monkeypatch.setattr(faiss_search, "ROWS_PER_CANDIDATE", patience)
     rows, by_factory = engines
     live = np.random.default_rng(3).random(ROWS) < share
     queries = clustered(20, 4)
     k = min(10, int(live.sum()))
-    found = by_factory[factory].search(Packed.from_rows(queries), live, k)
+    results = by_factory[factory].search(Packed.from_rows(queries), live, k)
     hits = 0
-    for query, (places, scores) in zip(queries, found, strict=True):
-        assert len(set(places.tolist())) == len(places) >= k
-        assert live[places].all()
-        np.testing.assert_allclose(scores, rows[places] @ query, atol=0.02)
+    for query, (positions, scores) in zip(queries, results, strict=True):
+        assert len(set(positions.tolist())) == len(positions) >= k
+        assert live[positions].all()
+        np.testing.assert_allclose(scores, rows[positions] @ query, atol=0.02)
         exact = np.where(live, rows @ query, -np.inf)
-        hits += len(set(np.argsort(-exact)[:k].tolist()) & set(places.tolist()))
+        hits += len(set(np.argsort(-exact)[:k].tolist()) & set(positions.tolist()))
     assert hits >= 0.9 * k * len(queries)
 
 
@@ -103,16 +104,16 @@ def test_as_many_as_there_are(engines, factory, live, k, tuning, seed):
     mask = np.zeros(ROWS, bool)
     mask[rng.choice(ROWS, live, replace=False)] = True
     queries = Packed.from_rows(rng.standard_normal((2, DIMENSION)).astype(np.float32))
-    for places, scores in engines[1][factory].search(queries, mask, k, tuning):
-        assert len(places) == len(scores) >= min(k, live)
-        assert len(set(places.tolist())) == len(places)
-        assert mask[places].all()
+    for positions, scores in engines[1][factory].search(queries, mask, k, Tuning(**tuning)):
+        assert len(positions) == len(scores) >= min(k, live)
+        assert len(set(positions.tolist())) == len(positions)
+        assert mask[positions].all()
         assert np.isfinite(scores).all()
 
 
-def test_the_index_grows_with_the_segment(tmp_path, monkeypatch):
-    monkeypatch.setattr(dense, "EXACT_BELOW", 500)
-    monkeypatch.setattr(dense, "GRAPH_BELOW", 2000)
+def test_the_index_gpositionswith_the_segment(tmp_path, monkeypatch):
+    monkeypatch.setattr(faiss_factory, "EXACT_BELOW", 500)
+    monkeypatch.setattr(faiss_factory, "GRAPH_BELOW", 2000)
     rows = clustered(ROWS, 5)
     kinds = []
     for count in (499, 1999, 3000):
@@ -120,8 +121,8 @@ def test_the_index_grows_with_the_segment(tmp_path, monkeypatch):
         engine = built(tmp_path / str(count), rows[:count], None)
         kinds.append(engine.facts()["engine"].split(",")[0][:4])
         query = Packed.from_rows(rows[7:8])
-        places, _ = engine.search(query, np.ones(count, bool), 1)[0]
-        assert places[0] == 7
+        positions, _ = engine.search(query, np.ones(count, bool), 1)[0]
+        assert positions[0] == 7
     assert kinds == ["exac", "HNSW", "IVF2"]
 
 
@@ -133,13 +134,14 @@ def test_too_few_to_train_on_are_searched_exactly(tmp_path):
 def test_merging_keeps_the_live_in_order(engines, tmp_path):
     rows, by_factory = engines
     masks = [np.random.default_rng(n).random(ROWS) < 0.5 for n in (1, 2)]
-    parts = [
-        (tmp_path, by_factory[name], mask) for name, mask in zip(FACTORIES, masks, strict=False)
+    sources = [
+        MergeSource(tmp_path, by_factory[name], mask)
+        for name, mask in zip(FACTORIES, masks, strict=False)
     ]
-    dense.merge(tmp_path, leg("Flat"), parts)
-    kept = np.concatenate([rows[mask] for mask in masks])
-    merged = dense.load(tmp_path, len(kept), len(kept), DIMENSION)
-    assert np.abs(merged.read(0, len(kept)).values - kept).max() < 0.02
+    dense.merge(tmp_path, leg("Flat"), sources)
+    live = np.concatenate([rows[mask] for mask in masks])
+    merged = dense.load(tmp_path, len(live), len(live), DIMENSION)
+    assert np.abs(merged.read(0, len(live)).values - live).max() < 0.02
 
 
 @pytest.mark.parametrize(

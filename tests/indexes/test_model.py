@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mbert_retrieval import Passage
 from mbert_retrieval.indexes import IndexFolder
-from mbert_retrieval.indexes.compaction import groups
+from mbert_retrieval.indexes.compaction import segments_to_merge
 from support.index_model import (
     DENSE_FLAT,
     DENSE_GRAPH,
@@ -132,7 +132,7 @@ TestIndexMachine.settings = settings(max_examples=25, stateful_step_count=20, de
 @given(st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 1000)), max_size=60))
 def test_however_many_commits_there_were_few_segments_are_left(sizes):
     live = [passages for passages, _ in sizes]
-    plan = groups([passages + dead for passages, dead in sizes], live, everything=False)
+    plan = segments_to_merge([passages + dead for passages, dead in sizes], live, everything=False)
     replaced = [n for group in plan for n in group]
     assert replaced == sorted(set(replaced))
     kept = {n: [n] for n in range(len(live)) if n not in replaced}

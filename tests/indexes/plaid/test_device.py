@@ -11,7 +11,7 @@ import pytest
 from mbert_retrieval import InputError
 from mbert_retrieval.indexes import plaid
 from mbert_retrieval.indexes.device import on_device
-from mbert_retrieval.indexes.engine import VectorsWriter
+from mbert_retrieval.indexes.engine import Tuning, VectorsWriter
 from mbert_retrieval.indexes.manifest import EncoderIdentity, Leg
 from mbert_retrieval.indexes.plaid import building
 from mbert_retrieval.indexes.plaid.centroids import router
@@ -42,27 +42,27 @@ def queries():
     return collection(np.random.default_rng(6), QUERIES, DIMENSION, longest=20)
 
 
-def by_place(found):
-    places, scores = found
-    return dict(zip(places.tolist(), scores.tolist(), strict=True))
+def by_row(results):
+    rows, scores = results
+    return dict(zip(rows.tolist(), scores.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("candidates", [30, 5000])
-def test_finds_what_the_kernels_find(tmp_path, passages, queries, bits, candidates):
+def test_returns_what_the_kernels_return(tmp_path, passages, queries, bits, candidates):
     engine = build(tmp_path / "late", passages, nbits=bits)
     live = np.random.default_rng(7).random(len(passages)) < 0.8
-    tuning = {"candidates": candidates, "nprobe": 3}
+    tuning = Tuning(nprobe=3, candidates=candidates)
     expected = engine.search(queries, live, 10, tuning)
     with on_device("cpu"):
-        found = engine.search(queries, live, 10, tuning)
+        results = engine.search(queries, live, 10, tuning)
     same = 0
-    for theirs, ours in zip(expected, found, strict=True):
-        theirs, ours = by_place(theirs), by_place(ours)
+    for theirs, ours in zip(expected, results, strict=True):
+        theirs, ours = by_row(theirs), by_row(ours)
         assert len(ours) == 10
-        assert all(live[place] for place in ours)
+        assert all(live[row] for row in ours)
         both = theirs.keys() & ours.keys()
-        assert all(ours[place] == pytest.approx(theirs[place], abs=1e-4) for place in both)
+        assert all(ours[row] == pytest.approx(theirs[row], abs=1e-4) for row in both)
         same += len(both)
     # a passage at the edge of what is scored may differ by the rounding of a level
     assert same >= 0.98 * 10 * QUERIES
@@ -71,11 +71,11 @@ def test_finds_what_the_kernels_find(tmp_path, passages, queries, bits, candidat
 def test_scores_are_max_sim_of_the_decoded_vectors(tmp_path, passages, queries):
     engine = build(tmp_path / "late", passages, nbits=8)
     with on_device("cpu"):
-        found = engine.search(queries, np.ones(len(passages), bool), len(passages) + 5)
-    for query, (places, scores) in zip(queries, found, strict=True):
-        assert sorted(places.tolist()) == list(range(len(passages)))
-        for place, score in list(zip(places.tolist(), scores.tolist(), strict=True))[:20]:
-            decoded = engine.read(place, place + 1).values
+        results = engine.search(queries, np.ones(len(passages), bool), len(passages) + 5)
+    for query, (rows, scores) in zip(queries, results, strict=True):
+        assert sorted(rows.tolist()) == list(range(len(passages)))
+        for row, score in list(zip(rows.tolist(), scores.tolist(), strict=True))[:20]:
+            decoded = engine.read(row, row + 1).values
             # the query is rounded to 8 bits against the residuals
             assert score == pytest.approx(max_sim(query, decoded), abs=0.01 * len(query))
 
@@ -84,19 +84,19 @@ def test_no_more_than_is_allowed_and_none_at_all(tmp_path, passages, queries):
     engine = build(tmp_path / "late", passages)
     live = np.zeros(len(passages), bool)
     with on_device("cpu"):
-        assert all(len(places) == 0 for places, _ in engine.search(queries, live, 10))
+        assert all(len(rows) == 0 for rows, _ in engine.search(queries, live, 10))
         live[[3, 500]] = True
-        for places, _ in engine.search(queries, live, 10):
-            assert sorted(places.tolist()) == [3, 500]
+        for rows, _ in engine.search(queries, live, 10):
+            assert sorted(rows.tolist()) == [3, 500]
 
 
 def test_the_nearest_centroid_is_the_nearest():
     rng = np.random.default_rng(8)
     centroids, vectors = clustered(rng, 700, 32, words=300), clustered(rng, 2000, 32, words=300)
     with on_device("cpu"):
-        found = router(centroids).nearest(vectors)
+        results = router(centroids).nearest(vectors)
     distances = np.square(vectors[:, None].astype(np.float64) - centroids).sum(-1)
-    chosen = np.take_along_axis(distances, found[:, None], 1)[:, 0]
+    chosen = np.take_along_axis(distances, results[:, None], 1)[:, 0]
     assert np.all(chosen <= distances.min(1) + 1e-5)
 
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, Packed
 from mbert_retrieval.indexes import flat, plaid
-from mbert_retrieval.indexes.engine import VectorsWriter
+from mbert_retrieval.indexes.engine import MergeSource, Tuning, VectorsWriter
 from mbert_retrieval.indexes.manifest import EncoderIdentity, Leg
-from mbert_retrieval.indexes.plaid import building
+from mbert_retrieval.indexes.plaid import building, segment
+from mbert_retrieval.indexes.plaid.building import centroid_count
 from mbert_retrieval.indexes.plaid.codec import BITS, load_codec
-from mbert_retrieval.indexes.plaid.parameters import candidate_count, centroid_count
+from mbert_retrieval.indexes.plaid.segment import candidate_count
 from mbert_retrieval.native import plaid as kernels
 from support.index_model import max_sim
 from support.plaid_collections import clustered, collection
@@ -45,22 +46,23 @@ def compress_all(monkeypatch):
 
 
 @pytest.fixture(params=[True, False], ids=["vnni", "plain"])
-def both_loops(request):
-    if kernels.set_vnni(request.param) != request.param:
+def both_loops(request, monkeypatch):
+    if request.param and not kernels.HAS_VNNI:
         pytest.skip("this processor has no AVX-512 VNNI")
-    yield
-    kernels.set_vnni(True)
+    monkeypatch.setattr(segment, "VNNI", request.param)
 
 
-def ranked(found: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, float]]:
-    places, scores = found
+def ranked(results: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, float]]:
+    numbers, scores = results
     return sorted(
-        zip(places.tolist(), scores.tolist(), strict=True), key=lambda hit: (-hit[1], hit[0])
+        zip(numbers.tolist(), scores.tolist(), strict=True), key=lambda hit: (-hit[1], hit[0])
     )
 
 
-def overlap(found: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray, np.ndarray], k: int):
-    best = [{place for place, _ in ranked(each)[:k]} for each in (found, expected)]
+def overlap(
+    results: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray, np.ndarray], k: int
+):
+    best = [{row for row, _ in ranked(each)[:k]} for each in (results, expected)]
     return len(best[0] & best[1]) / k
 
 
@@ -90,19 +92,19 @@ def test_scores_are_max_sim_of_the_decoded_vectors(
     live = rng.random(passages) < 0.8
     query = rng.standard_normal((rows, dimension)).astype(np.float32)
     remembered = engine.read(0, passages)
-    expected = {place: max_sim(query, remembered[place]) for place in np.flatnonzero(live).tolist()}
+    expected = {row: max_sim(query, remembered[row]) for row in np.flatnonzero(live).tolist()}
     for vnni in (True, False):
-        kernels.set_vnni(vnni)
-        (found,) = engine.search(Packed.from_sequences([query]), live, k)
-        hits = ranked(found)[:k]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(segment, "VNNI", vnni)
+            (results,) = engine.search(Packed.from_sequences([query]), live, k)
+        hits = ranked(results)[:k]
         assert len(hits) == min(k, len(expected))
         best = sorted(expected.values(), reverse=True)
         # query vectors are rounded to 8 bits: 0.4 % of the longest component, at random
         tolerance = 0.02 * float(np.abs(query).max()) * dimension**0.5 * rows * 0.5 + 1e-4
-        for (place, score), wanted in zip(hits, best, strict=False):
-            assert abs(score - expected[place]) < tolerance
+        for (row, score), wanted in zip(hits, best, strict=False):
+            assert abs(score - expected[row]) < tolerance
             assert abs(score - wanted) < 2 * tolerance
-    kernels.set_vnni(True)
 
 
 @pytest.mark.parametrize("dimension", [48, 128, 768, 1024])
@@ -117,10 +119,10 @@ def test_finds_what_brute_force_finds(tmp_path, dimension, both_loops):
     wanted = exact.search(queries, live, 10)
     plaid.build(folder, leg(dimension), [])
     assert not (folder / "vectors.npy").exists()
-    found = opened(folder, passages).search(queries, live, 10)
-    recall = [overlap(mine, theirs, 10) for mine, theirs in zip(found, wanted, strict=True)]
+    results = opened(folder, passages).search(queries, live, 10)
+    recall = [overlap(mine, theirs, 10) for mine, theirs in zip(results, wanted, strict=True)]
     assert np.mean(recall) >= 0.9
-    first = [ranked(each)[0][0] for each in found]
+    first = [ranked(each)[0][0] for each in results]
     assert np.mean(np.array(first) == sources) >= 0.9
 
 
@@ -132,7 +134,7 @@ def test_one_query_and_a_batch_find_the_same(tmp_path, compress_all):
     engine = opened(folder, passages)
     queries = collection(rng, 9, 64, longest=40)
     live = rng.random(600) < 0.9
-    tuning = {"candidates": 50, "nprobe": 2}
+    tuning = Tuning(nprobe=2, candidates=50)
     together = engine.search(queries, live, 20, tuning)
     for n in range(len(queries)):
         (alone,) = engine.search(Packed.from_sequences([queries[n]]), live, 20, tuning)
@@ -150,10 +152,10 @@ def test_as_many_hits_as_are_allowed_whatever_is_probed(tmp_path, compress_all, 
     live = np.zeros(600, bool)
     live[rng.choice(600, allowed, replace=False)] = True
     queries = collection(rng, 3, 32, longest=2, words=600)
-    found = opened(folder, passages).search(queries, live, k, {"nprobe": 1, "candidates": 1})
-    for places, _ in found:
-        assert len(places) == len(set(places.tolist())) == min(k, allowed)
-        assert live[places].all()
+    results = opened(folder, passages).search(queries, live, k, Tuning(nprobe=1, candidates=1))
+    for numbers, _ in results:
+        assert len(numbers) == len(set(numbers.tolist())) == min(k, allowed)
+        assert live[numbers].all()
 
 
 def test_more_work_finds_more(tmp_path, compress_all):
@@ -167,8 +169,10 @@ def test_more_work_finds_more(tmp_path, compress_all):
     engine = opened(folder, passages)
 
     def recall(**tuning):
-        found = engine.search(queries, live, 10, tuning)
-        return np.mean([overlap(mine, best, 10) for mine, best in zip(found, wanted, strict=True)])
+        results = engine.search(queries, live, 10, Tuning(**tuning))
+        return np.mean(
+            [overlap(mine, best, 10) for mine, best in zip(results, wanted, strict=True)]
+        )
 
     assert recall(candidates=12) < recall(candidates=1500)
     assert recall(candidates=1500) > 0.9
@@ -226,23 +230,23 @@ def test_merging_equal_codecs_copies_and_keeps_only_the_living(tmp_path, compres
     engines = [opened(one, first), opened(two, second)]
     lives = [rng.random(400) < 0.7, rng.random(300) < 0.7]
     (tmp_path / "m").mkdir()
-    parts = [(one, engines[0], lives[0]), (two, engines[1], lives[1])]
-    plaid.merge(tmp_path / "m", leg(32), parts)
-    kept = Packed.concatenate(
+    sources = [MergeSource(one, engines[0], lives[0]), MergeSource(two, engines[1], lives[1])]
+    plaid.merge(tmp_path / "m", leg(32), sources)
+    living = Packed.concatenate(
         [
             engine.read(0, len(live)).select(np.flatnonzero(live))
             for engine, live in zip(engines, lives, strict=True)
         ]
     )
-    merged = opened(tmp_path / "m", kept)
-    assert np.array_equal(merged.read(0, len(kept)).values, kept.values)
-    assert np.array_equal(merged.offsets, kept.offsets)
+    merged = opened(tmp_path / "m", living)
+    assert np.array_equal(merged.read(0, len(living)).values, living.values)
+    assert np.array_equal(merged.offsets, living.offsets)
     for centroid in range(len(merged.codec.centroids)):
         begin, end = merged.list_bounds[centroid : centroid + 2]
         holders = [
             p
-            for p in range(len(kept))
-            if centroid in merged.codes[kept.offsets[p] : kept.offsets[p + 1]]
+            for p in range(len(living))
+            if centroid in merged.codes[living.offsets[p] : living.offsets[p + 1]]
         ]
         assert merged.lists[begin:end].tolist() == holders
 
@@ -266,24 +270,21 @@ def test_merging_exact_segments_compresses_when_there_are_enough(tmp_path, monke
     monkeypatch.setattr(building, "EXACT_PASSAGES", 500)
     rng = np.random.default_rng(14)
     halves = [collection(rng, 300, 32) for _ in range(2)]
-    parts = []
+    sources = []
     for n, half in enumerate(halves):
         folder = written(tmp_path / str(n), half)
         plaid.build(folder, leg(32), [])
-        parts.append((folder, opened(folder, half), np.ones(300, bool)))
+        sources.append(MergeSource(folder, opened(folder, half), np.ones(300, bool)))
     (tmp_path / "all").mkdir()
-    plaid.merge(tmp_path / "all", leg(32), parts)
+    plaid.merge(tmp_path / "all", leg(32), sources)
     together = Packed.concatenate(halves)
     merged = opened(tmp_path / "all", together)
     assert merged.facts()["engine"] == "plaid"
     assert np.abs(merged.read(0, 600).values - together.values).max() < 0.2
     (tmp_path / "few").mkdir()
     few = [np.arange(300) < 100, np.arange(300) < 50]
-    plaid.merge(
-        tmp_path / "few",
-        leg(32),
-        [(path, engine, live) for (path, engine, _), live in zip(parts, few, strict=True)],
-    )
+    fewer = [source._replace(live=live) for source, live in zip(sources, few, strict=True)]
+    plaid.merge(tmp_path / "few", leg(32), fewer)
     expected = Packed.concatenate(
         [half.select(np.flatnonzero(live)) for half, live in zip(halves, few, strict=True)]
     )
@@ -305,8 +306,10 @@ def test_damaged_numbers_do_not_crash_a_search(tmp_path, compress_all, name):
     np.save(folder / f"{name}.npy", broken)
     engine = opened(folder, passages)
     with np.errstate(all="ignore"):
-        found = engine.search(collection(rng, 4, 32), np.ones(500, bool), 10, {"candidates": 20})
-    assert all(len(places) <= 20 and (places < 500).all() for places, _ in found)
+        results = engine.search(
+            collection(rng, 4, 32), np.ones(500, bool), 10, Tuning(candidates=20)
+        )
+    assert all(len(numbers) <= 20 and (numbers < 500).all() for numbers, _ in results)
     engine.read(0, 500)
 
 
@@ -317,7 +320,8 @@ def test_damaged_codes_do_not_crash_a_merge(tmp_path, compress_all):
     codes = np.load(folder / "codes.npy")
     np.save(folder / "codes.npy", np.full_like(codes, np.iinfo(codes.dtype).max))
     (tmp_path / "m").mkdir()
-    plaid.merge(tmp_path / "m", leg(32), [(folder, opened(folder, passages), np.ones(500, bool))])
+    source = MergeSource(folder, opened(folder, passages), np.ones(500, bool))
+    plaid.merge(tmp_path / "m", leg(32), [source])
     bounds = np.load(tmp_path / "m" / "list_bounds.npy")
     assert bounds[-2] == 0  # all are taken for the last centroid
     assert bounds[-1] == 500
@@ -338,10 +342,10 @@ def test_damaged_bounds_are_named(tmp_path, compress_all, name):
 def test_equal_vectors_make_no_trouble(tmp_path, compress_all):
     passages = Packed(np.ones((400, 8), np.float32), np.arange(0, 401, 4, dtype=np.int64))
     plaid.build(written(tmp_path / "s", passages), leg(8), [])
-    ((places, scores),) = opened(tmp_path / "s", passages).search(
+    ((numbers, scores),) = opened(tmp_path / "s", passages).search(
         Packed.from_sequences([np.ones((2, 8), np.float32)]), np.ones(100, bool), 10
     )
-    assert len(places) >= 10
+    assert len(numbers) >= 10
     assert np.allclose(scores, 16, atol=1e-3)
 
 
@@ -355,6 +359,6 @@ def test_long_and_short_passages_together(tmp_path, compress_all):
     queries = Packed.from_sequences([passages[p][:32] for p in range(7)])
     wanted = exact.search(queries, np.ones(7, bool), 7)
     plaid.build(folder, leg(48), [])
-    found = opened(folder, passages).search(queries, np.ones(7, bool), 7)
-    for mine, theirs in zip(found, wanted, strict=True):
+    results = opened(folder, passages).search(queries, np.ones(7, bool), 7)
+    for mine, theirs in zip(results, wanted, strict=True):
         assert dict(ranked(mine)) == pytest.approx(dict(ranked(theirs)), abs=1.0, rel=0.05)
