@@ -78,7 +78,7 @@ def content_sha256(passage: Passage) -> str:
 
 
 def passage_row(passage: Passage) -> Row:
-    """Return the columns of table `passages` after `key`. Raises InputError if a value is invalid."""
+    """Return the columns of table `passages` after `key`. Raises InputError for invalid values."""
     if not isinstance(passage, Passage):
         raise TypeError(f"passages must be Passage objects, not {type(passage).__name__}")
     name = f"passage {passage.id!r}"

@@ -27,7 +27,6 @@ from .passages import Changes, Progress, changed_passages, reuse_vectors, store_
 from .plan import UNKNOWN_MTIME, SyncPlan, plan_sync, was_refused
 from .provenance import Provenance, record
 
-
 # which passages go: none; those of files that were read before and are gone; or all passages that
 # do not come from the sources
 Removal = Literal["nothing", "gone", "all"]
@@ -140,6 +139,7 @@ class _Application:
             yield from self._to_encode([changed], _PendingFile(state, former))
 
     def _read(self, path: str, file: SourceFile) -> tuple[list[Passage] | None, FileState]:
+        """Return a file's passages, None where its content is as before, and its state."""
         before = self.plan.states.get(path)
         selection = self.plan.tree.selection
         mtime_ns = file.mtime_ns if is_settled(file.mtime_ns) else UNKNOWN_MTIME
