@@ -140,7 +140,7 @@ def test_export_writes_what_the_index_holds(tmp_path, tiny_encoder_folder):
     for row, rows in zip(vectors, expected, strict=True):
         assert row["vectors"] == [pytest.approx(line, abs=1e-5) for line in rows.tolist()]
     again = run("index", "export", tmp_path / "out", *common)
-    assert_refused(again, "passages.parquet is there already: name another folder, or use --force")
+    assert_refused(again, "passages.parquet exists already: name another folder, or use --force")
     run_json("index", "export", tmp_path / "out", "--force", *common)
     (tmp_path / "file").write_text("x")
     assert_refused(run("index", "export", tmp_path / "file", *common), "cannot write to")
@@ -190,7 +190,7 @@ BAD_BUILDS = {
     "bits without encoder": (["code", "--nbits", "2"], "--encoder none makes none"),
     "unknown kind": (["code", "--kind", "magic"], "unknown index kind 'magic'"),
     "kind without encoder": (["code", "--kind", "faiss"], "--encoder none makes none"),
-    "nothing to keep": (["code", "--no-lexical"], "neither was asked for"),
+    "nothing to keep": (["code", "--no-lexical"], "would have neither"),
     "folder in use": (["code", "--index", "code"], "is not empty"),
     "unknown option": (["code", "--magic"], "--magic"),
     "no source": ([], "Missing argument"),

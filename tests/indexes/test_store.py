@@ -126,8 +126,8 @@ def test_file_states_are_kept_with_their_commit(tmp_path):
     [
         ([], False, "needs vectors or a lexical part"),
         ([Leg(LATE, "plaidd")], True, "unknown index kind"),
-        ([Leg(LATE, "faiss")], True, "one vector a passage"),
-        ([Leg(DENSE, "plaid")], True, "many vectors a passage"),
+        ([Leg(LATE, "faiss")], True, "one vector per passage"),
+        ([Leg(DENSE, "plaid")], True, "many vectors per passage"),
         ([Leg(replace(LATE, dimension=0), "flat")], True, "positive dimension"),
         ([Leg(replace(LATE, kind="both"), "flat")], True, "'dense' or 'late'"),
         ([LATE_FLAT, LATE_FLAT], True, "takes one late encoder, not 2"),
@@ -218,9 +218,9 @@ def test_two_vectors_do_not_fit_a_dense_index(tmp_path):
 
 def test_vectors_do_not_fit_a_lexical_index(tmp_path):
     folder = IndexFolder.create(tmp_path / "i", legs=[], lexical=True)
-    with folder.writer() as writer, pytest.raises(InputError, match="holds no dense vectors"):
+    with folder.writer() as writer, pytest.raises(InputError, match="has no dense vectors"):
         writer.add([Q], {"dense": ONE})
-    with pytest.raises(InputError, match="holds no vectors"):
+    with pytest.raises(InputError, match="has no vectors"):
         folder.search_vectors(ONE, k=1)
 
 
