@@ -8,7 +8,7 @@ the nodes of a piece of code:
     from tree_sitter_language_pack import get_parser
     print(get_parser("lua").parse(b"function f() end").root_node)
 
-Then add an example to `DEFINITIONS` in tests/sources/test_syntax_tree.py.
+Then add an example to `EXAMPLES` in tests/sources/test_syntax_blocks.py.
 """
 
 from __future__ import annotations

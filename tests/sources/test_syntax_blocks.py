@@ -1,4 +1,4 @@
-"""Definitions inside conditions, attempts and other blocks are units as those outside are."""
+"""Definitions in conditions, `try` and other blocks are passages like those outside."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from mbert_retrieval.sources.line_spans import MAX_CHARACTERS, MAX_LINES
 from mbert_retrieval.sources.split import split_into_passages
 
 MODULES = "functools hashlib locale os random shutil socket ssl subprocess tempfile threading uuid"
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+DEFINITION_NODES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def in_blocks(node: ast.AST, inside: bool = False) -> Iterator[ast.FunctionDef]:
     """The functions of a module that stand in its blocks, as Python itself parses them."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, DEFINITIONS):
+        if isinstance(child, DEFINITION_NODES):
             if inside and not isinstance(child, ast.ClassDef):
                 yield child
         elif isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
             yield from in_blocks(child, True)
 
 
-def test_functions_in_blocks_of_real_modules_are_units():
+def test_functions_in_blocks_of_real_modules_are_passages():
     found = 0
     for name in MODULES.split():
         file = Path(os.__file__).with_name(f"{name}.py")
@@ -91,7 +93,7 @@ with lock:
     ]
 
 
-CASES = {
+EXAMPLES = {
     "a.js": """
         if (old) {
           function alpha() { return 1; }
@@ -336,9 +338,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_definitions_in_blocks_of_every_language_are_units(name):
-    text = textwrap.dedent(CASES[name]).strip()
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_definitions_in_blocks_of_every_language_are_passages(name):
+    text = textwrap.dedent(EXAMPLES[name]).strip()
     greek = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]
     expected = [word for word in greek if word in text]
     passages = list(split_into_passages(text, name))
@@ -346,61 +348,3 @@ def test_definitions_in_blocks_of_every_language_are_units(name):
     for word in expected:
         assert word in found[word]
         assert not any(other in found[word] for other in expected if other != word)
-
-
-@pytest.mark.parametrize(
-    ("name", "opening", "held", "owner"),
-    [
-        ("a.js", "const api = {", "alpha(x) {\n1;\n},\nbeta: function () {\n2;\n},", "api."),
-        ("a.js", "exports.x = {", "alpha: (x) => {\n1;\n},\nbeta() {\n2;\n},", "exports.x."),
-        ("a.ts", "const api = Object.freeze({", "alpha() {\n1;\n},\nbeta() {\n2;\n},", "api."),
-        ("a.ts", "const api = class {", "alpha() {\n1;\n}\nbeta() {\n2;\n}", "api."),
-        ("a.js", "export default {", "alpha() {\n1;\n},\nbeta() {\n2;\n},", ""),
-        ("a.js", "$.fn.extend({", "alpha() {\n1;\n},\nbeta() {\n2;\n},", ""),
-        ("a.js", "new Vue({", "methods: {\nalpha() {\n1;\n},\nbeta() {\n2;\n},\n},", "methods."),
-        ("a.zig", "const api = struct {", "fn alpha() void {\n}\npub fn beta() void {\n}", "api."),
-    ],
-)  # fmt: skip
-def test_functions_of_objects_are_units_like_those_of_classes(name, opening, held, owner):
-    more = "\n" + "\n".join(f"// line {n}" for n in range(25))
-    held = held.replace("methods: {", "methods: {" + more)
-    closing = "".join({"{": "}", "(": ")"}.get(one, "") for one in reversed(opening)) + ";"
-    text = f"{opening}\n{held}{more}\n{closing}\n"
-    found = {p.metadata["name"]: p.text for p in split_into_passages(text, name)}
-    for word, other in (("alpha", "beta"), ("beta", "alpha")):
-        assert word in found[owner + word]
-        assert other not in found[owner + word]
-
-
-def test_calls_and_data_are_not_cut_for_what_they_hold():
-    """A test's body is one with the test, however many small functions it has."""
-    text = "describe('x', () => {\n  const a = () => 1;\n  it('y', () => { a(); });\n});\n"
-    assert [p.text for p in split_into_passages(text, "a.js")] == [text.rstrip("\n")]
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.py", "\n".join(" " * n + "if x:" for n in range(3000))),
-        ("a.js", "a = " * 30_000 + "1"),
-        ("a.js", "if (x) {\n" * 3000 + "}\n" * 3000),
-        ("a.js", "(function () {\n" * 3000 + "})();\n" * 3000),
-        ("a.js", "a = " + "{a:\n" * 10_000 + "1" + "}" * 10_000),
-        ("a.js", "f({a:\n" * 3000 + "1" + "})" * 3000),
-        ("a.rb", "f(" * 10_000 + ")" * 10_000),
-        ("a.rb", "if x\n" * 3000 + "end\n" * 3000),
-        ("a.el", "(" * 20_000 + ")" * 20_000),
-        ("a.clj", "(do\n" * 5000 + ")" * 5000),
-        ("a.c", "#if X\n" * 3000 + "#endif\n" * 3000),
-        ("a.cpp", "namespace n {\n" * 3000 + "}\n" * 3000),
-        ("a.java", "class A {\n" * 3000 + "}\n" * 3000),
-        ("a.ex", "if x do\n" * 3000 + "end\n" * 3000),
-    ],
-)
-def test_deep_nesting_is_read(name, text):
-    lines = text.split("\n")
-    covered = [0] * len(lines)
-    for passage in split_into_passages(text, name):
-        for line in range(passage.start_line - 1, passage.end_line):
-            covered[line] += 1
-    assert covered == [1 if line.strip() else 0 for line in lines]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mbert_retrieval.sources import SkippedFile
+from mbert_retrieval.sources import SkippedFile, read_source
 from mbert_retrieval.sources.walk import walk
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
@@ -42,7 +42,7 @@ def walked(root: Path) -> list[str]:
     return [str(Path(entry).relative_to(root)) for entry in walk(root, [])]
 
 
-def kept_by_git(root: Path) -> set[str]:
+def added_by_git(root: Path) -> set[str]:
     """Files that git would add, without the hidden ones."""
     names = git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
     return {
@@ -53,11 +53,20 @@ def kept_by_git(root: Path) -> set[str]:
 
 
 NAMES = ["a", "b", "ab", "a.c", "b.log", "build"]
+
+
 FOLDERS = ["", "a", "build", "b/a", "b/build", "a/b/a"]
+
+
 FILES = [f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("ab", "a.c", "b.log")]
+
+
 PIECES = ["a", "b", "ab", "a.c", "*.log", "build", "*", "**", "?", "a*", "[ab]", "[!a]*", "*.c"]
+
+
 ODD_PIECES = ["***", "a**", "**b", "[a-b]*", "[[:alpha:]]", "[]a]", "[^b]*", "[a", "\\a", "b\\"]
 ODD_PIECES += ["[b-a]*", "[a-]*", "[\\a-b]*", "[[:no:]]", "[a[:digit:].]*", "[!]a]*", "a[/]b"]
+
 
 patterns = st.builds(
     lambda negated, anchored, pieces, folder, tail: (
@@ -69,6 +78,8 @@ patterns = st.builds(
     st.sampled_from(["", "", "/"]),
     st.sampled_from(["", "", " ", "\r", "  ", "\\ ", "/"]),
 )
+
+
 rules = st.lists(st.one_of(patterns, st.sampled_from(["", "# a", "\\#a", "!"])), max_size=5)
 
 
@@ -79,7 +90,7 @@ rules = st.lists(st.one_of(patterns, st.sampled_from(["", "# a", "\\#a", "!"])),
 @example(top=["*", "!*/", "!*.c"], inner=[], exclude=[])
 @example(top=["build/", "!build/ab"], inner=["!b.log"], exclude=["*.log"])
 @example(top=["/b/**/a.c", "a/**"], inner=["*", "!ab"], exclude=[])
-def test_a_walk_keeps_what_git_keeps(tmp_path, top, inner, exclude):
+def test_a_walk_yields_what_git_would_add(tmp_path, top, inner, exclude):
     root = tmp_path / "tree"
     if not root.exists():
         root.mkdir()
@@ -88,9 +99,9 @@ def test_a_walk_keeps_what_git_keeps(tmp_path, top, inner, exclude):
     (root / ".gitignore").write_bytes("\n".join(top).encode())
     (root / "b" / ".gitignore").write_bytes("\n".join(inner).encode())
     (root / ".git/info/exclude").write_bytes("\n".join(exclude).encode())
-    assert set(walked(root)) == kept_by_git(root)
+    assert set(walked(root)) == added_by_git(root)
     inside = root / "b"  # the rules above a source count as well
-    expected = {name[2:] for name in kept_by_git(root) if name.startswith("b/")}
+    expected = {name[2:] for name in added_by_git(root) if name.startswith("b/")}
     if git_ignores_folder(root, "b"):
         return  # but a folder that is named is read, whatever ignores it
     assert set(walked(inside)) == expected
@@ -153,3 +164,26 @@ def test_a_tree_deeper_than_the_recursion_limit_is_walked(tmp_path, monkeypatch)
         sys.setrecursionlimit(limit)
     assert [path.name for path in found] == ["leaf.py"]
     assert skipped == []
+
+
+def test_a_submodule_is_read_by_its_own_rules(tmp_path):
+    """git lists a submodule's files by asking the submodule: so does this test."""
+    inner = tmp_path / "vendor/lib"
+    inner.mkdir(parents=True)
+    (tmp_path / ".gitignore").write_text("*.txt\n")
+    for folder in (tmp_path, inner):
+        (folder / "a.txt").write_text("text")
+        (folder / "a.py").write_text("x = 1")
+        (folder / "b.c").write_text("int x;")
+    (inner / ".gitignore").write_text("*.c\n")
+
+    def listed(folder: Path) -> set[str]:
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+        command = ["git", "ls-files", "--others", "--exclude-standard"]
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        return {name for name in done.stdout.split() if not name.startswith(".")}
+
+    expected = {f"vendor/lib/{name}" for name in listed(inner)}
+    expected |= {name for name in listed(tmp_path) if not name.startswith("vendor")}
+    assert expected == {"a.py", "b.c", "vendor/lib/a.py", "vendor/lib/a.txt"}
+    assert {p.path for p in read_source(tmp_path, [])} == expected
