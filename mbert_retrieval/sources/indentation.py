@@ -51,7 +51,7 @@ _LEADING = re.compile(  # comments, annotations and templates, which belong to t
 
 
 def split_by_indentation(lines: Sequence[str]) -> list[LineSpan]:
-    """Return spans that cover all lines, in order."""
+    """Return spans that cover all lines that are not blank, in order."""
     return list(_spans(lines, 1, len(lines), ""))
 
 

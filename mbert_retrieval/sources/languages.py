@@ -283,7 +283,7 @@ _LANGUAGES = (
         functions="function_definition",
         types="class_definition",
         transparent="if_statement elif_clause else_clause try_statement except_clause "
-        "except_group_clause finally_clause with_statement for_statement "
+        "finally_clause with_statement for_statement "
         "while_statement match_statement case_clause block",
         wrappers="decorated_definition",
     ),
@@ -333,7 +333,7 @@ _LANGUAGES = (
     language(
         "sql",
         "sql ddl dml",
-        functions="create_function create_procedure create_trigger",
+        functions="create_function create_trigger",
         other_kinds={"table": "create_table create_view create_materialized_view create_type"},
         wrappers="statement",
     ),

@@ -65,7 +65,7 @@ def split_document(
         headings: Its headings in the order of their lines.
         path: The path that passages state.
         language: The "language" of their metadata.
-        as_one: Keep the document as one passage, titled by its highest heading.
+        as_one: Keep the document as one passage, titled by its first heading.
 
     Yields:
         Passages in the order of their lines.

@@ -54,3 +54,16 @@ def test_an_invalid_line_is_named(tmp_path, line, expected):
         passages_of(file)
     assert f"{file}, line 17: " in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_keys_have_an_order_of_precedence(tmp_path):
+    record = {"id": 7, "_id": "x", "text": "a", "metadata": {"n": 1, "m": 1}, "n": 2}
+    (tmp_path / "c.jsonl").write_text(json.dumps(record))
+    assert passages_of(tmp_path / "c.jsonl") == [
+        Passage("x", "a", metadata={"id": 7, "n": 2, "m": 1})
+    ]
+
+
+def test_metadata_that_is_no_object_is_a_value(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"_id": "x", "text": "a", "metadata": [1]}')
+    assert passages_of(tmp_path / "c.jsonl") == [Passage("x", "a", metadata={"metadata": [1]})]

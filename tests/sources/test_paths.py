@@ -27,3 +27,9 @@ def test_paths_are_relative_to_the_folder_of_all_sources(tmp_path):
     assert source_root([p / "src", q / "data.jsonl"]) == p / "src"
     assert [x.path for x in passages_of(p / "src", root=p)] == ["src/a.py"]
     assert [x.path for x in passages_of(q / "c.py", root=p)] == [f"{q}/c.py"]
+
+
+def test_collections_alone_have_no_common_folder(tmp_path, monkeypatch):
+    (tmp_path / "c.jsonl").write_text("")
+    monkeypatch.chdir(tmp_path.parent)
+    assert source_root([tmp_path / "c.jsonl"]) == tmp_path.parent

@@ -9,6 +9,7 @@ import pytest
 
 from mbert_retrieval import InputError
 from mbert_retrieval.sources import Selection, SkippedFile, read_source
+from mbert_retrieval.sources.pdf import read_pdf
 from support.pdf import pdf
 
 PAGES = [["Front matter"], ["How to install", "Run the installer."], [], ["It costs 5 \\(five\\)."]]
@@ -59,3 +60,20 @@ def test_an_encrypted_pdf_is_skipped_unless_it_opens_without_a_password(tmp_path
     skipped: list[SkippedFile] = []
     assert {p.path for p in read_source(tmp_path, skipped)} == {"open.pdf"}
     assert [one.reason for one in skipped] == ["encrypted PDF"]
+
+
+def test_a_nested_outline_names_the_passages(tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf([["a"], ["b"], ["c"]])))
+    chapter = writer.add_outline_item(title="Chapter", page_number=0)
+    writer.add_outline_item(title="Section", page_number=1, parent=chapter)
+    writer.add_outline_item(title="Next", page_number=2)
+    writer.write(tmp_path / "a.pdf")
+    titles = [passage.title for passage in read_source(tmp_path)]
+    assert titles == ["Chapter > page 1", "Chapter > Section > page 2", "Next > page 3"]
+
+
+def test_headings_are_on_the_first_line_of_their_page():
+    lines, headings = read_pdf(pdf([["a", "b"], ["c"], ["d"]], [("C", 1)]))
+    starts = {h.title: next(filter(str.strip, lines[h.line - 1 :])).strip() for h in headings}
+    assert starts == {"page 1": "a", "C": "c", "page 2": "c", "page 3": "d"}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from mbert_retrieval.sources import SkippedFile, read_source
+from mbert_retrieval.sources.skip_rules import skip_reason
 
 
 def test_generated_and_minified_files_are_skipped(tmp_path):
@@ -38,3 +41,44 @@ def test_generated_and_minified_files_are_skipped(tmp_path):
     }
     assert taken == {"late.py", "about.md", "lock.py", "small.min.js", "long.md"}
     assert [p.path for p in read_source(tmp_path / "gen.py", [])] == ["gen.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("package-lock.json", "generated (a lock file)"),
+        ("packages.lock.json", "generated (a lock file)"),
+        ("pnpm-lock.yaml", "generated (a lock file)"),
+        ("go.sum", "generated (a lock file)"),
+        ("uv.lock", "generated (a lock file)"),
+        ("my.lock", ""),
+        ("go.summary", ""),
+        ("a.po", "translations"),
+        ("a.POT", "translations"),
+        ("a.xlf", "translations"),
+        ("a.xliff", "translations"),
+        ("a.pop", ""),
+    ],
+)
+def test_names_of_files_that_are_skipped(name, reason):
+    assert skip_reason("text", name, "text") == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "line", "count", "reason"),
+    [
+        ("a.js", "javascript", "x" * 401, 1000, "minified"),
+        ("a.js", "javascript", "x" * 398, 1000, ""),  # 399 characters with its end
+        ("a.js", "javascript", "x" * 1900, 1, ""),  # a small file
+        ("a.min.js", "javascript", "x" * 50, 50, "minified"),
+        ("a.min.md", "markdown", "x" * 500, 50, ""),
+    ],
+)
+def test_minified_files_have_long_lines_or_a_name_that_says_so(name, language, line, count, reason):
+    assert skip_reason(f"{line}\n" * count, name, language) == reason
+
+
+def test_a_mark_of_generated_files_counts_near_the_beginning():
+    mark = "@generated"
+    assert skip_reason("#" * (1000 - len(mark)) + mark, "a.py", "python") == "generated"
+    assert skip_reason("#" * 1000 + mark, "a.py", "python") == ""

@@ -242,3 +242,64 @@ def test_deeply_nested_code_is_split(name, text):
         for line in range(passage.start_line - 1, passage.end_line):
             covered[line] += 1
     assert covered == [1 if line.strip() else 0 for line in lines]
+
+
+def spans_of(text: str, name: str) -> list[tuple[int, int, str]]:
+    return [(p.start_line, p.end_line, p.title) for p in split_into_passages(text, name)]
+
+
+def class_of(lines: int) -> str:
+    """A class of so many lines, with one method on the last two."""
+    return "class C:\n" + "    x = 1\n" * (lines - 3) + "    def f(self):\n        pass\n"
+
+
+def test_a_class_of_up_to_twenty_lines_is_one_passage():
+    assert spans_of(class_of(20), "a.py") == [(1, 20, "C")]
+    assert spans_of(class_of(21), "a.py") == [(1, 19, "C"), (20, 21, "C.f")]
+
+
+def test_a_class_of_few_lines_but_many_characters_is_split():
+    text = class_of(10).replace("x = 1", "x = " + "1" * 400)
+    assert [title for _, _, title in spans_of(text, "a.py")] == ["C", "C", "C.f"]
+
+
+def test_names_of_nested_classes_are_qualified():
+    inner = textwrap.indent(class_of(30), "    ")
+    assert spans_of(f"class A:\n    y = 1\n{inner}", "a.py") == [
+        (1, 2, "A"),
+        (3, 30, "A.C"),
+        (31, 32, "A.C.f"),
+    ]
+
+
+def test_a_comment_apart_from_a_definition_does_not_belong_to_it():
+    text = "# apart\n\n# above\n# it\ndef f():\n    pass\n"
+    assert spans_of(text, "a.py") == [(1, 1, ""), (3, 6, "f")]
+
+
+def test_a_comment_that_makes_a_definition_too_long_is_apart():
+    function = "def f():\n" + "    x = 1\n" * 40
+    assert spans_of("# a\n" * 9 + function, "a.py") == [(1, 50, "f")]
+    assert spans_of("# a\n" * 10 + function, "a.py") == [(1, 10, ""), (11, 51, "f")]
+
+
+def test_small_rules_and_keys_are_joined_up_to_twenty_lines():
+    rules = "".join(f"a{n} {{ b: c }}\n" for n in range(25))
+    assert spans_of(rules, "a.css") == [(1, 20, "a0"), (21, 25, "a20")]
+    keys = "".join(f"k{n}: 1\n" for n in range(25))
+    assert spans_of(keys, "a.yaml") == [(1, 20, "k0"), (21, 25, "k20")]
+
+
+def test_a_line_that_only_closes_a_block_belongs_to_what_is_in_it():
+    text = "int f(void) {\n  return 1;\n}\n}\n"
+    assert spans_of(text, "a.c") == [(1, 4, "f")]
+
+
+def test_a_definition_on_the_line_of_another_is_not_a_passage_of_its_own():
+    assert spans_of("function a() { return 1; } function b() { return 2; }\n", "a.js") == [
+        (1, 1, "a")
+    ]
+
+
+def test_a_node_that_ends_with_its_line_ends_there():
+    assert spans_of("module m\nend module\nx = 1\n", "a.f90")[0][:2] == (1, 2)

@@ -130,9 +130,10 @@ def test_dot_ignore_has_the_last_word_in_its_folder(tmp_path):
 def test_the_order_is_fixed_and_hidden_things_and_indexes_are_left_out(tmp_path):
     hidden = [".hidden", ".git/config", ".venv/x.py", "CVS/Root"]
     an_index = [f"my.index/{name}" for name in ("manifest.json", "store.sqlite", "notes.txt")]
-    code = ["b.py", "a/z.py", "a/b/c.py", "a.py", "B.py"]
+    code = ["b.py", "d/e.py", "a/z.py", "a/b/c.py", "a.py", "B.py"]
     write(tmp_path, dict.fromkeys([*hidden, *an_index, *code], "x"))
-    assert walked(tmp_path) == ["B.py", "a.py", "b.py", "a/z.py", "a/b/c.py"]
+    assert walked(tmp_path / "my.index") == ["manifest.json", "notes.txt", "store.sqlite"]
+    assert walked(tmp_path) == ["B.py", "a.py", "b.py", "a/z.py", "a/b/c.py", "d/e.py"]
 
 
 def test_links_are_not_followed_and_are_counted(tmp_path):
@@ -187,3 +188,39 @@ def test_a_submodule_is_read_by_its_own_rules(tmp_path):
     expected |= {name for name in listed(tmp_path) if not name.startswith("vendor")}
     assert expected == {"a.py", "b.c", "vendor/lib/a.py", "vendor/lib/a.txt"}
     assert {p.path for p in read_source(tmp_path, [])} == expected
+
+
+def test_rules_of_all_folders_up_to_the_repository_apply(tmp_path):
+    write(
+        tmp_path,
+        {
+            ".gitignore": "*.log\n",  # outside the repository
+            "top/.git/HEAD": "",
+            "top/.gitignore": "*.tmp\n",
+            "top/a/.gitignore": "*.bak\n",
+            "top/a/b/c/x.tmp": "",
+            "top/a/b/c/x.bak": "",
+            "top/a/b/c/x.log": "",
+        },
+    )
+    assert walked(tmp_path / "top/a/b/c") == ["x.log"]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_rule(tmp_path):
+    write(tmp_path, {".gitignore": "\ufeff*.log\n", "a.log": "", "a.py": ""})
+    assert walked(tmp_path) == ["a.py"]
+
+
+def test_a_folder_that_cannot_be_read_is_skipped(tmp_path, monkeypatch):
+    write(tmp_path, {"a.py": "", "closed/b.py": "", "open/c.py": ""})
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    skipped: list[SkippedFile] = []
+    assert [entry.name for entry in walk(tmp_path, skipped)] == ["a.py", "c.py"]
+    assert skipped == [SkippedFile(f"{tmp_path}/closed", "Permission denied")]
