@@ -7,7 +7,14 @@ import json
 import pytest
 import torch
 
-from mbert_retrieval.backbone import Classifier, MaskedLM, ModernBert, load_network, save_network
+from mbert_retrieval.backbone import (
+    Classifier,
+    MaskedLM,
+    ModernBert,
+    load_network,
+    model,
+    save_network,
+)
 from support.tiny_models import tiny_config
 
 LENGTHS = [1, 2, 8, 9, 10, 17, 64, 65, 130, 300]
@@ -35,6 +42,14 @@ def masked_lm(tmp_path_factory):
     return reference, folder
 
 
+@pytest.fixture(params=["fastest", "plan"])
+def attention_path(request, monkeypatch):
+    """With the packed loop where the processor has it, and with SDPA, as on all other machines."""
+    if request.param == "plan":
+        monkeypatch.setattr(model, "has_cpu_kernel", lambda *_: False)
+
+
+@pytest.mark.usefixtures("attention_path")
 def test_hidden_states_and_gradients(masked_lm):
     reference, folder = masked_lm
     ours = load_network(ModernBert, folder)
