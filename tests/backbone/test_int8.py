@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mbert_retrieval.backbone.int8 import Int8Linear, has_int8_products
 
 if not has_int8_products():
-    pytest.skip("this processor has no products of bytes", allow_module_level=True)
+    pytest.skip("this processor has no int8 products", allow_module_level=True)
 
 
 def by_definition(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -46,13 +46,13 @@ def test_is_the_product_of_rounded_numbers(seed, rows, inputs, outputs, threads,
     torch.set_num_threads(threads)
     try:
         with torch.no_grad():
-            found = Int8Linear(linear)(x)
+            actual = Int8Linear(linear)(x)
     finally:
         torch.set_num_threads(before)
     expected = by_definition(x.numpy(), linear.weight.detach().numpy())
     if bias:
         expected = expected + linear.bias.detach().numpy()
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_in_and_out():
@@ -60,10 +60,10 @@ def test_bfloat16_in_and_out():
     x = torch.randn(3, 50, 64, generator=generator).bfloat16()
     linear = torch.nn.Linear(64, 32, bias=False).bfloat16()
     with torch.inference_mode():
-        found, expected = Int8Linear(linear)(x), linear(x)
-    assert found.dtype == torch.bfloat16
-    assert found.shape == expected.shape
-    assert (found - expected).norm() / expected.norm() < 0.02
+        actual, expected = Int8Linear(linear)(x), linear(x)
+    assert actual.dtype == torch.bfloat16
+    assert actual.shape == expected.shape
+    assert (actual - expected).norm() / expected.norm() < 0.02
 
 
 @given(
@@ -80,10 +80,10 @@ def test_gates_on_the_way_in(values, scale):
     linear = torch.nn.Linear(48, 48, bias=False)
     with torch.no_grad():
         linear.weight.copy_(torch.eye(48))
-        found = Int8Linear(linear).product(torch.cat((first, second), 1), gated=True)
+        actual = Int8Linear(linear).product(torch.cat((first, second), 1), gated=True)
     expected = torch.nn.functional.gelu(first.double()) * scale
     step = expected.abs().max() / 127
-    assert (found - expected).abs().max() <= 0.501 * step + 1e-6 * scale
+    assert (actual - expected).abs().max() <= 0.501 * step + 1e-6 * scale
 
 
 def test_a_gradient_takes_the_exact_product():

@@ -137,7 +137,14 @@ def test_lengths_can_be_set(tiny_encoder_folder):
         load_encoder(tiny_encoder_folder, document_length=8193)
 
 
-def test_a_long_document_is_read_whole(tiny_encoder_folder):
+@pytest.mark.parametrize("length", [10, 40])
+def test_an_expanded_query_has_the_length_that_is_set(bare_folder, tmp_path, length):
+    st_late(bare_folder, EXPANSIONS["unattended"]).save(str(tmp_path))
+    vectors = load_encoder(tmp_path, query_length=length).encode_queries(["x", "a list " * 100])
+    assert vectors.lengths.tolist() == [length, length]
+
+
+def test_a_long_document_is_read_to_the_end(tiny_encoder_folder):
     encoder = load_encoder(tiny_encoder_folder, document_length=8192)
     vectors = encoder.encode_documents(["file " * 9000, "a list"])
     assert vectors.lengths.tolist() == [8192, 5]

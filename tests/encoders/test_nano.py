@@ -90,11 +90,11 @@ def test_build_and_query_as_a_user_does(tmp_path, kind):
     assert json.loads(built.stdout)["added"] == 2
     again = run("index", "build", "src", "--index", "i", "--json")
     assert json.loads(again.stdout)["unchanged"] == 2
-    found = run(
+    result = run(
         "search", "query", "surface of a disc", "--index", "i", "--mode", "vector", "--json"
     )
-    assert found.returncode == 0, found.stderr
-    hits = [json.loads(line) for line in found.stdout.splitlines()]
+    assert result.returncode == 0, result.stderr
+    hits = [json.loads(line) for line in result.stdout.splitlines()]
     assert hits[0]["path"] == "area.py"
     assert (hits[0]["start_line"], hits[0]["end_line"]) == (1, 2)
 

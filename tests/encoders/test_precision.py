@@ -35,7 +35,7 @@ def texts():
     return [" ".join(rng.choice(WORDS, rng.integers(1, 400))) for _ in range(60)]
 
 
-needs_vnni = pytest.mark.skipif(not has_int8_products(), reason="no products of bytes here")
+needs_vnni = pytest.mark.skipif(not has_int8_products(), reason="no int8 products here")
 PRECISIONS = ["bfloat16", pytest.param("int8", marks=needs_vnni)]
 
 
@@ -65,8 +65,8 @@ def test_int8_is_chosen_for_nano_and_changes_with_its_weights(texts, monkeypatch
         for linear in exact.backbone.modules():
             if isinstance(linear, torch.nn.Linear):
                 linear.weight.mul_(1.5)
-    found, expected = (e.encode_documents(texts[:5]).values for e in (ours, exact))
-    assert (found * expected).sum(1).min() > 0.999
+    actual, expected = (e.encode_documents(texts[:5]).values for e in (ours, exact))
+    assert (actual * expected).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
