@@ -394,11 +394,11 @@ void attend_all(const Batch<Number>& batch, int64_t sequences, int threads, Atte
   std::atomic<int64_t> next{0};
   const auto work = [&] {
     Scratch scratch;
-    for (int64_t task; (task = next.fetch_add(1)) < heads;)
+    for (int64_t task; (task = next.fetch_add(1)) < tasks;)
       attend(batch, task / batch.heads, task % batch.heads, scratch);
   };
   std::vector<std::thread> others;
-  for (int i = 1; i < threads && i < heads; ++i) others.emplace_back(work);
+  for (int i = 1; i < threads && i < tasks; ++i) others.emplace_back(work);
   work();
   for (auto& other : others) other.join();
 }
