@@ -18,8 +18,8 @@ EXAMPLE = re.compile(r"^( +)Example:$", re.MULTILINE)
 COPY = ROOT / ".docs-package" / "mbert_retrieval"
 
 
-def on_config(config: Any) -> Any:
-    """Make the copy before mkdocstrings reads it."""
+def on_startup(**_: Any) -> None:
+    """Make the copy, before mkdocstrings looks for it in its own `on_config`."""
     shutil.rmtree(COPY.parent, ignore_errors=True)
     for source, target in (
         (ROOT / "mbert_retrieval", COPY),
@@ -31,4 +31,3 @@ def on_config(config: Any) -> Any:
             copied.parent.mkdir(parents=True, exist_ok=True)
             text = file.read_text(encoding="utf-8")
             copied.write_text(EXAMPLE.sub(r"\1Examples:", text), encoding="utf-8")
-    return config
