@@ -26,6 +26,13 @@ MODULES = [
     "mbert_retrieval.protocols",
     "mbert_retrieval.search.result",
     "mbert_retrieval.sources.passages",
+    "mbert_retrieval.training.finetune",
+    "mbert_retrieval.training.maxsim",
+    "mbert_retrieval.training.mining",
+    "mbert_retrieval.training.mlm",
+    "mbert_retrieval.training.mlm_data",
+    "mbert_retrieval.training.recipe",
+    "mbert_retrieval.training.recipe_toml",
     "mbert_retrieval.types",
 ]
 
