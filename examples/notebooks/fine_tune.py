@@ -52,7 +52,7 @@ recipe = Recipe.parse(
         "data": {"train": str(mined.output)},
         "training": {
             "output": str(folder / "run"),
-            "steps": 8,
+            "steps": 4,
             "batch": 4,
             "learning_rate": 3e-5,
             "warmup": 0.25,

@@ -125,28 +125,30 @@ def test_mined_rows_are_training_rows(data, folders, tmp_path):
 @given(
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 1)), max_size=20),
     st.sets(st.sampled_from("abc")),
-    st.floats(0, 1),
-    st.one_of(st.none(), st.floats(0, 0.5)),
-    st.one_of(st.none(), st.floats(0, 0.5)),
     st.integers(0, 3),
 )
-def test_candidates(ranked, positives, score, margin, relative, skip):
-    options = MiningOptions(margin=margin, relative_margin=relative, skip=skip, depth=9)
-    found = candidates(ranked, positives, score, options)
-    assert len(set(found)) == len(found)
-    assert not positives & set(found)
-    others = [(text, value) for text, value in ranked if text not in positives]
-    for text in found:
-        value, place = min((v, i) for i, (t, v) in enumerate(others) if t == text)
-        assert any(
-            skip <= i < 9
-            and (margin is None or v <= score - margin)
-            and (relative is None or v <= score * (1 - relative))
-            for i, (t, v) in enumerate(others)
-            if t == text
-        ), (text, value, place)
-    if margin is None and relative is None:
-        assert set(found) == {text for text, _ in others[skip:9]}
+def test_candidates_are_the_ranks_after_skip_up_to_depth(ranked, positives, skip):
+    options = MiningOptions(skip=skip, depth=9)
+    others = [text for text, _ in ranked if text not in positives]
+    expected = list(dict.fromkeys(others[skip:9]))
+    assert candidates(ranked, positives, 1.0, options) == expected
+
+
+RANKED = [("a", 9.0), ("b", 7.5), ("c", 6.5), ("d", 6.0), ("e", 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "abcde"),
+        ({"margin": 1.5}, "cde"),  # at most 8 - 1.5
+        ({"relative_margin": 0.25}, "de"),  # at most 8 * 0.75
+        ({"max_score": 5.5}, "e"),
+        ({"margin": 0.25, "relative_margin": 0.25, "max_score": 7.0}, "de"),
+    ],
+)
+def test_a_candidate_scores_below_every_margin(filters, expected):
+    assert candidates(RANKED, set(), 8.0, MiningOptions(**filters)) == list(expected)
 
 
 @pytest.mark.parametrize(
