@@ -98,6 +98,9 @@ def language(
         forms: Kind -> first words, see `Grammar`.
         merge_clauses: See `Grammar`.
         **node_types: The other fields of `Grammar`.
+
+    Returns:
+        The row. Its `grammar` is None if nothing of it is given.
     """
     kinds = {"function": functions, "class": types, "module": modules} | dict(other_kinds or {})
     described = Grammar(

@@ -78,6 +78,9 @@ class IgnoreRules:
         Args:
             folder: A folder; its entries can then be judged.
             names: The names of its entries, if they are known. Spares reading absent files.
+
+        Returns:
+            New rules, or these if the folder has none.
         """
         return self._with(folder, [name for name in RULE_FILES if name in names])
 

@@ -28,6 +28,7 @@ def source_root(sources: Sequence[str | Path]) -> Path:
         collections.
 
     Raises:
+        TypeError: If `sources` is one path instead of a sequence of paths.
         InputError: If a source does not exist or cannot be read.
 
     Example:
@@ -37,13 +38,19 @@ def source_root(sources: Sequence[str | Path]) -> Path:
         >>> source_root([library / "encoder.py", library / "decoder.py"]) == library
         True
     """
-    paths = [path for path in map(existing_path, sources) if not collection_file(path)]
+    paths = [path for path in existing_paths(sources) if not collection_file(path)]
     folders = [path if path.is_dir() else path.parent for path in paths]
     return Path(os.path.commonpath(folders)) if folders else Path.cwd()
 
 
-def existing_path(source: str | Path) -> Path:
-    """Return the source's full path. Raise InputError if nothing exists there."""
+def existing_paths(sources: Sequence[str | Path]) -> list[Path]:
+    """Return the full paths of sources. Raise InputError if one does not exist."""
+    if isinstance(sources, (str, os.PathLike)):
+        raise TypeError(f"sources must be a sequence of paths, not one path: [{sources!r}]")
+    return [_existing_path(source) for source in sources]
+
+
+def _existing_path(source: str | Path) -> Path:
     path = Path(source)
     try:
         return path.resolve(strict=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .paths import collection_file, existing_path, is_index, passage_path
+from .paths import collection_file, existing_paths, is_index, passage_path
 from .selection import EVERYTHING, Selection
 from .walk import SkippedFile, walk
 
@@ -70,6 +70,7 @@ def scan(
         Files and collections by path, and the reasons why others were skipped.
 
     Raises:
+        TypeError: If `sources` is one path instead of a sequence of paths.
         InputError: If a source does not exist, cannot be read, or is an index.
 
     Example:
@@ -79,7 +80,7 @@ def scan(
         >>> sorted(scan([library], library, Selection(include=("*coder.py",))).files)
         ['decoder.py', 'encoder.py']
     """
-    tree = SourceTree([existing_path(source) for source in sources], root, selection)
+    tree = SourceTree(existing_paths(sources), root, selection)
     for source in tree.sources:
         if collection := collection_file(source):
             tree.collections[passage_path(collection, root)] = _explicit_file(collection)

@@ -25,7 +25,9 @@ class Selection:
             but keep the records of collections whole.
 
     Raises:
-        InputError: For a pattern that can match nothing, and a limit below 1.
+        TypeError: If the patterns are one string.
+        InputError: For a pattern that can match nothing, a limit below 1, and another value of
+            `documents`.
 
     Example:
         >>> selection = Selection(include=("*.py",), exclude=("tests/",))
@@ -41,6 +43,10 @@ class Selection:
     documents: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.include, str) or isinstance(self.exclude, str):
+            raise TypeError("include and exclude must be tuples of patterns, not one string")
+        if self.documents not in ("", "cut", "whole"):
+            raise InputError(f'documents must be "whole", "cut" or "", it is {self.documents!r}')
         for pattern in (*self.include, *self.exclude):
             rule = parse_rule(pattern)
             if rule is None or rule.negated:

@@ -46,6 +46,9 @@ def walk(
         root: The folder.
         skipped: Receives the symbolic links and the folders that cannot be read.
         selection: Which files to take.
+
+    Yields:
+        Entries whose `path` begins with `root`.
     """
     prefix_length = len(os.path.join(root, ""))
     top = os.fspath(root)

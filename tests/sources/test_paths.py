@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mbert_retrieval import InputError
 from mbert_retrieval.sources import source_root
+from mbert_retrieval.sources.scan import scan
 from support.sources import passages_of
 
 
@@ -33,3 +36,11 @@ def test_collections_alone_have_no_common_folder(tmp_path, monkeypatch):
     (tmp_path / "c.jsonl").write_text("")
     monkeypatch.chdir(tmp_path.parent)
     assert source_root([tmp_path / "c.jsonl"]) == tmp_path.parent
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_instead_of_several_is_a_type_error(tmp_path, kind):
+    with pytest.raises(TypeError, match="sequence of paths"):
+        source_root(kind(tmp_path))
+    with pytest.raises(TypeError, match="sequence of paths"):
+        scan(kind(tmp_path), tmp_path)

@@ -42,6 +42,17 @@ def test_a_pattern_that_can_match_nothing_is_refused(pattern, field):
         Selection(**{field: (pattern,)})
 
 
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_patterns_in_one_string_are_a_type_error(field):
+    with pytest.raises(TypeError, match="tuples of patterns"):
+        Selection(**{field: "*.py"})
+
+
+def test_documents_have_three_values():
+    with pytest.raises(InputError, match=r"documents must be .*, it is 'all'"):
+        Selection(documents="all")
+
+
 def test_a_size_limit_is_at_least_one_byte():
     assert Selection(max_bytes=1).max_bytes == 1
     with pytest.raises(InputError, match="at least 1 byte, it is 0"):
