@@ -14,7 +14,8 @@ WORDS = """a b ab abc a.c b.log ^ a/b a/b/c a/x/b a/x/y/b ab/b ax/b ax/y/b axb x
 _x 9x X9 x! a]b a-b [a] é"""
 PATHS = [*WORDS.split(), "a b", "a ", "\tx"]
 GLOBS = r"""a /a a/b a/**/b a/** **/b **/a.c a**/b a**b ab** x**/y/a.c **b ** * ?/? a?b a/?/b
-[ab] [!a]b a[!x]b /a[!x]b /a[/]b /a[.-0]b a[^-]b a[]]b a[a-]b [a-c]b [c-a]b [[:alpha:]] [[:digit:]]* [[:upper:]]*
+[ab] [!a]b a[!x]b /a[!x]b /a[/]b /a[.-0]b
+a[^-]b a[]]b a[a-]b [a-c]b [c-a]b [[:alpha:]] [[:digit:]]* [[:upper:]]*
 [[:punct:]]* [[:space:]]* [[:blank:]]x [[:alnum:]!]x [[:xdigit:]]x [[:lower:]]* [[:no:]]b \a
 \[a] a\-b *.c *.[cl]* [^ \^ é x/* x/** */b"""
 PATTERNS = [*GLOBS.split(), "a ", "a\\ ", "a\\\\ ", "a b", "a\\ b"]
