@@ -164,6 +164,29 @@ def test_fingerprint_follows_what_decides_the_vectors(tiny_encoder_folder, tmp_p
     assert load_encoder(copy).fingerprint != same
 
 
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_fingerprint_follows_the_tokenizer(folder):
+    before = load_encoder(folder).fingerprint
+    edit_json(folder / "tokenizer.json", normalizer={"type": "NFC"})
+    assert load_encoder(folder).fingerprint != before
+
+
+def test_fingerprint_follows_the_networks_settings(folder):
+    before = load_encoder(folder).fingerprint
+    edit_json(folder / "config.json", local_attention=32)
+    assert load_encoder(folder).fingerprint != before
+
+
+@pytest.mark.parametrize("side", ["query", "document"])
+def test_fingerprint_follows_the_prompts(folder, side):
+    before = load_encoder(folder).fingerprint
+    edit_json(folder / "config_sentence_transformers.json", **{f"{side}_prefix": "other: "})
+    assert load_encoder(folder).fingerprint != before
+
+
 @pytest.fixture
 def folder(tiny_encoder_folder, tmp_path):
     return shutil.copytree(tiny_encoder_folder, tmp_path / "copy")
