@@ -12,7 +12,7 @@ from mbert_retrieval.sources.wildmatch import parse_rule
 
 WORDS = """a b ab abc a.c b.log ^ a/b a/b/c a/x/b a/x/y/b ab/b ax/b ax/y/b axb x/a x/ab x/y/a.c
 _x 9x X9 x! a]b a-b [a] é"""
-PATHS = [*WORDS.split(), "a b", "a ", "\tx"]
+PATHS = [*WORDS.split(), "a b", "a ", "\tx", "a\\", "a\\ "]
 GLOBS = r"""a /a a/b a/**/b a/** **/b **/a.c a**/b a**b ab** x**/y/a.c **b ** * ?/? a?b a/?/b
 [ab] [!a]b a[!x]b /a[!x]b /a[/]b /a[.-0]b
 a[^-]b a[]]b a[a-]b [a-c]b [c-a]b [[:alpha:]] [[:digit:]]* [[:upper:]]*
