@@ -256,7 +256,8 @@ def from_array(x: np.ndarray) -> Tensor:
 def _varlen_kernel() -> str | None:
     """Return the name of the packed CUDA kernel that is installed, None without one."""
     try:
-        import flash_attn  # noqa: F401
+        # the package flash-attn-4 has the module, but not this function
+        from flash_attn import flash_attn_varlen_func  # noqa: F401
 
         return "flash_attn"
     except ImportError:
@@ -269,10 +270,15 @@ def _varlen_kernel() -> str | None:
         return None
 
 
-def has_varlen_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether packed sequences go to a CUDA kernel, without a plan."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return device.type == "cuda" and half and _varlen_kernel() is not None
+def has_varlen_kernel(device: torch.device, dtype: torch.dtype, dropout: bool = False) -> bool:
+    """Tell whether packed sequences go to a CUDA kernel, without a plan.
+
+    Torch's own kernel has no dropout.
+    """
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    kernel = _varlen_kernel()
+    return kernel == "flash_attn" or (kernel == "torch" and not dropout)
 
 
 def attend(

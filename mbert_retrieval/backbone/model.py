@@ -22,7 +22,7 @@ from .attention import (
     plan_attention,
 )
 from .config import ModernBertConfig
-from .rotary import rotate, rotation
+from .rotary import fused_layers, rotate_qkv, rotation
 
 
 def layer_norm(config: ModernBertConfig) -> nn.LayerNorm:
@@ -38,6 +38,7 @@ class Batch:
         dtype: Type of the hidden states.
         kernel_dtype: Type of queries and keys, which differs under autocast.
         attended: As in `ModernBert.forward`.
+        dropout: Whether attention drops some of its weights.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Batch:
         dtype: torch.dtype,
         kernel_dtype: torch.dtype,
         attended: Tensor | None,
+        dropout: bool = False,
     ) -> None:
         self.cu_seqlens = cu_seqlens.to(torch.int32)
         lengths = cu_seqlens.diff()
@@ -61,7 +63,9 @@ class Batch:
         self.on_cpu = attended is None and has_cpu_kernel(
             cu_seqlens.device, kernel_dtype, config.head_dim
         )
-        self._varlen = attended is None and has_varlen_kernel(cu_seqlens.device, kernel_dtype)
+        self._varlen = attended is None and has_varlen_kernel(
+            cu_seqlens.device, kernel_dtype, dropout
+        )
         self._rotations: dict[bool, Tensor] = {}
         self._plans: dict[bool, AttentionPlan] = {}
 
@@ -117,11 +121,8 @@ class Attention(nn.Module):
         if batch.on_cpu and not (self.training and self.dropout):
             out = attend_on_cpu(qkv, cos_sin, batch.cu_seqlens, self.window)
         else:
-            q, k, v = qkv.unbind(1)  # (N, heads, head_dim) each
             out = attend(
-                rotate(q, cos_sin),
-                rotate(k, cos_sin),
-                v,
+                *rotate_qkv(qkv, cos_sin),
                 batch.cu_seqlens,
                 batch.max_seqlen,
                 self.window,
@@ -139,7 +140,10 @@ class GeGLU(nn.Module):
         self.drop = nn.Dropout(config.mlp_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        a, gate = self.Wi(x).chunk(2, dim=-1)  # (N, intermediate) each
+        both = self.Wi(x)  # (N, 2 x intermediate)
+        if layers := fused_layers(both):
+            return self.Wo(self.drop(layers.geglu(both)))
+        a, gate = both.chunk(2, dim=-1)
         return self.Wo(self.drop(F.gelu(a) * gate))
 
 
@@ -216,7 +220,8 @@ class ModernBert(nn.Module):
         device = x.device.type
         autocast = torch.is_autocast_enabled(device)
         kernel_dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
-        batch = Batch(self.config, cu_seqlens, x.dtype, kernel_dtype, attended)
+        dropout = self.training and self.config.attention_dropout > 0
+        batch = Batch(self.config, cu_seqlens, x.dtype, kernel_dtype, attended, dropout)
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(layer, x, batch, use_reentrant=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
@@ -31,3 +34,28 @@ def rotate(x: Tensor, cos_sin: Tensor) -> Tensor:
     first, second = x.float().chunk(2, dim=-1)  # (N, heads, head_dim / 2) each
     rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return rotated.to(x.dtype)
+
+
+def rotate_qkv(qkv: Tensor, cos_sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split (N, 3, heads, head_dim) into rotated queries and keys, and values.
+
+    Each is (N, heads, head_dim). `qkv` may be overwritten where no gradient is wanted.
+    """
+    if layers := fused_layers(qkv):
+        return layers.rotate_packed(qkv, cos_sin)
+    q, k, v = qkv.unbind(1)
+    return rotate(q, cos_sin), rotate(k, cos_sin), v
+
+
+def fused_layers(x: Tensor) -> ModuleType | None:
+    """Return `cuda_layers` for tensors on CUDA where Triton is installed."""
+    return _cuda_layers() if x.is_cuda else None
+
+
+@cache
+def _cuda_layers() -> ModuleType | None:
+    try:
+        from . import cuda_layers
+    except ImportError:
+        return None
+    return cuda_layers

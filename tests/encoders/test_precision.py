@@ -139,3 +139,16 @@ def test_the_faster_one_is_taken(monkeypatch, gain, expected):
     monkeypatch.setattr(precision, "_gain_of_bfloat16", lambda: gain)
     assert precision.chosen_precision("cpu", False) == expected
     assert precision.chosen_precision("cuda:0", True) == "bfloat16"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("head", ["dense", "late"])
+def test_on_cuda_vectors_are_those_of_the_processor(texts, head, dtype):
+    exact = load_encoder("nano", head, device="cpu", dtype="float32")
+    ours = load_encoder("nano", head, device="cuda", dtype=dtype)
+    assert ours.device.type == "cuda"
+    for side in ("documents", "queries"):
+        found, expected = (getattr(e, f"encode_{side}")(texts) for e in (ours, exact))
+        assert np.array_equal(found.offsets, expected.offsets)
+        assert (found.values * expected.values).sum(1).min() > 0.999
