@@ -40,7 +40,7 @@ def maxsim(
                 [1.]])
     """
     scores: Tensor = _MaxSim.apply(queries, query_offsets, documents, document_offsets)
-    return scores.masked_fill(document_offsets.diff() == 0, EMPTY)
+    return scores
 
 
 class _MaxSim(torch.autograd.Function):
@@ -48,19 +48,20 @@ class _MaxSim(torch.autograd.Function):
     def forward(
         ctx, queries: Tensor, query_offsets: Tensor, documents: Tensor, document_offsets: Tensor
     ) -> Tensor:
-        kernels = _kernels(queries)
-        match = kernels.best_matches if kernels else best_matches
-        highest, best = match(queries, documents, document_offsets)  # (Nq, B) each
-        owner = sequence_of_rows(query_offsets)
-        shape = len(query_offsets) - 1, highest.shape[1]
-        scores = highest.new_zeros(shape).index_add_(0, owner, highest)
-        ctx.save_for_backward(queries, documents, best, owner)
+        offsets = query_offsets, document_offsets
+        if kernels := _kernels(queries):
+            keep = any(ctx.needs_input_grad)
+            scores, best = kernels.score(queries, offsets[0], documents, offsets[1], EMPTY, keep)
+        else:
+            scores, best = score(queries, offsets[0], documents, offsets[1])
+        ctx.save_for_backward(queries, query_offsets, documents, best)
         return scores
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:
-        queries, documents, best, owner = ctx.saved_tensors
+        queries, query_offsets, documents, best = ctx.saved_tensors
+        owner = sequence_of_rows(query_offsets, len(queries))
         kernels = _kernels(queries)
         gradients = kernels.gradients if kernels else gradients_of_matches
         of_queries, of_documents = gradients(queries, documents, best, grad.float(), owner)
@@ -76,10 +77,21 @@ def _kernels(queries: Tensor) -> Any:
     return maxsim_cuda
 
 
-def sequence_of_rows(offsets: Tensor) -> Tensor:
-    """Return the sequence that each packed row belongs to, (N,) int64."""
+def sequence_of_rows(offsets: Tensor, rows: int) -> Tensor:
+    """Return the sequence that each of the packed rows belongs to, (rows,) int64."""
     lengths = offsets.diff()
-    return torch.arange(len(lengths), device=offsets.device).repeat_interleave(lengths)
+    sequences = torch.arange(len(lengths), device=offsets.device)
+    return sequences.repeat_interleave(lengths, output_size=rows)
+
+
+def score(
+    queries: Tensor, query_offsets: Tensor, documents: Tensor, document_offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the scores, (Q, B) float32, and the rows of `best_matches`."""
+    highest, best = best_matches(queries, documents, document_offsets)
+    scores = highest.new_zeros(len(query_offsets) - 1, highest.shape[1])
+    scores.index_add_(0, sequence_of_rows(query_offsets, len(queries)), highest)
+    return scores.masked_fill_(document_offsets.diff() == 0, EMPTY), best
 
 
 def best_matches(queries: Tensor, documents: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,17 +65,21 @@ KERNELS_AGAINST_TORCH = """
 import torch
 from mbert_retrieval.training import maxsim, maxsim_cuda
 g = torch.Generator().manual_seed(0)
-for tokens, lengths, dim in ((45, [3, 0, 70, 129, 1], 24), (7, [200], 128), (33, [64, 64], 96)):
-    q = torch.randn(tokens, dim, generator=g)
+for sizes, lengths, dim in (
+    ([20, 0, 25, 1], [3, 0, 70, 129, 1], 24), ([7], [200], 128), ([32, 70], [64, 64], 96)
+):
+    q = torch.randn(sum(sizes), dim, generator=g)
     d = torch.randn(sum(lengths), dim, generator=g)
-    offsets = torch.tensor([0, *lengths]).cumsum(0)
-    highest, best = maxsim_cuda.best_matches(q, d, offsets)
-    expected = maxsim.best_matches(q, d, offsets)
-    torch.testing.assert_close(highest, expected[0])
-    assert torch.equal(best.long(), expected[1])
-    owner = torch.randint(0, 4, (tokens,), generator=g)
-    grad = torch.randn(4, len(lengths), generator=g)
-    theirs = maxsim.gradients_of_matches(q, d, expected[1], grad, owner)
+    own, offsets = (torch.tensor([0, *n]).cumsum(0) for n in (sizes, lengths))
+    expected, rows = maxsim.score(q, own, d, offsets)
+    scores, best = maxsim_cuda.score(q, own, d, offsets, maxsim.EMPTY, True)
+    torch.testing.assert_close(scores, expected)
+    assert torch.equal(best.long(), rows)
+    scores, _ = maxsim_cuda.score(q, own, d, offsets, maxsim.EMPTY, False)
+    torch.testing.assert_close(scores, expected)
+    owner = maxsim.sequence_of_rows(own, len(q))
+    grad = torch.randn(len(sizes), len(lengths), generator=g)
+    theirs = maxsim.gradients_of_matches(q, d, rows, grad, owner)
     for ours, other in zip(maxsim_cuda.gradients(q, d, best, grad, owner), theirs):
         torch.testing.assert_close(ours, other, atol=1e-4, rtol=1e-4)
 """
