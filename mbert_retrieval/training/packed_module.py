@@ -163,7 +163,7 @@ def to_sentence_transformers(
     """Return an encoder as a model that sentence-transformers trains and evaluates.
 
     Both share their weights: training the model changes the encoder, whose `save` then writes the
-    portable folder.
+    portable folder. The model stays on the encoder's device.
 
     Args:
         encoder: The encoder.
@@ -198,6 +198,7 @@ def to_sentence_transformers(
             modules=modules,
             prompts=prompts,
             similarity_fn_name="cosine" if head.normalize else "dot",
+            device=str(encoder.device),
         )
     if encoder.pool_factor != 1:
         raise InputError(
@@ -206,7 +207,7 @@ def to_sentence_transformers(
     words = [str(encoder.tokenizer.backend.id_to_token(i)) for i in head.skiplist]
     modules = [first, *(_shared(layer, "token_embeddings") for layer in head.projections)]
     modules += [Normalize(module_input_name="token_embeddings"), MultiVectorMask(words)]
-    return MultiVectorEncoder(modules=modules, prompts=prompts)
+    return MultiVectorEncoder(modules=modules, prompts=prompts, device=str(encoder.device))
 
 
 def _shared(layer: Dense, name: str) -> TheirDense:

@@ -17,8 +17,8 @@ from mbert_retrieval.backbone.rotary import rotate, rotation
 
 AGAINST_EAGER = """
 import sys, torch
-sys.path.insert(0, "tests")
-import test_backbone_cuda_layers as tests
+sys.path[:0] = ["tests", "tests/backbone"]
+import test_cuda_layers as tests
 for tokens, heads, head_dim in ((1, 2, 16), (37, 3, 24), (70, 12, 64)):
     tests.check_rotation("cpu", torch.float32, tokens, heads, head_dim)
 for rows, columns in ((1, 40), (9, 600)):

@@ -118,6 +118,16 @@ def test_the_training_model_encodes_as_the_encoder_does(folders, kind):
         np.testing.assert_allclose(ours.values, flat, atol=1e-5)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["dense", "colbert"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_training_model_stays_where_the_encoder_is(folders, kind, device):
+    encoder = load_encoder(folders[kind], device=device)
+    model = sentence_transformer(encoder)
+    assert {parameter.device.type for parameter in model.parameters()} == {device}
+    assert encoder.device.type == device
+
+
 @pytest.mark.parametrize("include_prompt", [True, False])
 def test_a_prompt_left_out_of_pooling_is_left_out_in_training(bare, tmp_path, include_prompt):
     from sentence_transformers import SentenceTransformer
