@@ -12,6 +12,7 @@ centroids.npy, scale.npy, buckets.npy, cutoffs.npy, codec.json
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,10 +85,12 @@ class PlaidVectors:
         """See `engine.SearchableVectors.search`. Scores are those of the compressed vectors. If no
         more than `candidates` passages are live, all of them are scored."""
         if device := current_device():
-            from .torch_search import search
+            import torch
 
             probes, candidates = self._probes_and_candidates(k, tuning)
-            return search(self._copy_on(device), queries, live, k, probes, candidates)
+            allowed = torch.from_numpy(np.ascontiguousarray(live)).to(device)
+            search = _device_search(allowed.is_cuda)
+            return search(self._copy_on(device), queries, allowed, k, probes, candidates)
         return self.search_measured(queries, live, k, tuning)[0]
 
     def search_measured(
@@ -152,3 +155,17 @@ class PlaidVectors:
             "nbits": self.codec.bits,
             "residual_error": self.codec.error,
         }
+
+
+def _device_search(on_cuda: bool) -> Callable[..., list[Scored]]:
+    """Return the search on a device: in Triton on CUDA where it is installed, else in torch."""
+    if on_cuda:
+        try:
+            from .cuda_search import search as search_in_triton
+
+            return search_in_triton
+        except ImportError:
+            pass
+    from .torch_search import search
+
+    return search

@@ -27,7 +27,7 @@ VECTORS_AT_ONCE = 2**20  # passage vectors scored at once
 class DeviceVectors:
     """A segment on a device.
 
-    offsets: (P + 1,) int64; passages: (N,) int64, the passage of each vector; codes: (N,) int64;
+    offsets: (P + 1,) int64; passages: (N,) int64, the passage of each vector; codes: (N,) int32;
     residuals: (N, bytes) uint8; centroids: (K, D) float32; scale: (D,) float32; buckets: (2^bits,)
     float32, integers that times `step` are the scaled residuals.
     """
@@ -57,7 +57,7 @@ class DeviceVectors:
         return cls(
             bounds,
             torch.repeat_interleave(bounds.diff()),
-            torch.from_numpy(codes.astype(np.int64)).to(device).clamp_(max=last),
+            torch.from_numpy(codes.astype(np.int32)).to(device).clamp_(max=last),
             torch.from_numpy(np.array(residuals)).to(device),
             torch.from_numpy(codec.centroids).to(device),
             torch.from_numpy(np.array(codec.scale)).to(device),
@@ -85,20 +85,18 @@ class DeviceVectors:
 def search(
     vectors: DeviceVectors,
     queries: Packed,
-    live: np.ndarray,
+    allowed: Tensor,
     k: int,
     probes: int,
     candidates: int,
 ) -> list[Scored]:
-    """Return the k best live passages per query; see `engine.SearchableVectors.search`.
+    """Return the k best allowed passages per query; see `engine.SearchableVectors.search`.
 
-    candidates: passages to score with residuals, at least k.
+    allowed: (P,) bool on the device. candidates: passages to score with residuals, at least k.
     """
-    device = vectors.offsets.device
-    allowed = torch.from_numpy(np.ascontiguousarray(live)).to(device)
     results = []
     for query in queries:
-        vectors_of_query = torch.from_numpy(np.array(query, dtype=np.float32)).to(device)
+        vectors_of_query = torch.from_numpy(np.array(query, dtype=np.float32)).to(allowed.device)
         passages, scores = _search_one(vectors, vectors_of_query, allowed, k, probes, candidates)
         results.append((passages.cpu().numpy(), scores.cpu().numpy()))
     return results

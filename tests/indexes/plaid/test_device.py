@@ -1,9 +1,11 @@
-"""The engine's arithmetic in torch (here on the processor) against the kernels and numpy."""
+"""The engine's arithmetic in torch, on the processor and on CUDA, against the kernels and numpy."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +44,11 @@ def queries():
     return collection(np.random.default_rng(6), QUERIES, DIMENSION, longest=20)
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    return request.param
+
+
 def by_row(results):
     rows, scores = results
     return dict(zip(rows.tolist(), scores.tolist(), strict=True))
@@ -49,12 +56,12 @@ def by_row(results):
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("candidates", [30, 5000])
-def test_returns_what_the_kernels_return(tmp_path, passages, queries, bits, candidates):
+def test_returns_what_the_kernels_return(tmp_path, passages, queries, bits, candidates, device):
     engine = build(tmp_path / "late", passages, nbits=bits)
     live = np.random.default_rng(7).random(len(passages)) < 0.8
     tuning = Tuning(nprobe=3, candidates=candidates)
     expected = engine.search(queries, live, 10, tuning)
-    with on_device("cpu"):
+    with on_device(device):
         results = engine.search(queries, live, 10, tuning)
     same = 0
     for theirs, ours in zip(expected, results, strict=True):
@@ -68,9 +75,9 @@ def test_returns_what_the_kernels_return(tmp_path, passages, queries, bits, cand
     assert same >= 0.98 * 10 * QUERIES
 
 
-def test_scores_are_max_sim_of_the_decoded_vectors(tmp_path, passages, queries):
+def test_scores_are_max_sim_of_the_decoded_vectors(tmp_path, passages, queries, device):
     engine = build(tmp_path / "late", passages, nbits=8)
-    with on_device("cpu"):
+    with on_device(device):
         results = engine.search(queries, np.ones(len(passages), bool), len(passages) + 5)
     for query, (rows, scores) in zip(queries, results, strict=True):
         assert sorted(rows.tolist()) == list(range(len(passages)))
@@ -80,29 +87,62 @@ def test_scores_are_max_sim_of_the_decoded_vectors(tmp_path, passages, queries):
             assert score == pytest.approx(max_sim(query, decoded), abs=0.01 * len(query))
 
 
-def test_no_more_than_is_allowed_and_none_at_all(tmp_path, passages, queries):
+def test_no_more_than_is_allowed_and_none_at_all(tmp_path, passages, queries, device):
     engine = build(tmp_path / "late", passages)
     live = np.zeros(len(passages), bool)
-    with on_device("cpu"):
+    with on_device(device):
         assert all(len(rows) == 0 for rows, _ in engine.search(queries, live, 10))
         live[[3, 500]] = True
         for rows, _ in engine.search(queries, live, 10):
             assert sorted(rows.tolist()) == [3, 500]
 
 
-def test_the_nearest_centroid_is_the_nearest():
+def test_the_nearest_centroid_is_the_nearest(device):
     rng = np.random.default_rng(8)
     centroids, vectors = clustered(rng, 700, 32, words=300), clustered(rng, 2000, 32, words=300)
-    with on_device("cpu"):
+    with on_device(device):
         results = router(centroids).nearest(vectors)
     distances = np.square(vectors[:, None].astype(np.float64) - centroids).sum(-1)
     chosen = np.take_along_axis(distances, results[:, None], 1)[:, 0]
     assert np.all(chosen <= distances.min(1) + 1e-5)
 
 
-def test_an_index_built_on_a_device_is_as_good(tmp_path, passages):
+INTERPRETED = """
+import sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from plaid_collections import collection
+from test_plaid_device import build
+from mbert_retrieval.indexes.plaid import building, cuda_search, torch_search
+building.EXACT_PASSAGES = 1
+passages = collection(np.random.default_rng(5), 90, 48)
+queries = collection(np.random.default_rng(6), 3, 48, longest=9)
+live = np.random.default_rng(7).random(90) < 0.8
+for bits in (1, 2, 4, 8):
+    segment = build(Path({folder!r}) / str(bits), passages, nbits=bits)
+    vectors = segment._copy_on("cpu")
+    allowed = torch_search.torch.from_numpy(live)
+    for k, probes, candidates in ((5, 1, 20), (30, 1, 30), (90, 2, 90)):
+        expected = torch_search.search(vectors, queries, allowed, k, probes, candidates)
+        found = cuda_search.search(vectors, queries, allowed, k, probes, candidates)
+        for (places, scores), (others, values) in zip(found, expected, strict=True):
+            assert places.tolist() == others.tolist()
+            np.testing.assert_allclose(scores, values, rtol=1e-5, atol=1e-5)
+"""
+
+
+def test_the_kernels_for_cuda_find_what_torch_finds(tmp_path):
+    """Triton can interpret its kernels on the CPU, in a process of its own."""
+    pytest.importorskip("triton")
+    code = INTERPRETED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_an_index_built_on_a_device_is_as_good(tmp_path, passages, device):
     made = build(tmp_path / "kernels", passages)
-    with on_device("cpu"):
+    with on_device(device):
         ours = build(tmp_path / "device", passages)
     assert ours.codec.error <= 1.02 * made.codec.error
     assert len(ours.codec.centroids) == len(made.codec.centroids)
