@@ -1,34 +1,27 @@
-"""How fast texts are encoded, encoders trained and MaxSim formed on a CUDA device.
+"""How fast texts are encoded and encoders trained on a CUDA device.
 
-    python benchmarks/gpu/encode.py [--sizes base large] [--parts throughput training maxsim]
+    python -m benchmarks.gpu.encode [--sizes base large] [--parts throughput training]
 
 ModernBERT of the published sizes with random weights in bfloat16, packed, against transformers'
-model of the same weights with SDPA and, where `flash_attn` is installed, flash_attention_2, sorted
-by length, at the best of several batch sizes; counted in real tokens. Lengths are those of the
-ModernBERT paper's table of throughput. MaxSim is the kernel of `training/maxsim_cuda.py` against
-sentence-transformers' padded one. Medians of several runs. Writes
-docs/results/gpu.md, and prints it.
+model of the same weights with SDPA and, where `flash_attn` is installed, flash_attention_2, at the
+best of several batch sizes; counted in real tokens. Texts of varied lengths come to the peer sorted
+by length, and in the order given. Lengths are those of the ModernBERT paper's table of throughput.
+Writes its section of docs/results/gpu.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from results_page import write_table
-
+from benchmarks.gpu.page import median_seconds, need_cuda, publish, table
 from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
 from mbert_retrieval.backbone.attention import has_varlen_kernel
 from mbert_retrieval.packed import Packed
-from mbert_retrieval.training.maxsim import PackedScores
 
 SIZES = {
     "base": {},
@@ -39,11 +32,11 @@ SIZES = {
         "num_attention_heads": 16,
     },
 }
-TOKENS = 512 * 1024  # of one measurement
+TOKENS = 128 * 1024  # of one measurement
 BUDGET = 64 * 1024  # tokens of one packed batch
 BATCHES = (8, 32, 128)
-REPEATS = 5
 PAIRS, TRAINED_TOKENS = 64, 256  # of a training step, its documents' mean length
+STEP = f"a training step, {PAIRS} pairs"
 
 
 def lengths_of(kind: str, random: np.random.Generator) -> np.ndarray:
@@ -62,9 +55,10 @@ KINDS = ("fixed 512", "fixed 8,192", "normal(256, 64)", "normal(4096, 1024)")
 
 def network_of(size: str) -> ModernBert:
     config = ModernBertConfig(**SIZES[size])
-    network = ModernBert(config)
-    initialise(network, config, torch.Generator().manual_seed(0))
-    return network.cuda()
+    with torch.device("cuda"):
+        network = ModernBert(config)
+    initialise(network, config, torch.Generator("cuda").manual_seed(0))
+    return network.eval()
 
 
 def reference_of(network: ModernBert, size: str, attention: str) -> torch.nn.Module:
@@ -73,9 +67,10 @@ def reference_of(network: ModernBert, size: str, attention: str) -> torch.nn.Mod
 
     config = transformers.ModernBertConfig(**SIZES[size])
     config._attn_implementation = attention
-    reference = transformers.ModernBertModel(config)
+    with torch.device("cuda"):
+        reference = transformers.ModernBertModel(config)
     reference.load_state_dict(network.state_dict())
-    return reference.cuda()
+    return reference.cuda().eval()
 
 
 def peer_kernels() -> list[str]:
@@ -84,20 +79,6 @@ def peer_kernels() -> list[str]:
     except ImportError:
         return ["sdpa"]
     return ["sdpa", "flash_attention_2"]
-
-
-def median_seconds(run: Callable[[], object], repeats: int = REPEATS) -> float:
-    """After one run that does not count."""
-    run()
-    took = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        torch.cuda.synchronize()
-        took.append(start.elapsed_time(end) / 1000)
-    return statistics.median(took)
 
 
 def product_peak() -> float:
@@ -122,8 +103,10 @@ def packed_batches(texts: Packed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]
             filled += int(texts.lengths[row])
 
 
-def padded_batches(texts: Packed, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    order = np.argsort(texts.lengths, kind="stable")
+def padded_batches(
+    texts: Packed, size: int, by_length: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    order = np.argsort(texts.lengths, kind="stable") if by_length else np.arange(len(texts))
     for start in range(0, len(order), size):
         rows = [torch.from_numpy(texts[i]) for i in order[start : start + size].tolist()]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -132,12 +115,12 @@ def padded_batches(texts: Packed, size: int) -> Iterator[tuple[torch.Tensor, tor
 
 
 @torch.inference_mode()
-def throughput(size: str) -> list[str]:
+def throughput(size: str) -> Iterator[dict]:
+    """tokens/s of each system on each kind of lengths."""
     network = network_of(size).bfloat16()
     peers = {name: reference_of(network, size, name).bfloat16() for name in peer_kernels()}
     matrices = sum(p.numel() for name, p in network.named_parameters() if "layers" in name)
     peak, random = product_peak(), np.random.default_rng(0)
-    rows = []
     for kind in KINDS:
         lengths = lengths_of(kind, random)
         texts = Packed.from_sequences([random.integers(5, 50_000, n) for n in lengths], np.int64)
@@ -145,23 +128,26 @@ def throughput(size: str) -> list[str]:
         packed = list(packed_batches(texts))
         ours = tokens / median_seconds(lambda b=packed: [network(*batch) for batch in b])
         theirs: dict[str, float] = {}
+        orders = (True, False) if kind.startswith("normal") else (True,)
         for name, peer in peers.items():
             for batch_size in BATCHES:
                 if batch_size * lengths.max() > 32 * 8192:
                     continue
-                padded = list(padded_batches(texts, batch_size))
-                run = lambda b=padded, p=peer: [p(ids, real) for ids, real in b]  # noqa: E731
-                theirs[f"{name}, batches of {batch_size}"] = tokens / median_seconds(run, 3)
-        best = max(theirs, key=theirs.__getitem__)
-        share = 2 * matrices * ours / peak
-        rows.append(
-            f"| {size} | {kind} | {ours / 1000:,.0f} | {theirs[best] / 1000:,.0f} ({best}) | "
-            f"{ours / theirs[best]:.2f} | {share:.0%} |"
-        )
-    return rows
+                for by_length in orders:
+                    padded = list(padded_batches(texts, batch_size, by_length))
+                    run = lambda b=padded, p=peer: [p(ids, real) for ids, real in b]  # noqa: E731
+                    label = f"{name}, {batch_size}" + ("" if by_length else ", as given")
+                    theirs[label] = tokens / median_seconds(run, 3)
+        yield {
+            "size": size,
+            "what": kind,
+            "tokens/s": ours,
+            "peers": theirs,
+            "share": 2 * matrices * ours / peak,
+        }
 
 
-def training(size: str) -> list[str]:
+def training(size: str) -> Iterator[dict]:
     """A contrastive step in bfloat16 autocast: forward, backward and AdamW."""
     random = np.random.default_rng(0)
     lengths = random.lognormal(np.log(TRAINED_TOKENS), 0.6, 2 * PAIRS).astype(int).clip(8, 2048)
@@ -197,79 +183,71 @@ def training(size: str) -> list[str]:
 
     rate = step(network, ours)
     others = {name: step(peer, lambda p=peer: theirs(p)) for name, peer in peers.items()}
-    best = max(others, key=others.__getitem__)
-    return [
-        f"| {size} | a training step, {PAIRS} pairs | {rate / 1000:,.0f} | "
-        f"{others[best] / 1000:,.0f} ({best}) | {rate / others[best]:.2f} | |"
-    ]
+    yield {
+        "size": size,
+        "what": STEP,
+        "tokens/s": rate,
+        "peers": others,
+    }
 
 
-def maxsim() -> list[str]:
-    """64 queries of 32 tokens against 512 documents of 300, forward and backward."""
-    from sentence_transformers.multi_vector_encoder.scoring import colbert_scores
+def cells(row: dict) -> list[str]:
+    """Of the table: the best of the peers with texts by length, and as given."""
 
-    generator = torch.Generator("cuda").manual_seed(0)
-    queries = torch.randn(64, 32, 128, device="cuda", generator=generator)
-    documents = torch.randn(64, 8, 300, 128, device="cuda", generator=generator)
-    rows = []
-    for dtype in (torch.float32, torch.bfloat16):
-        q, d = (F.normalize(x, dim=-1).to(dtype).requires_grad_() for x in (queries, documents))
-        masks = torch.ones(q.shape[:2], device="cuda"), torch.ones(d.shape[:3], device="cuda")
-        measured = []
-        for score in (PackedScores(), colbert_scores):
+    def best(as_given: bool) -> tuple[str, str]:
+        some = {n: v for n, v in row["peers"].items() if n.endswith("as given") == as_given}
+        if not some:
+            return "", ""
+        name = max(some, key=some.__getitem__)
+        label = name.removesuffix(", as given")
+        return f"{some[name] / 1000:,.0f} ({label})", f"{row['tokens/s'] / some[name]:.2f}"
 
-            def run(score=score, q=q, d=d, masks=masks) -> None:
-                q.grad = d.grad = None
-                scores = score(q, d, queries_mask=masks[0], documents_mask=masks[1])
-                F.cross_entropy(scores, torch.arange(64, device="cuda") * 8).backward()
-
-            seconds = median_seconds(run)
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            run()
-            memory = torch.cuda.max_memory_allocated() - before
-            measured.append((1000 * seconds, memory / 2**20))
-        (ours, mine), (theirs, other) = measured
-        rows.append(
-            f"| MaxSim, {str(dtype)[6:]} | {ours:.1f} ms, {mine:,.0f} MiB | "
-            f"{theirs:.1f} ms, {other:,.0f} MiB | {theirs / ours:.1f} |"
-        )
-    return rows
+    share = f"{row['share']:.0%}" if "share" in row else ""
+    ours = f"{row['tokens/s'] / 1000:,.0f}"
+    return [row["size"], row["what"], ours, *best(False), *best(True), share]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parts = ("throughput", "training", "maxsim")
+    parts = ("throughput", "training")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     given = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("this machine has no CUDA device")
-    rows: list[str] = []
+    need_cuda()
+    rows: list[dict] = []
+    measures = {"throughput": throughput, "training": training}
     for size in given.sizes:
-        for part, measure in (("throughput", throughput), ("training", training)):
-            if part in given.parts:
-                rows += measure(size)
+        for part in given.parts:
+            for row in measures[part](size):
+                rows.append(row)
+                publish("encode", lines_of(rows), rows)
+
+
+def lines_of(rows: list[dict]) -> list[str]:
+    """What was measured so far, and what was not."""
+    import transformers
+
     kernel = "packed kernels" if has_varlen_kernel(torch.device("cuda"), torch.bfloat16) else "SDPA"
-    lines = [
-        f"Made by `python benchmarks/gpu/encode.py` on one {torch.cuda.get_device_name()}, torch "
-        f"{torch.__version__}, {kernel}, bfloat16:",
-        "",
-        "| size | lengths | mbert_retrieval, thousand tokens/s | transformers at best | times | "
-        "of the product's peak |",
-        "|---|---|---:|---|---:|---:|",
-        *rows,
+    columns = [
+        "size",
+        "lengths",
+        "mbert_retrieval, thousand tokens/s",
+        "transformers at best (kernel, texts a batch)",
+        "times",
+        "in the order given",
+        "times",
+        "of a product's peak",
     ]
-    if "maxsim" in given.parts:
-        lines += [
-            "",
-            "| forward and backward, 64 queries x 512 documents | mbert_retrieval | "
-            "sentence-transformers | times |",
-            "|---|---|---|---:|",
-            *maxsim(),
-        ]
-    print("\n".join(lines))
-    write_table("gpu", "\n".join(lines))
+    lines = [
+        f"bfloat16, our attention through {kernel}, transformers {transformers.__version__}:",
+        "",
+        *table(columns, [cells(row) for row in rows]),
+    ]
+    measured = {(row["size"], row["what"]) for row in rows}
+    wanted = [(size, what) for size in SIZES for what in (*KINDS, STEP)]
+    if missing := [f"{size}, {what}" for size, what in wanted if (size, what) not in measured]:
+        lines += ["", f"Not measured: {'; '.join(missing)}."]
+    return lines
 
 
 if __name__ == "__main__":

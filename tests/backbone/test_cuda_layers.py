@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_config
 
 from mbert_retrieval.backbone import ModernBert, ModernBertConfig, initialise
 from mbert_retrieval.backbone.rotary import rotate, rotation
+from support.tiny_models import tiny_config
 
 AGAINST_EAGER = """
 import sys, torch

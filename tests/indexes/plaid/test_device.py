@@ -110,10 +110,10 @@ def test_the_nearest_centroid_is_the_nearest(device):
 INTERPRETED = """
 import sys
 import numpy as np
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {here!r}]
 from pathlib import Path
-from plaid_collections import collection
-from test_plaid_device import build
+from support.plaid_collections import collection
+from test_device import build
 from mbert_retrieval.indexes.plaid import building, cuda_search, torch_search
 building.EXACT_PASSAGES = 1
 passages = collection(np.random.default_rng(5), 90, 48)
@@ -135,7 +135,8 @@ for bits in (1, 2, 4, 8):
 def test_the_kernels_for_cuda_find_what_torch_finds(tmp_path):
     """Triton can interpret its kernels on the CPU, in a process of its own."""
     pytest.importorskip("triton")
-    code = INTERPRETED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    here = Path(__file__).parent
+    code = INTERPRETED.format(tests=str(here.parents[1]), here=str(here), folder=str(tmp_path))
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
