@@ -123,7 +123,7 @@ def test_the_training_model_encodes_as_the_encoder_does(folders, kind):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_training_model_stays_where_the_encoder_is(folders, kind, device):
     encoder = load_encoder(folders[kind], device=device)
-    model = sentence_transformer(encoder)
+    model = to_sentence_transformers(encoder)
     assert {parameter.device.type for parameter in model.parameters()} == {device}
     assert encoder.device.type == device
 
