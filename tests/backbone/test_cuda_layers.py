@@ -73,7 +73,7 @@ def test_kernels_agree_with_eager_torch():
     """Triton can interpret its kernels on the CPU, in a process of its own."""
     pytest.importorskip("triton")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", AGAINST_EAGER], env=environment, cwd=root, check=True)
 
 
