@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, Packed, Passage
 from mbert_retrieval.indexes import IndexFolder, Leg, flat
-from mbert_retrieval.indexes.engine import top_k
 from support.index_model import (
     DENSE,
     DENSE_FLAT,
@@ -67,13 +66,6 @@ def test_flat_is_exact_max_sim(seed, queries, passages, dead, k, grid, block, ch
         else:
             expected = sorted(exact.values(), reverse=True)[:k]
             assert np.allclose(sorted(got.values(), reverse=True)[:k], expected, atol=1e-4)
-
-
-@given(st.lists(st.integers(-3, 3), max_size=20), st.integers(1, 25))
-def test_top_k_is_the_k_highest_and_their_ties(scores, k):
-    chosen = top_k(np.array(scores, dtype=np.float32), k).tolist()
-    threshold = sorted(scores, reverse=True)[:k][-1] if scores else 0
-    assert sorted(chosen) == [i for i, score in enumerate(scores) if score >= threshold]
 
 
 def filled(path, leg, sequences, batches=1) -> IndexFolder:
