@@ -128,3 +128,11 @@ def test_merging_writes_exactly_the_live_passages_in_order(tmp_path_factory, see
     merged = flat.load(folder, len(expected), vectors, 8).passages
     assert len(merged) == len(expected)
     assert all(np.array_equal(a, b) for a, b in zip(merged, expected, strict=True))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_flat_search_limits_the_queries_of_a_chunk(most):
+    queries = Packed.from_rows(np.ones((5, 8), np.float32))
+    chunks = list(flat._chunks(queries, most))
+    assert max(last - first for first, last in chunks) == most
+    assert [n for first, last in chunks for n in range(first, last)] == list(range(5))

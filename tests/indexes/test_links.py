@@ -9,6 +9,7 @@ import pytest
 
 from mbert_retrieval import InputError
 from mbert_retrieval.indexes import IndexFolder
+from mbert_retrieval.indexes.confined import check_inside
 
 
 @pytest.fixture
@@ -95,3 +96,11 @@ def test_a_linked_segment_is_not_removed_through(index):
     with IndexFolder.open(index).writer():
         pass
     assert (outside / "keep").is_dir()
+
+
+@pytest.mark.parametrize("name", ["../file", "late/../../file", "/etc/passwd", "./late", ""])
+def test_a_recorded_name_outside_the_folder_is_refused(tmp_path, name):
+    (tmp_path / "segment" / "late").mkdir(parents=True)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="cannot be the name of a file"):
+        check_inside(tmp_path / "segment", name)

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
+from mbert_retrieval.indexes import EncoderIdentity, Leg
+from mbert_retrieval.indexes.plaid import building
 from mbert_retrieval.indexes.plaid.centroids import cluster, router
 from mbert_retrieval.indexes.plaid.codec import BITS, fit_codec, load_codec
 from support.plaid_collections import clustered
@@ -106,3 +108,10 @@ def test_clustering_repeats_itself_with_any_number_of_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert np.array_equal(first, cluster(sample, 300))
     assert not np.array_equal(first, cluster(sample, 300, seed=1))
+
+
+@pytest.mark.parametrize(("wanted", "fits"), [(8, True), (32, True), (33, False)])
+def test_a_codec_is_reused_up_to_twice_its_centroids(wanted, fits):
+    codec = fit_codec(clustered(np.random.default_rng(5), 300, 16), 16, 4)
+    leg = Leg(EncoderIdentity("toy", "00", "late", 16), "plaid")
+    assert building._fits(codec, wanted, leg, []) is fits

@@ -165,3 +165,12 @@ def test_torch_is_loaded_on_a_device_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", "True"]
+
+
+@pytest.mark.parametrize("k", [1, 100, 799])
+def test_as_many_hits_as_wanted_whatever_is_probed(tmp_path, passages, queries, k):
+    engine = build(tmp_path / "late", passages)
+    live = np.ones(len(passages), bool)
+    with on_device("cpu"):
+        results = engine.search(queries, live, k, Tuning(nprobe=1, candidates=1))
+    assert [len(rows) for rows, _ in results] == [k] * QUERIES
