@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Fine-tune a retriever
-# Mine hard negatives for a few pairs, train `nano` on them, and compare before and after. Real data
-# has thousands of pairs; this shows the steps. Needs `pip install 'mbert-retrieval[train]'`.
+# Train `nano` on a few pairs, compare before and after, and mine hard negatives for the next round.
+# Real data has thousands of pairs; this shows the steps. Needs `pip install 'mbert-retrieval[train]'`.
 # Each `# %%` starts a cell; the file also runs as a script.
 
 # %%
@@ -32,31 +32,23 @@ with open(folder / "pairs.jsonl", "w", encoding="utf-8") as file:
         file.write(json.dumps({"query": query, "positive": positive}) + "\n")
 
 # %% [markdown]
-# ## Hard negatives
-# Passages that the encoder ranks high for a query without being its answer.
-
-# %%
-mining = {"encoder": "nano", "output": str(folder / "mined.jsonl"), "negatives": 1}
-mined = mine(MineRecipe.parse({"data": {"train": str(folder / "pairs.jsonl")}, "mining": mining}))
-print(mined.rows, "rows;", json.loads(mined.output.read_text().splitlines()[0])["negatives"])
-
-# %% [markdown]
 # ## Train
-# A recipe holds all options; `mbert-train dense recipe.toml` reads the same from a file.
+# The other passages of a batch serve as negatives. A recipe holds all options;
+# `mbert-train dense recipe.toml` reads the same from a file.
 
 # %%
 recipe = Recipe.parse(
     "dense",
     {
         "model": {"base": "nano"},
-        "data": {"train": str(mined.output)},
+        "data": {"train": str(folder / "pairs.jsonl")},
         "training": {
             "output": str(folder / "run"),
-            "steps": 4,
+            "steps": 10,
             "batch": 4,
-            "learning_rate": 3e-5,
-            "warmup": 0.25,
-            "log_every": 2,
+            "learning_rate": 1e-4,
+            "warmup": 0.1,
+            "log_every": 5,
         },
     },
 )
@@ -70,7 +62,7 @@ trained = train(recipe, lambda step, steps, logs: print(step, "of", steps, logs)
 
 # %%
 def margin(name: str | Path) -> float:
-    encoder = load_encoder(name, "dense")
+    encoder = load_encoder(name, "dense", dtype="float32")
     queries = encoder.encode_queries(list(PAIRS)).values
     passages = encoder.encode_documents(list(PAIRS.values())).values
     scores = queries @ passages.T
@@ -81,3 +73,13 @@ def margin(name: str | Path) -> float:
 before, after = margin("nano"), margin(trained)
 print(f"margin before {before:.3f}, after {after:.3f}")
 assert after > before
+
+# %% [markdown]
+# ## Hard negatives
+# Passages that the trained encoder ranks high for a query without being its answer. The rows are
+# training data for the next round.
+
+# %%
+mining = {"encoder": str(trained), "output": str(folder / "mined.jsonl"), "negatives": 1}
+mined = mine(MineRecipe.parse({"data": {"train": str(folder / "pairs.jsonl")}, "mining": mining}))
+print(mined.rows, "rows with a hard negative")
