@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Fine-tune a retriever
 # Train `nano` on a few pairs, compare before and after, and mine hard negatives for the next round.
-# Real data has thousands of pairs; this shows the steps. Needs `pip install 'mbert-retrieval[train]'`.
-# Each `# %%` starts a cell; the file also runs as a script.
+# Real data has thousands of pairs; this shows the steps. Needs the extra `train`:
+# `pip install 'mbert-retrieval[train]'`. Each `# %%` starts a cell; the file also runs as a script.
 
 # %%
 import json
