@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbert_retrieval.backbone.int8 import Int8Linear, has_int8_products
+from mbert_retrieval.backbone import ModernBert, ModernBertConfig
+from mbert_retrieval.backbone.int8 import Int8GeGLU, Int8Linear, has_int8_products, quantise
 
 if not has_int8_products():
     pytest.skip("this processor has no int8 products", allow_module_level=True)
@@ -93,3 +94,15 @@ def test_a_gradient_takes_the_exact_product():
     assert torch.equal(ours, linear(x))
     ours.sum().backward()
     assert x.grad is not None
+
+
+def test_every_layer_gates_while_it_quantises():
+    config = ModernBertConfig(
+        vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2,
+    )  # fmt: skip
+    network = ModernBert(config)
+    names = list(network.state_dict())
+    quantise(network)
+    assert all(isinstance(layer.mlp, Int8GeGLU) for layer in network.layers)
+    assert list(network.state_dict()) == names
