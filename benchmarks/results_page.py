@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mbert_retrieval import InputError
-from mbert_retrieval.eval.files import write_whole
+from mbert_retrieval.eval.files import write_text_file
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -95,4 +95,4 @@ def write_table(
     _, has_end, after = rest.partition(end)
     if not has_begin or not has_end:
         raise InputError(f"{page} has no lines {begin} and {end} to put the table between")
-    write_whole(page, f"{before}{begin}\n{header(threads)}\n\n{table}\n{end}{after}")
+    write_text_file(page, f"{before}{begin}\n{header(threads)}\n\n{table}\n{end}{after}")

@@ -1,4 +1,4 @@
-"""Our encoders inside MTEB (`mteb.evaluate`, 2.x) and inside BEIR's `DenseRetrievalExactSearch`.
+"""Encoders for MTEB (`mteb.evaluate`, version 2) and for BEIR's `DenseRetrievalExactSearch`.
 
 import mteb
 from mbert_retrieval import load_encoder
@@ -25,41 +25,81 @@ if TYPE_CHECKING:
 
 
 class BeirModel:
-    """A dense encoder as `DenseRetrievalExactSearch` takes one; scores by its "dot".
+    """A dense encoder for BEIR's `DenseRetrievalExactSearch`, with `score_function="dot"`.
 
-    Raises InputError for a late-interaction encoder, whose scores are no products of two rows.
+    Args:
+        encoder: A dense encoder.
+
+    Raises:
+        InputError: The encoder is late-interaction, whose scores are not products of two vectors.
+
+    Example:
+        >>> from mbert_retrieval import load_encoder
+        >>> model = BeirModel(load_encoder("nano", "dense"))
+        >>> tuple(model.encode_queries(["read json", "sort a list"]).shape)
+        (2, 256)
     """
 
     def __init__(self, encoder: DocumentEncoder) -> None:
-        self.encoder = _dense(encoder, "BEIR's exact search")
+        self.encoder = _check_dense(encoder, "BEIR's exact search")
 
     def encode_queries(self, queries: list[str], batch_size: int = 0, **ignored: Any) -> Any:
-        """(queries, dimension) float32 tensor. The encoder makes its own batches."""
+        """Encode queries.
+
+        Args:
+            queries: The texts.
+            batch_size: Ignored: the encoder makes its own batches.
+            **ignored: Other options of BEIR.
+
+        Returns:
+            (queries, dimension) float32 tensor.
+        """
         return _tensor(self.encoder.encode_queries(list(queries)).values)
 
     def encode_corpus(
         self, corpus: Sequence[Mapping[str, str]], batch_size: int = 0, **ignored: Any
     ) -> Any:
-        """(documents, dimension) float32 tensor of title and text joined by a space."""
+        """Encode documents, title and text joined by a space.
+
+        Args:
+            corpus: Documents with "text" and optionally "title".
+            batch_size: Ignored: the encoder makes its own batches.
+            **ignored: Other options of BEIR.
+
+        Returns:
+            (documents, dimension) float32 tensor.
+        """
         texts = [titled(document.get("title"), document["text"]) for document in corpus]
         return _tensor(_rows(self.encoder, texts))
 
 
 def for_mteb(encoder: DocumentEncoder) -> MtebEncoder | MtebSearch:
-    """The encoder as MTEB takes one: a dense one for every kind of task, a late-interaction one for
-    retrieval and reranking."""
+    """Wrap an encoder for `mteb.evaluate` (Muennighoff et al. 2023, arXiv 2210.07316).
+
+    Args:
+        encoder: Any encoder.
+
+    Returns:
+        A model for all kinds of tasks if the encoder is dense; for retrieval and reranking if it is
+        late-interaction.
+
+    Example:
+        >>> from mbert_retrieval import load_encoder
+        >>> type(for_mteb(load_encoder("nano", "late"))).__name__
+        'MtebSearch'
+    """
     return MtebEncoder(encoder) if encoder.kind == "dense" else MtebSearch(encoder)
 
 
 class _MtebModel:
-    """What MTEB asks of every model."""
+    """Base class with the metadata that MTEB reads from every model."""
 
     def __init__(self, encoder: DocumentEncoder) -> None:
         self.encoder = encoder
 
     @property
     def mteb_model_meta(self) -> Any:
-        """Name, fingerprint (as the revision) and dimension, for MTEB's result files."""
+        """Name, revision (the fingerprint) and dimension, for MTEB's result files."""
         from mteb.models import ModelMeta
 
         late = self.encoder.kind == "late"
@@ -78,29 +118,49 @@ class _MtebModel:
 
 
 class MtebEncoder(_MtebModel):
-    """A dense encoder (MTEB's `EncoderProtocol`). Texts are documents unless MTEB says queries."""
+    """A dense encoder with MTEB's `EncoderProtocol`.
+
+    Args:
+        encoder: A dense encoder.
+
+    Raises:
+        InputError: The encoder is late-interaction.
+    """
 
     def __init__(self, encoder: DocumentEncoder) -> None:
-        super().__init__(_dense(encoder, "MTEB's encoder protocol"))
+        super().__init__(_check_dense(encoder, "MTEB's encoder protocol"))
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **ignored: Any) -> np.ndarray:
-        """inputs: batches with "text"; (texts, dimension) float32."""
+        """Encode texts.
+
+        Args:
+            inputs: Batches with "text".
+            prompt_type: MTEB's `PromptType`; texts are documents unless it says "query".
+            **ignored: Other options of MTEB.
+
+        Returns:
+            (texts, dimension) float32.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
         if getattr(prompt_type, "value", prompt_type) == "query":
             return self.encoder.encode_queries(texts).values
         return _rows(self.encoder, texts)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """(a, d) and (b, d) to (a, b) products; unit rows, so cosines."""
+        """Return the cosines of all pairs of unit vectors, (a, d) and (b, d) to (a, b)."""
         return _tensor(embeddings1) @ _tensor(embeddings2).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """(a, d) and (a, d) to (a,) products."""
+        """Return the cosines of rows of unit vectors, (a, d) and (a, d) to (a,)."""
         return (_tensor(embeddings1) * _tensor(embeddings2)).sum(-1)
 
 
 class MtebSearch(_MtebModel):
-    """Any encoder with our exact index (MTEB's `SearchProtocol`)."""
+    """Any encoder with an exact index, by MTEB's `SearchProtocol`.
+
+    Args:
+        encoder: Any encoder.
+    """
 
     def __init__(self, encoder: DocumentEncoder) -> None:
         super().__init__(encoder)
@@ -109,7 +169,12 @@ class MtebSearch(_MtebModel):
         self._documents = 0
 
     def index(self, corpus: Any, **ignored: Any) -> None:
-        """corpus: rows with "id", "text" and perhaps "title"."""
+        """Index the documents.
+
+        Args:
+            corpus: Rows with "id", "text" and optionally "title".
+            **ignored: Other options of MTEB.
+        """
         from ..index import Index
 
         self._folder = TemporaryDirectory()
@@ -127,36 +192,46 @@ class MtebSearch(_MtebModel):
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **ignored: Any,
     ) -> dict[str, dict[str, float]]:
-        """queries: rows with "id" and "text". top_ranked: rank only these documents of a query.
+        """Search the documents.
 
-        Raises InputError before `index`.
+        Args:
+            queries: Rows with "id" and "text".
+            top_k: Number of results per query.
+            top_ranked: Ids of the documents to rank for each query; by default all.
+            **ignored: Other options of MTEB.
+
+        Returns:
+            Scores by query id and document id, best first.
+
+        Raises:
+            InputError: `index` was not called.
         """
         if self._index is None:
-            raise InputError("there is no corpus yet: index it first")
+            raise InputError("there is no corpus: call index first")
         ids, texts = [str(row["id"]) for row in queries], [row["text"] for row in queries]
         depth = min(top_k, self._documents) if top_ranked is None else self._documents
         results = self._index.search_many(texts, depth, "vector")
-        found: dict[str, dict[str, float]] = {}
+        run: dict[str, dict[str, float]] = {}
         for query, result in zip(ids, results, strict=True):
             ranking = result.ranking
             if top_ranked is not None:
-                wanted = set(top_ranked.get(query, ()))
-                ranking = [pair for pair in ranking if pair[0] in wanted]
-            found[query] = dict(ranking[:top_k])
-        return found
+                candidates = set(top_ranked.get(query, ()))
+                ranking = [pair for pair in ranking if pair[0] in candidates]
+            run[query] = dict(ranking[:top_k])
+        return run
 
 
-def _dense(encoder: DocumentEncoder, what: str) -> DocumentEncoder:
+def _check_dense(encoder: DocumentEncoder, interface: str) -> DocumentEncoder:
     if encoder.kind != "dense":
         raise InputError(
-            f"{what} takes one vector a text, and {encoder.name} is late-interaction: "
-            "use a dense encoder, or `for_mteb`, which searches with our index"
+            f"{interface} takes one vector per text, and {encoder.name} is late-interaction: "
+            "use a dense encoder, or `for_mteb`, which searches with an exact index"
         )
     return encoder
 
 
 def _rows(encoder: DocumentEncoder, texts: list[str]) -> np.ndarray:
-    """(texts, dimension) float32 of documents."""
+    """Return (texts, dimension) float32 vectors of documents."""
     chunks = [chunk.values for chunk in encoder.stream_documents(texts)]
     return np.concatenate(chunks) if chunks else np.zeros((0, encoder.dimension), np.float32)
 

@@ -1,4 +1,4 @@
-"""Two systems, query by query: is the difference more than chance, and where is it?"""
+"""Comparison of two systems by query: differences, confidence intervals, paired tests."""
 
 from __future__ import annotations
 
@@ -18,21 +18,30 @@ from .runner import score_run
 from .runs import read_run
 from .tables import Table, markdown
 
-Side = dict[tuple[str, str], Result]
-"""(data set, split) to one system's result."""
+SystemResults = dict[tuple[str, str], Result]
+"""The results of one system by data set and split."""
 
 SEED = 0  # the same comparison gives the same numbers
 LEVEL = 0.95
-SAME = 1e-9  # differences below this are none
+TOLERANCE = 1e-9  # smaller differences count as none
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure on one data set; differences are the second system less the first.
+    """Two systems compared by one measure on one data set.
 
-    low, high: bootstrap interval (95 %) of the mean difference. p: of the paired test, two-sided;
-    corrected: by Holm over all that were compared at once.
-    differences: query to difference.
+    Args:
+        dataset: Name and split of the data set.
+        measure: Name of the measure.
+        first: Name of the first system.
+        second: Name of the second system.
+        first_mean: Mean of the first system.
+        second_mean: Mean of the second system.
+        low: Lower end of the 95 % bootstrap interval of the mean difference.
+        high: Upper end of this interval.
+        p: Two-sided p-value of the paired test.
+        corrected: The p-value after Holm's correction over all comparisons made together.
+        differences: Value of the second system less that of the first, by query id.
     """
 
     dataset: str
@@ -49,21 +58,23 @@ class Comparison:
 
     @property
     def difference(self) -> float:
+        """The mean of the second system less that of the first."""
         return self.second_mean - self.first_mean
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """On how many queries the second system is better, equal, worse."""
+        """Numbers of queries on which the second system is better, equal and worse."""
         values = np.array(list(self.differences.values()))
-        better, worse = int((values > SAME).sum()), int((values < -SAME).sum())
+        better, worse = int((values > TOLERANCE).sum()), int((values < -TOLERANCE).sum())
         return better, len(values) - better - worse, worse
 
     def most_changed(self, count: int) -> list[tuple[str, float]]:
-        """The queries that differ most, largest first, those that do not differ left out."""
-        changed = [item for item in self.differences.items() if abs(item[1]) > SAME]
+        """Return the queries that differ most and their differences, the largest first."""
+        changed = [item for item in self.differences.items() if abs(item[1]) > TOLERANCE]
         return sorted(changed, key=lambda item: (-abs(item[1]), item[0]))[:count]
 
     def to_json(self, changed: int) -> dict[str, Any]:
+        """Return the comparison as a JSON object, with the `changed` queries that differ most."""
         better, equal, worse = self.counts
         return {
             "dataset": self.dataset,
@@ -81,43 +92,61 @@ class Comparison:
         }
 
 
-def read_side(path: Path, dataset: Dataset | None, measures: Sequence[Measure]) -> Side:
-    """What one side of a comparison measured: a result file, a folder of them, or a run file.
+def read_system(path: Path, dataset: Dataset | None, measures: Sequence[Measure]) -> SystemResults:
+    """Read the results of one system.
 
-    dataset: judges a run file.
-    Raises InputError for a folder with two systems on a data set, and for a run file without one.
+    Args:
+        path: A result file, a folder of result files, or a run file.
+        dataset: The data set of a run file, whose qrels judge it.
+        measures: The measures to compute for a run file.
+
+    Returns:
+        The results by data set and split.
+
+    Raises:
+        InputError: A folder has two systems on one data set, or a run file comes without `dataset`.
     """
     if path.is_dir():
         results = read_results(path)
     elif path.suffix == ".json":
         results = [read_result(path)]
     elif dataset is None:
-        raise InputError(f"{path} is a run file: name the collection that judges it with --data")
+        raise InputError(f"{path} is a run file: name the BEIR folder that judges it with --data")
     else:
         results = [score_run(dataset, path, read_run(path), measures)]
-    side: Side = {}
+    by_split: SystemResults = {}
     for result in results:
         key = result.dataset["name"], result.dataset["split"]
-        if key in side:
+        if key in by_split:
             raise InputError(
-                f"{path} has two systems on {' '.join(key)} ({side[key].system!r} and "
-                f"{result.system!r}): name the file of one"
+                f"{path} has two systems on {' '.join(key)} ({by_split[key].system!r} and "
+                f"{result.system!r}): name the result file of one"
             )
-        side[key] = result
-    return side
+        by_split[key] = result
+    return by_split
 
 
-def paired(first: Side, second: Side) -> list[tuple[Result, Result]]:
-    """The data sets that both measured. Raises InputError when there are none, or when the two read
-    different files under one name."""
+def pair_results(first: SystemResults, second: SystemResults) -> list[tuple[Result, Result]]:
+    """Pair the results of two systems by data set.
+
+    Args:
+        first: Results of the first system.
+        second: Results of the second system.
+
+    Returns:
+        Pairs of results, for the data sets that both have.
+
+    Raises:
+        InputError: They have no data set in common, or measured different files of one name.
+    """
     pairs = [(first[key], second[key]) for key in first if key in second]
     if not pairs:
-        raise InputError("the two measured no data set in common")
+        raise InputError("the two systems have no data set in common")
     for one, other in pairs:
         if one.dataset["checksums"] != other.dataset["checksums"]:
             raise InputError(
-                f"the two measured different files as {one.dataset['name']}: "
-                "measure one of them again"
+                f"the two systems measured different files as {one.dataset['name']}: "
+                "run one of them again"
             )
     return pairs
 
@@ -128,13 +157,20 @@ def compare(
     test: str = "bootstrap",
     samples: int = 10_000,
 ) -> list[Comparison]:
-    """Every measure that both results of a pair have.
+    """Compare pairs of results by every measure that both have.
 
-    test: "bootstrap", of the studentised mean difference under the hypothesis of none (Efron and
-        Tibshirani 1993; Sakai 2006), or "t", the paired t-test.
-    samples: of the bootstrap.
+    Args:
+        pairs: Pairs from `pair_results`.
+        measures: Names of the measures.
+        test: "bootstrap", a paired bootstrap test of the studentised mean difference (Efron and
+            Tibshirani, An Introduction to the Bootstrap, 1993; Sakai, SIGIR 2006), or "t", the
+            paired t-test.
+        samples: Number of bootstrap samples.
+
+    Returns:
+        One comparison per pair and measure; p-values are corrected over all of them (Holm 1979).
     """
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for one, other in pairs:
         for measure in measures:
             if measure not in one.per_query or measure not in other.per_query:
@@ -145,7 +181,7 @@ def compare(
             low, high, p = bootstrap(values, samples)
             if test == "t":
                 p = t_test(values)
-            found.append(
+            comparisons.append(
                 Comparison(
                     dataset=f"{one.dataset['name']} {one.dataset['split']}",
                     measure=measure,
@@ -160,15 +196,29 @@ def compare(
                     differences=differences,
                 )
             )
-    corrected = holm([each.p for each in found])
-    return [replace(each, corrected=p) for each, p in zip(found, corrected, strict=True)]
+    corrected = holm([each.p for each in comparisons])
+    return [replace(each, corrected=p) for each, p in zip(comparisons, corrected, strict=True)]
 
 
 def bootstrap(differences: np.ndarray, samples: int) -> tuple[float, float, float]:
-    """(n,) differences to the interval of their mean (percentiles) and the p-value of "no change".
+    """Test by bootstrap whether the mean of paired differences is zero.
 
-    p is the share of samples, drawn from the differences moved to mean 0, whose t is as far from 0
-    as that of the data; the data count as one sample, so it is never 0.
+    p is the fraction of samples, drawn from the differences shifted to mean 0, whose t statistic is
+    at least as far from 0 as that of the data; the data count as one sample, so p is never 0. The
+    generator has a fixed seed: the same differences give the same numbers.
+
+    Args:
+        differences: (n,) differences, one per query.
+        samples: Number of bootstrap samples.
+
+    Returns:
+        Lower and upper end of the 95 % percentile interval of the mean, and the p-value.
+
+    Example:
+        >>> import numpy as np
+        >>> low, high, p = bootstrap(np.array([0.2, 0.1, 0.3, 0.2, 0.1, 0.0]), 1000)
+        >>> 0 < low < 0.15 < high and p < 0.05
+        True
     """
     count = len(differences)
     if not differences.any():
@@ -188,7 +238,7 @@ def bootstrap(differences: np.ndarray, samples: int) -> tuple[float, float, floa
 
 
 def t_test(differences: np.ndarray) -> float:
-    """Two-sided p-value of the paired t-test; 1 where nothing differs, or for a single query."""
+    """Return the two-sided p-value of the paired t-test; 1 if nothing differs, or for one query."""
     from scipy.stats import ttest_1samp
 
     if not differences.any() or len(differences) < 2:
@@ -197,7 +247,18 @@ def t_test(differences: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the given order (Holm 1979)."""
+    """Correct p-values by Holm's step-down method (Holm 1979).
+
+    Args:
+        p_values: The p-values of all comparisons that are made together.
+
+    Returns:
+        The corrected p-values, in the given order.
+
+    Example:
+        >>> holm([0.25, 0.125, 0.75])
+        [0.5, 0.375, 0.75]
+    """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected = [0.0] * len(p_values)
     highest = 0.0
@@ -207,11 +268,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def as_text(found: Sequence[Comparison], changed: int, texts: Mapping[str, str], test: str) -> str:
-    """The table of differences, and under it the queries that changed most."""
-    first, second = found[0].first, found[0].second
+def to_text(
+    comparisons: Sequence[Comparison], changed: int, texts: Mapping[str, str], test: str
+) -> str:
+    """Return a table of the differences and, below it, the queries that changed most.
+
+    Args:
+        comparisons: At least one comparison, all of the same systems.
+        changed: Number of queries to list.
+        texts: Texts of queries by id; may lack some.
+        test: Name of the test.
+
+    Returns:
+        Text for a terminal.
+    """
+    first, second = comparisons[0].first, comparisons[0].second
     rows = []
-    for each in found:
+    for each in comparisons:
         better, equal, worse = each.counts
         rows.append(
             [
@@ -226,11 +299,11 @@ def as_text(found: Sequence[Comparison], changed: int, texts: Mapping[str, str],
         )
     table = Table(
         ["measure", "A", "B", "B - A", "95 % of B - A", "p", "p (Holm)", "better/equal/worse"],
-        [f"{each.dataset} {each.measure}" for each in found],
+        [f"{each.dataset} {each.measure}" for each in comparisons],
         rows,
     )
     lines = [f"A: {first}", f"B: {second}", f"paired {test} test over queries", "", markdown(table)]
-    for each in found if changed else []:
+    for each in comparisons if changed else []:
         top = each.most_changed(changed)
         if top:
             lines.append(f"{each.dataset} {each.measure}, the queries that changed most:")
@@ -242,7 +315,7 @@ def as_text(found: Sequence[Comparison], changed: int, texts: Mapping[str, str],
 
 
 def _t(rows: np.ndarray) -> np.ndarray:
-    """(samples, n) to each row's mean over its standard error; 0 / 0 is 0."""
+    """Return mean over standard error of each row, (samples, n) to (samples,); 0 / 0 is 0."""
     count = rows.shape[1]
     mean = rows.mean(axis=1)
     if count < 2:

@@ -1,4 +1,4 @@
-"""Text files: reading by numbered lines with plain faults, writing whole or not at all."""
+"""Files of lines, read with their numbers for messages; files and folders written atomically."""
 
 from __future__ import annotations
 
@@ -22,18 +22,25 @@ class Digest(Protocol):
     def hexdigest(self) -> str: ...
 
 
-def fault(path: Path, line: int, message: str) -> InputError:
-    """The error for one line of a file, in the form that editors and compilers use."""
+def line_error(path: Path, line: int, message: str) -> InputError:
+    """Return the error for one line of a file, as `path:line: message`."""
     return InputError(f"{path}:{line}: {message}")
 
 
 def read_lines(path: Path, digest: Digest | None = None) -> Iterator[tuple[int, str]]:
-    """(number from 1, text without its line end) for every line that is not blank.
+    """Iterate over the lines of a UTF-8 file that are not blank.
 
-    Only a line feed ends a line (Unicode's other separators may stand inside JSON strings).
-    digest: fed every byte of the file, so that one pass both reads and checksums.
+    Only a line feed ends a line: Unicode's other separators may occur inside JSON strings.
 
-    Raises InputError when the file cannot be read or a line is not UTF-8.
+    Args:
+        path: The file.
+        digest: Updated with every byte of the file, so that one pass both reads and checksums it.
+
+    Yields:
+        The line number, counted from 1, and the text without its line end.
+
+    Raises:
+        InputError: The file cannot be read, or a line is not UTF-8.
     """
     try:
         with open(path, "rb") as file:
@@ -43,7 +50,7 @@ def read_lines(path: Path, digest: Digest | None = None) -> Iterator[tuple[int, 
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
-                    raise fault(path, number, f"not UTF-8 ({error.reason})") from None
+                    raise line_error(path, number, f"not UTF-8 ({error.reason})") from None
                 if text.strip():
                     yield number, text.rstrip("\r\n")
     except OSError as error:
@@ -51,24 +58,39 @@ def read_lines(path: Path, digest: Digest | None = None) -> Iterator[tuple[int, 
 
 
 def read_objects(path: Path, digest: Digest | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) for every line of a JSON-lines file. Raises InputError on any other."""
+    """Iterate over the objects of a JSON-lines file.
+
+    Args:
+        path: The file, with one JSON object per line.
+        digest: As in `read_lines`.
+
+    Yields:
+        The line number, counted from 1, and the object.
+
+    Raises:
+        InputError: A line is not a JSON object.
+    """
     for number, line in read_lines(path, digest):
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             message = f"broken JSON: {error.msg} (column {error.colno})"
-            raise fault(path, number, message) from None
+            raise line_error(path, number, message) from None
         except RecursionError:
-            raise fault(path, number, "broken JSON: nested too deeply") from None
+            raise line_error(path, number, "broken JSON: nested too deeply") from None
         if not isinstance(value, dict):
-            raise fault(path, number, f"expected a JSON object, found {type(value).__name__}")
+            raise line_error(path, number, f"expected a JSON object, not {type(value).__name__}")
         yield number, value
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder that a file will be written to, before the work that fills it.
+    """Create the folder that a file will be written to, before the work that produces the file.
 
-    Raises InputError when it cannot be made or the path is a folder itself.
+    Args:
+        path: The file to be written.
+
+    Raises:
+        InputError: The folder cannot be created, or `path` is itself a folder.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +100,16 @@ def make_parent(path: Path) -> None:
         raise InputError(f"{path} is a folder: name a file to write")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file by renaming a finished one into place. Raises InputError when it cannot."""
+def write_text_file(path: Path, text: str) -> None:
+    """Write a UTF-8 file and the folder it belongs to; readers see the old text or all of the new.
+
+    Args:
+        path: The file.
+        text: Its new content.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     make_parent(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -91,19 +121,26 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, which takes its name once it is filled: it is there whole or not.
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Create a folder that appears under its name only when the `with` block succeeds.
 
-    Raises InputError when it cannot be written, or something is there already.
+    Args:
+        folder: The folder to create.
+
+    Yields:
+        A temporary folder beside it, for the block to fill; it is renamed at the end.
+
+    Raises:
+        InputError: The folder exists already, or cannot be written.
     """
     if folder.exists():
-        raise InputError(f"{folder} is there already: remove it first")
+        raise InputError(f"{folder} already exists: remove it first")
     make_parent(folder)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:

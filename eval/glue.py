@@ -1,4 +1,4 @@
-"""Fine-tuning a backbone on a classification task, and its score on the development set."""
+"""Fine-tuning of a backbone on a classification task, scored on the development set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from .benchmark import cell_of
+from .benchmark import suite_record
 from .hub import load_table
 from .results import Result, environment, now, peak_memory_bytes
 from .suites.spec import ClassificationTask, Suite
@@ -26,9 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """AdamW; the learning rate rises linearly over the first `warmup` and falls linearly to 0.
+    """Options of fine-tuning with AdamW and a linear warm-up and decay of the learning rate.
 
-    length: tokens of a text or pair. seed: of the new layers' weights and of the order.
+    Args:
+        epochs: Passes over the training set.
+        learning_rate: The highest learning rate.
+        batch: Examples per step.
+        weight_decay: Weight decay of AdamW.
+        warmup: Fraction of the steps during which the learning rate rises from 0.
+        length: Tokens read of a text or pair, special ones included.
+        seed: Seed of the new layers' weights and of the order of examples.
     """
 
     epochs: int = 3
@@ -42,7 +49,13 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Examples:
-    """Packed int64 ids, (B,) labels (float32 for a score, else int64), and sha256 of the rows."""
+    """A tokenized split.
+
+    Args:
+        ids: Token ids, int64.
+        labels: (B,) labels: float32 for a score, otherwise int64.
+        checksum: SHA-256 of the rows, in hexadecimal.
+    """
 
     ids: Packed
     labels: np.ndarray
@@ -59,20 +72,29 @@ def fine_tune(
     published: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
-    """Train a classifier on the task's training set and measure it on its development set.
+    """Train a classifier on the task's training set and score it on its development set.
 
-    backbone: a folder or hub name; its own heads are left aside and new ones drawn.
-    data_root: a folder with the repository's files under its name, in place of the hub.
-    progress: called with the number of training examples seen so far.
+    Args:
+        suite: The suite of the task.
+        task: The task.
+        backbone: Folder or hub name of a checkpoint; its heads are replaced by a new one.
+        options: Options of the training.
+        data_root: Folder with a copy of the repository under its name, to read instead of the hub.
+        published: Name of the published row that the result is meant to reproduce.
+        progress: Called with the number of training examples seen so far.
 
-    Raises InputError for data without the columns or labels of the task, and for what
-    `load_network` refuses.
+    Returns:
+        The result, with the task's measure also under the name "score".
+
+    Raises:
+        InputError: The data lacks a column or has a label out of range, or the checkpoint cannot be
+            loaded.
     """
     from ..backbone.files import find_checkpoint
     from ..encoders.tokens import TextTokenizer
     from .peers import fingerprint_of
 
-    place = cell_of(suite, task, published)
+    record = suite_record(suite, task, published)
     folder = find_checkpoint(backbone)
     tokenizer = TextTokenizer.load(folder)
     train = _examples(task, "train", tokenizer, options.length, data_root)
@@ -82,7 +104,7 @@ def fine_tune(
     _train(network, train, options, progress)
     predictions = _predict(network, held_out.ids, options.batch)
     seconds = time.perf_counter() - started
-    value, per_example = measured(task.measure, predictions, held_out.labels)
+    value, per_example = score_predictions(task.measure, predictions, held_out.labels)
     return Result(
         system=f"{Path(backbone).name} fine-tuned",
         dataset={
@@ -107,16 +129,22 @@ def fine_tune(
         environment=environment(),
         peak_memory_bytes=peak_memory_bytes(),
         created=now(),
-        suite=place,
+        suite=record,
     )
 
 
-def measured(
+def score_predictions(
     measure: str, predictions: np.ndarray, labels: np.ndarray
 ) -> tuple[float, dict[str, float]]:
-    """The score, and 1 or 0 for each example (by its number) where the measure is accuracy.
+    """Score the predictions of a classifier.
 
-    predictions: (B, labels) logits. matthews and spearman of constant predictions are 0.
+    Args:
+        measure: "accuracy", "matthews" or "spearman"; the last two are 0 for constant predictions.
+        predictions: (B, labels) logits.
+        labels: (B,) labels.
+
+    Returns:
+        The score and, for accuracy only, 1.0 or 0.0 by the number of each example.
     """
     from scipy.stats import spearmanr
 
@@ -154,14 +182,14 @@ def _examples(
             repo, revision, task.config, split, None if local is None else Path(scratch)
         )
         for number, row in enumerate(table):
-            place = f"{task.repo} ({task.config}, {split}), row {number}"
+            row_name = f"{task.repo} ({task.config}, {split}), row {number}"
             values = [row.get(column) for column in task.texts]
             if not all(isinstance(value, str) for value in values):
-                raise InputError(f"{place}: {' and '.join(task.texts)} must be strings")
+                raise InputError(f"{row_name}: {' and '.join(task.texts)} must be strings")
             label = row.get("label")
-            whole = task.labels == 1 or label in range(task.labels)
-            if not isinstance(label, int | float) or not whole:
-                raise InputError(f"{place}: the label {label!r} is not one of {task.name}")
+            is_known = task.labels == 1 or label in range(task.labels)
+            if not isinstance(label, int | float) or not is_known:
+                raise InputError(f"{row_name}: the label {label!r} is not a label of {task.name}")
             digest.update(json.dumps([values, label]).encode() + b"\n")
             texts.append(values[0] if len(values) == 1 else tuple(values))
             labels.append(label)
@@ -230,7 +258,7 @@ def _train(
 
 
 def _predict(network: Classifier, ids: Packed, batch: int) -> np.ndarray:
-    """(B, labels) float32."""
+    """Return (B, labels) float32 logits."""
     import torch
 
     network.eval()

@@ -1,7 +1,7 @@
-"""A data set of the hub as a BEIR folder: read by `datasets`, written once, checksummed.
+"""Data sets of the hub as BEIR folders: read by `datasets`, written once, checksummed.
 
-The same code reads a local copy: a folder that has the repository's files (its `README.md` with the
-configs, parquet or jsonl) is named in place of the repository.
+The same code reads a local copy: a folder with the files of the repository (its `README.md` with
+the configs, parquet or jsonl files).
 """
 
 from __future__ import annotations
@@ -17,33 +17,40 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError
-from .files import sha256_of, whole_folder
+from .files import new_folder, sha256_of
 from .suites.spec import HubData
 
 DOCUMENT_ID = ("_id", "id", "doc_id")
 QUERY_ID = ("_id", "id", "qid")
 JUDGED_QUERY = ("query-id", "query_id", "qid")
 JUDGED_DOCUMENT = ("corpus-id", "corpus_id", "doc_id")
-GRADE = "score"  # a table without grades lists what is relevant
+GRADE = "score"  # in a table without grades, every row is relevant
 
 RECORD = "source.json"
 
 
 class Unreachable(InputError):
-    """The data set is not there, or the hub does not answer: another source may have it."""
+    """The data set does not exist or the hub does not answer: another source may have it."""
 
 
 def fetch(data: HubData, folder: Path, split: str, repo: str | None = None) -> None:
-    """Write `folder` with corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv and source.json.
+    """Write a data set to a new folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv, source.json.
 
-    repo: a local folder in the repository's layout, in place of the hub.
-    source.json: the repository, its revision, how many rows each table gave, sha256 of each file.
+    source.json has the repository, its revision, the number of rows of each table and the SHA-256
+    of each file. The folder appears only when it is complete.
 
-    The folder appears whole or not at all. Raises `Unreachable` when there is no such data set, and
-    InputError, naming table and row, for one without the columns or values that are needed.
+    Args:
+        data: The data set.
+        folder: The folder to create.
+        split: Name of the qrels split.
+        repo: A local folder in the layout of the repository, to read instead of the hub.
+
+    Raises:
+        Unreachable: There is no such data set, or the hub does not answer.
+        InputError: A column or value is missing; the message names table and row.
     """
-    with whole_folder(folder) as partial, TemporaryDirectory() as scratch:
-        # the library's own cache tells local copies apart by name, not by what is in them
+    with new_folder(folder) as partial, TemporaryDirectory() as scratch:
+        # the library's own cache tells local copies apart by name, not by content
         source = _Source(data, repo, Path(scratch) if repo else None)
         (partial / "qrels").mkdir()
         files = ("corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv")
@@ -75,32 +82,45 @@ def fetch(data: HubData, folder: Path, split: str, repo: str | None = None) -> N
 
 
 def check_unchanged(folder: Path) -> None:
-    """Raises InputError when a file of a fetched folder is not what was written."""
+    """Raise InputError if a file of a fetched folder has changed."""
     try:
-        wanted = json.loads((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
-        changed = [name for name, digest in wanted.items() if sha256_of(folder / name) != digest]
+        written = json.loads((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
+        changed = [name for name, digest in written.items() if sha256_of(folder / name) != digest]
     except (OSError, ValueError, KeyError, AttributeError):
-        raise InputError(f"{folder} is damaged: remove it, and it is fetched again") from None
+        raise InputError(f"{folder} is damaged: remove it to fetch it again") from None
     if changed:
-        raise InputError(f"{folder / changed[0]} has changed since it was fetched: remove it")
+        raise InputError(
+            f"{folder / changed[0]} has changed since it was fetched: remove its folder"
+        )
 
 
 def load_table(
     repo: str, revision: str | None, config: str, split: str, cache: Path | None = None
 ) -> Any:
-    """One table by the `datasets` library. Raises `Unreachable` when it cannot be had.
+    """Load one table with the `datasets` library.
 
-    revision: None for a local folder. A config whose only split has another name gives that one.
-    cache: where the library keeps what it read, in place of its own cache.
+    Args:
+        repo: Name of the repository, or a local folder in its layout.
+        revision: Commit, branch or tag; None for a local folder.
+        config: Name of the config.
+        split: Name of the split; if the config has only one split, that one is taken.
+        cache: Cache folder of the library; None for its own.
+
+    Returns:
+        A `datasets.Dataset`.
+
+    Raises:
+        Unreachable: The table cannot be loaded.
+        InputError: The config has no such split, or `datasets` is not installed.
     """
     try:
         import datasets
     except ModuleNotFoundError:
         raise InputError(
-            "reading the hub's data sets needs the datasets library: "
-            "pip install 'mbert-retrieval[eval]' brings it"
+            "reading data sets of the hub needs the datasets library: "
+            "install it with pip install 'mbert-retrieval[eval]'"
         ) from None
-    kept = None if cache is None else str(cache)
+    cache_dir = None if cache is None else str(cache)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
@@ -114,35 +134,35 @@ def load_table(
                 split = splits[0]
             try:
                 return datasets.load_dataset(
-                    repo, config, split=split, revision=revision, cache_dir=kept
+                    repo, config, split=split, revision=revision, cache_dir=cache_dir
                 )
             except datasets.exceptions.DatasetGenerationError:
-                # the library makes all splits of a config at once and wants the same columns in
-                # each; LongEmbed's differ, so this split is read alone
+                # the library prepares all splits of a config at once and requires the same columns
+                # in each; those of LongEmbed differ, so this split is read alone
                 builder = datasets.load_dataset_builder(
-                    repo, config, revision=revision, cache_dir=kept
+                    repo, config, revision=revision, cache_dir=cache_dir
                 )
                 files = {split: builder.config.data_files[split]}
                 return datasets.load_dataset(
-                    builder.name, data_files=files, split=split, cache_dir=kept
+                    builder.name, data_files=files, split=split, cache_dir=cache_dir
                 )
     except InputError:
         raise
-    except Exception as error:  # the library raises many kinds, from many libraries
+    except Exception as error:  # of many types, from many libraries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unreachable(f"cannot load {repo} ({config}): {reason}") from error
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A data set, and the local folder that is read in place of the hub with its scratch cache."""
+    """A data set, and the local copy to read instead of the hub, with a scratch cache."""
 
     data: HubData
     repo: str | None
     cache: Path | None
 
     def rows(self, table: tuple[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """(where it stands, row) of a table, those that `where` leaves out not."""
+        """Yield the rows of a table that match `where`, each with a name for error messages."""
         config, split = table
         repo = self.repo or self.data.repo
         revision = None if self.repo else self.data.revision
@@ -156,41 +176,41 @@ class _Source:
 
 
 def _judgements(source: _Source) -> Iterator[tuple[str, str, int]]:
-    for place, row in source.rows(source.data.qrels):
+    for name, row in source.rows(source.data.qrels):
         grade = row.get(GRADE, 1)
         if grade is None or int(grade) != grade:
-            raise InputError(f"{place}: the grade {grade!r} is not a whole number")
-        query, document = _value(row, JUDGED_QUERY, place), _value(row, JUDGED_DOCUMENT, place)
+            raise InputError(f"{name}: the grade {grade!r} is not a whole number")
+        query, document = _value(row, JUDGED_QUERY, name), _value(row, JUDGED_DOCUMENT, name)
         for identifier in (query, document):
             if "\t" in identifier or "\n" in identifier:
-                raise InputError(f"{place}: the id {identifier!r} has a tab or line end in it")
+                raise InputError(f"{name}: the id {identifier!r} contains a tab or line end")
         yield query, document, int(grade)
 
 
 def _texts(
     source: _Source, table: tuple[str, str], ids: tuple[str, ...], title: bool
 ) -> Iterator[dict[str, str]]:
-    for place, row in source.rows(table):
+    for name, row in source.rows(table):
         text = row.get("text")
         if not isinstance(text, str):
-            raise InputError(f'{place}: "text" must be a string, found {type(text).__name__}')
-        record = {"_id": _value(row, ids, place), "text": text}
+            raise InputError(f'{name}: "text" must be a string, not {type(text).__name__}')
+        record = {"_id": _value(row, ids, name), "text": text}
         if title and row.get("title"):
             record["title"] = row["title"]
         yield record
 
 
-def _value(row: Mapping[str, Any], names: tuple[str, ...], place: str) -> str:
-    """The first of the columns that is there, as text."""
-    for name in names:
-        if row.get(name) is not None:
-            return str(row[name])
-    raise InputError(f"{place}: none of the columns {', '.join(names)} has a value")
+def _value(row: Mapping[str, Any], columns: tuple[str, ...], name: str) -> str:
+    """Return the first of the columns that has a value, as text. name: of the row, for errors."""
+    for column in columns:
+        if row.get(column) is not None:
+            return str(row[column])
+    raise InputError(f"{name}: none of the columns {', '.join(columns)} has a value")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' warnings about a hub that does not answer: an error says it once."""
+    """Silence the libraries' warnings about a hub that does not answer: one error will say it."""
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub", "httpx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""What a suite says of itself, for people and for programs."""
+"""Descriptions of suites, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .suites.spec import ClassificationTask, Task
 
 
 def overview() -> str:
-    """One line a suite."""
+    """Return one line per suite."""
     width = max(map(len, SUITES))
     lines = []
     for suite in SUITES.values():
@@ -22,7 +22,7 @@ def overview() -> str:
 
 
 def describe(suite: Suite) -> str:
-    """Data sets, protocol, measures and published scores."""
+    """Return data sets, protocol, measures and published scores of a suite as text."""
     lines = [suite.title, "", suite.protocol, "", f"Measures: {suite.measures}", "", "Data sets:"]
     lines += [f"  {task.name}: {_source(task)}" for task in suite.tasks]
     if suite.published:
@@ -34,7 +34,7 @@ def describe(suite: Suite) -> str:
 
 
 def to_json(suite: Suite) -> dict[str, Any]:
-    """The suite as data."""
+    """Return the suite as a JSON object."""
     record = asdict(suite)
     for task in record["tasks"]:
         task["column"] = task.pop("group", "") or task["name"]

@@ -1,4 +1,4 @@
-"""Where a suite's data set is: a local folder, the cache, the hub, or BEIR's own zip."""
+"""The data of a suite's task: from a local folder, the cache, the hub, or BEIR's own archive."""
 
 from __future__ import annotations
 
@@ -21,32 +21,39 @@ BEIR_ZIPS = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 
 
 def default_cache() -> Path:
-    """Where fetched data and indexes are kept: `mbert-retrieval/eval` in the user's cache folder
-    (XDG_CACHE_HOME, else ~/.cache)."""
+    """Return `mbert-retrieval/eval` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "mbert-retrieval" / "eval"
 
 
-def locate(task: Task, cache: Path, data_root: Path | None = None) -> Dataset:
-    """The data set of a task, read and checked.
+def load_dataset(task: Task, cache: Path, data_root: Path | None = None) -> Dataset:
+    """Find, read and check the data set of a task.
 
-    data_root: a folder with a BEIR folder named as the task or as BEIR's zip, or with the
-        repository's files under its name on the hub; nothing else is looked at then.
-    Otherwise: the copy in `cache`, the hub, and with the `beir` package BEIR's own zip.
+    Args:
+        task: A task of a suite.
+        cache: Folder for fetched data.
+        data_root: Folder with local data: a BEIR folder with the name of the task or of BEIR's
+            archive, or a copy of the repository under its name on the hub. If it is given, nothing
+            is downloaded. Otherwise the data comes from `cache`, from the hub, or (with the `beir`
+            package) from BEIR's own archive, in this order.
 
-    Raises InputError when the data set is nowhere, and for broken data, naming file and line.
+    Returns:
+        The data set, under the name of the task.
+
+    Raises:
+        InputError: The data set cannot be found, or it is broken; the message names file and line.
     """
-    return read_task(task, find(task, cache, data_root))
+    return read_task(task, find_folder(task, cache, data_root))
 
 
 def read_task(task: Task, folder: Path) -> Dataset:
-    """The data set of a task in a folder that `find` gave."""
+    """Read the data set of a task from the folder that `find_folder` returned."""
     dataset = read_beir(folder, task.split)
     return replace(dataset, name=task.name, source=_source(folder))
 
 
-def find(task: Task, cache: Path, data_root: Path | None = None) -> Path:
-    """The BEIR folder of a task, fetched if it is not there yet. See `locate`."""
+def find_folder(task: Task, cache: Path, data_root: Path | None = None) -> Path:
+    """Return the BEIR folder of a task, fetching it if necessary; see `load_dataset`."""
     if data_root is not None:
         return _in_root(task, cache, data_root)
     folder = cache / "data" / f"{task.name}-{_key(asdict(task.data))}"
@@ -57,12 +64,12 @@ def find(task: Task, cache: Path, data_root: Path | None = None) -> Path:
         fetch(task.data, folder, task.split)
         return folder
     except Unreachable as error:
-        zipped = _from_zip(task, cache)
-        if zipped is None:
+        unpacked = _from_beir_archive(task, cache)
+        if unpacked is None:
             raise InputError(
-                f"{error}. Name a folder that has {task.name} with --data-root"
+                f"{error}. Name a folder that contains {task.name} with --data-root"
             ) from error
-        return zipped
+        return unpacked
 
 
 def _in_root(task: Task, cache: Path, root: Path) -> Path:
@@ -72,8 +79,8 @@ def _in_root(task: Task, cache: Path, root: Path) -> Path:
             return root / name
     copy = root / task.data.repo
     if not copy.is_dir():
-        looked = " or ".join(f"{root / name}/corpus.jsonl" for name in names)
-        raise InputError(f"{root} has no {task.name}: neither {looked} nor a folder {copy}")
+        candidates = " or ".join(f"{root / name}/corpus.jsonl" for name in names)
+        raise InputError(f"{root} has no {task.name}: neither {candidates} nor a folder {copy}")
     states = {
         path.relative_to(copy).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(copy.rglob("*"))
@@ -88,8 +95,8 @@ def _in_root(task: Task, cache: Path, root: Path) -> Path:
     return folder
 
 
-def _from_zip(task: Task, cache: Path) -> Path | None:
-    """The folder of BEIR's own zip, by the `beir` package; None without the package or the zip."""
+def _from_beir_archive(task: Task, cache: Path) -> Path | None:
+    """Return the folder of BEIR's own archive; None without the `beir` package or the archive."""
     if task.beir is None:
         return None
     archive, inside = task.beir
@@ -104,7 +111,7 @@ def _from_zip(task: Task, cache: Path) -> Path | None:
     with TemporaryDirectory(dir=cache / "data") as partial:
         try:
             download_and_unzip(f"{BEIR_ZIPS}/{archive}.zip", partial)
-        except Exception:  # whatever requests and zipfile raise: it is not to be had
+        except Exception:  # whatever requests and zipfile raise: no archive
             return None
         unpacked = Path(partial) / archive
         if not (Path(partial) / inside / "corpus.jsonl").is_file():
@@ -116,16 +123,16 @@ def _from_zip(task: Task, cache: Path) -> Path | None:
 
 
 def _source(folder: Path) -> dict[str, Any]:
-    """What the record of a result says of the origin."""
+    """Return `Dataset.source` of a folder."""
     record = folder / RECORD
     if not record.is_file():
         return {"folder": folder.resolve().name}
-    said = json.loads(record.read_text(encoding="utf-8"))
-    return {key: said[key] for key in ("repository", "revision")}
+    origin = json.loads(record.read_text(encoding="utf-8"))
+    return {key: origin[key] for key in ("repository", "revision")}
 
 
 def checksums(folder: Path, split: str) -> dict[str, str]:
-    """sha256 of the three files of a BEIR folder, without reading what is in them."""
+    """Return the SHA-256 of corpus, queries and qrels by file name, without parsing the files."""
     dataset = {"corpus.jsonl", "queries.jsonl"}
     qrels = {f"qrels/{path.name}" for path in (folder / "qrels").glob(f"{split}.*")}
     return {name: sha256_of(folder / name) for name in sorted(dataset | qrels)}

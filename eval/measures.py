@@ -1,7 +1,8 @@
 """Measures as values (`nDCG@10`, `R@100`, `RR@10`), computed by trec_eval through ir_measures.
 
-Every query of the qrels counts; one without results scores zero. Ties are broken as trec_eval
-breaks them: scores are compared as float32, equal ones rank by document id, last id first.
+Every query of the qrels counts; a query without results scores zero. Ties are broken as in
+trec_eval: scores are compared as float32, and documents with equal scores are ranked by id, in
+descending order.
 """
 
 from __future__ import annotations
@@ -20,28 +21,45 @@ try:
     from ir_measures.providers.base import NOT_PROVIDED
 except ModuleNotFoundError:
     raise InputError(
-        "measuring needs ir_measures: pip install 'mbert-retrieval[eval]' brings it"
+        "evaluation needs ir_measures: install it with pip install 'mbert-retrieval[eval]'"
     ) from None
 
 __all__ = ["Measure", "Scores", "cutoff_of", "parse_measures", "score"]
 
-SEPARATOR = re.compile(r"[\s,]+(?![^(]*\))")  # not those inside the brackets of one measure
+SEPARATOR = re.compile(r"[\s,]+(?![^(]*\))")  # but not inside the brackets of one measure
 
 TREC_EVAL = registry["pytrec_eval"]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """mean: measure to its value over all judged queries.
-    per_query: measure to query id to value, every judged query included, in the qrels' order.
-    Measures are given by their printed names."""
+    """The values of a run, by the printed name of each measure.
+
+    Args:
+        mean: The mean over all judged queries.
+        per_query: The value for each judged query by its id, in the order of the qrels.
+    """
 
     mean: dict[str, float]
     per_query: dict[str, dict[str, float]]
 
 
 def parse_measures(text: str) -> list[Measure]:
-    """`"nDCG@10 R@100"` (spaces or commas) to measures. Raises InputError on one unknown."""
+    """Parse the names of measures, as ir_measures writes them (https://ir-measur.es).
+
+    Args:
+        text: Names separated by spaces or commas, such as "nDCG@10 R@100 RR@10 AP P(rel=2)@5".
+
+    Returns:
+        The measures in the given order, each once.
+
+    Raises:
+        InputError: A name is unknown, trec_eval cannot compute it, or there is none.
+
+    Example:
+        >>> parse_measures("nDCG@10, R@100 nDCG@10")
+        [nDCG@10, R@100]
+    """
     measures: list[Measure] = []
     for name in filter(None, SEPARATOR.split(text)):
         try:
@@ -51,7 +69,7 @@ def parse_measures(text: str) -> list[Measure]:
             known = False
         if not known:
             raise InputError(
-                f"unknown measure {name!r}: write ir_measures' names, such as nDCG@10 R@100 RR@10"
+                f"unknown measure {name!r}: use names of ir_measures, such as nDCG@10 R@100 RR@10"
             )
         if measure not in measures:
             measures.append(measure)
@@ -61,21 +79,43 @@ def parse_measures(text: str) -> list[Measure]:
 
 
 def _in_range(measure: Measure) -> bool:
-    """False for what ir_measures lets through and trec_eval cannot compute."""
+    """Return False for what ir_measures accepts but trec_eval cannot compute."""
     return cutoff_of(measure) != 0 and measure.params.get("rel", 1) >= 1
 
 
 def cutoff_of(measure: Measure) -> int | None:
-    """The rank that the measure looks down to; None when it reads the whole list."""
+    """Return the cutoff of a measure, such as 10 for nDCG@10; None if it has none.
+
+    Args:
+        measure: A measure of `parse_measures`.
+
+    Returns:
+        The number of results that the measure looks at, or None for all.
+    """
     cutoff = measure.params.get("cutoff", NOT_PROVIDED)
     return None if cutoff is NOT_PROVIDED else cutoff
 
 
 def score(measures: list[Measure], qrels: Qrels, run: Run) -> Scores:
-    """Measure a run. Queries that are not judged are left out, as in trec_eval."""
-    # trec_eval counts relevant documents wrongly, or crashes, for a query whose grades are all
-    # negative (form_res_rels.c sizes its table by the highest grade): such a query has nothing
-    # relevant, and is left to count as zero
+    """Compute measures of a run. Queries that are not judged are ignored, as in trec_eval.
+
+    Args:
+        measures: The measures, from `parse_measures`.
+        qrels: Grades by query id and document id.
+        run: Scores of the retrieved documents by query id and document id.
+
+    Returns:
+        The values for each judged query and their means; a query without results counts as zero.
+
+    Example:
+        >>> qrels = {"q1": {"d1": 1}, "q2": {"d7": 1}}
+        >>> scores = score(parse_measures("RR@10"), qrels, {"q1": {"d1": 0.5, "d2": 0.9}})
+        >>> scores.mean, scores.per_query
+        ({'RR@10': 0.25}, {'RR@10': {'q1': 0.5, 'q2': 0.0}})
+    """
+    # trec_eval miscounts relevant documents, or crashes, for a query whose grades are all negative
+    # (form_res_rels.c sizes its table by the highest grade): such a query has no relevant document,
+    # so it is not given to trec_eval and counts as zero
     run = {
         query: ranking
         for query, ranking in run.items()
@@ -83,8 +123,8 @@ def score(measures: list[Measure], qrels: Qrels, run: Run) -> Scores:
     }
     mean, per_query = {}, {}
     for measure in measures:
-        # one evaluator a measure: sharing one mixes up nDCG with and without gains (ir_measures
-        # 0.4.3 puts both in the first invocation)
+        # one evaluator per measure: a shared one mixes up nDCG with and without gains (ir_measures
+        # 0.4.3 computes both in its first invocation)
         evaluator = TREC_EVAL.evaluator([_without_rank_cutoff(measure)], qrels)
         values = {metric.query_id: metric.value for metric in evaluator.iter_calc(run)}
         aggregator = measure.aggregator()
@@ -100,7 +140,7 @@ def score(measures: list[Measure], qrels: Qrels, run: Run) -> Scores:
 
 
 def _without_rank_cutoff(measure: Measure) -> Measure:
-    """trec_eval's reciprocal rank has no cutoff: RR@k is its RR, zero where the rank is above k."""
+    """Return RR for RR@k: trec_eval's reciprocal rank has no cutoff, so `_within` applies it."""
     if measure.NAME != "RR":
         return measure
     return RR(**{name: value for name, value in measure.params.items() if name != "cutoff"})

@@ -1,4 +1,4 @@
-"""All results of a folder as one document: Markdown, LaTeX, or an HTML page with plots."""
+"""Results as one document: Markdown, LaTeX, or an HTML page with plots."""
 
 from __future__ import annotations
 
@@ -27,18 +27,30 @@ svg { max-width: 100%; height: auto; display: block; margin: 1em 0 }
 """
 
 
-def suites_of(results: Sequence[Result], asked: Sequence[Suite] = ()) -> list[Suite]:
-    """The suites that were asked for, or those that the results are of."""
+def suites_of(results: Sequence[Result], chosen: Sequence[Suite] = ()) -> list[Suite]:
+    """Return the chosen suites; by default those that the results belong to."""
     names = {(result.suite or {}).get("name") for result in results}
-    return list(asked) or [suite for name, suite in SUITES.items() if name in names]
+    return list(chosen) or [suite for name, suite in SUITES.items() if name in names]
 
 
 def as_markdown(
     results: Sequence[Result], measures: Sequence[str], suites: Sequence[Suite] = ()
 ) -> str:
-    """Results outside of suites in one table; then each suite beside its published scores."""
+    """Return results outside of suites as one table, then each suite beside its published scores.
+
+    Args:
+        results: The results.
+        measures: Names of the measures to show for results outside of suites.
+        suites: Show these suites only, also without results; by default those of the results.
+
+    Returns:
+        A Markdown document.
+
+    Raises:
+        InputError: Two results belong to the same cell of a table.
+    """
     parts = []
-    free = _free(results)
+    free = _outside_suites(results)
     if free and not suites:
         parts.append(markdown_table(free, measures))
     for suite in suites_of(results, suites):
@@ -51,9 +63,9 @@ def as_markdown(
 def as_latex(
     results: Sequence[Result], measures: Sequence[str], suites: Sequence[Suite] = ()
 ) -> str:
-    """The same tables for LaTeX."""
+    """Return the tables of `as_markdown` in LaTeX."""
     parts = []
-    free = _free(results)
+    free = _outside_suites(results)
     if free and not suites:
         parts.append(latex(systems_table(free, measures), "Systems by data set and measure."))
     for suite in suites_of(results, suites):
@@ -66,11 +78,25 @@ def as_latex(
 def as_html(
     results: Sequence[Result], measures: Sequence[str], suites: Sequence[Suite] = ()
 ) -> str:
-    """A page that loads nothing: tables, bars beside the published scores, and quality against
-    the time of a query and the size of the index."""
+    """Return the tables as an HTML page with plots; it loads nothing from elsewhere.
+
+    The plots show bars beside the published scores, and quality against the time per query and
+    the size of the index.
+
+    Args:
+        results: As in `as_markdown`.
+        measures: As in `as_markdown`; the first one is plotted.
+        suites: As in `as_markdown`.
+
+    Returns:
+        An HTML document.
+
+    Raises:
+        InputError: Two results belong to the same cell of a table.
+    """
     main = measures[0]
     parts = ["<h1>Retrieval results</h1>"]
-    free = _free(results)
+    free = _outside_suites(results)
     if free and not suites:
         groups: dict[str, dict[str, float]] = {}
         for result in free:
@@ -92,7 +118,7 @@ def as_html(
 
 
 def count_line(results: Sequence[Result]) -> str:
-    """How many published cells of all suites were measured."""
+    """Return a sentence that says how many published scores of all suites were measured."""
     reports = [suite_report(suite, results) for suite in SUITES.values()]
     cells, measured = sum(r.cells for r in reports), sum(r.measured for r in reports)
     left = cells - measured
@@ -132,13 +158,13 @@ def _cost_plots(results: Sequence[Result], measure: str) -> list[str]:
             size.append(Point(result.index["bytes"] / documents, value, label, result.system))
     parts = []
     for points, title, axis in (
-        (latency, "Quality and the time of a query", "milliseconds of a single query, median"),
-        (size, "Quality and the size of the index", "bytes a document, texts included"),
+        (latency, "Quality and time per query", "milliseconds per query, median of single queries"),
+        (size, "Quality and index size", "bytes per document, including texts"),
     ):
         if points:
             parts += [f"<h2>{title}</h2>", scatter(points, axis, f"{measure} (%)")]
     return parts
 
 
-def _free(results: Sequence[Result]) -> list[Result]:
+def _outside_suites(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result.suite is None]

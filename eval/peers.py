@@ -1,4 +1,4 @@
-"""Encoders of other libraries, measured with the same harness as ours."""
+"""Encoders run by sentence-transformers, for evaluation beside the encoders of this package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PEER_PREFIX = "st:"
 LEXICAL_NAMES = ("none", "bm25")
-# what of a repository on the hub is not needed to run the model in torch
+# files of a repository that are not needed to run the model in torch
 NOT_NEEDED = ["*.bin", "*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
 
 
@@ -29,10 +29,25 @@ def open_encoder(
     name: str,
     head: Literal["dense", "late"] | None = None,
 ) -> DocumentEncoder | None:
-    """The encoder that the command line names, or None for "bm25" (or "none").
+    """Load an encoder by the name that the command line uses.
 
-    "st:NAME" is run by sentence-transformers; everything else goes, with the head that is wanted,
-    to `load_encoder`, unless it is of another architecture than ours.
+    Args:
+        name: A name or folder of `load_encoder`; "st:NAME" for a model to run in
+            sentence-transformers, as models of other architectures always are; "bm25" or "none"
+            for no encoder.
+        head: "dense" or "late", for an encoder of this package that has both.
+
+    Returns:
+        The encoder; None for "bm25" or "none".
+
+    Raises:
+        InputError: There is no such encoder, or it cannot be loaded.
+
+    Example:
+        >>> open_encoder("nano", "dense").dimension
+        256
+        >>> open_encoder("bm25") is None
+        True
     """
     if name.lower() in LEXICAL_NAMES:
         return None
@@ -46,9 +61,14 @@ def open_encoder(
 
 
 def limit_lengths(encoder: Any, query: int | None, document: int | None) -> None:
-    """Make an encoder read so many tokens, or as many as it has positions; None: as it is.
+    """Set the lengths that an encoder reads, at most the positions of its network.
 
-    To be called before its fingerprint is read, which holds the lengths.
+    Call it before the encoder's fingerprint is read, which depends on the lengths.
+
+    Args:
+        encoder: An encoder of this package or a `Peer`.
+        query: Tokens of a query, special ones included; None leaves it unchanged.
+        document: Tokens of a document, special ones included; None leaves it unchanged.
     """
     if query is not None:
         encoder.set_lengths(query=min(query, encoder.max_positions))
@@ -57,9 +77,16 @@ def limit_lengths(encoder: Any, query: int | None, document: int | None) -> None
 
 
 def open_peer(name: str) -> DensePeer | LatePeer:
-    """A sentence-transformers or PyLate model, folder or hub name, run by sentence-transformers.
+    """Load a sentence-transformers or PyLate model with sentence-transformers.
 
-    Raises InputError when it is not there or the library cannot load it.
+    Args:
+        name: A folder, or the name of a repository on the hub.
+
+    Returns:
+        The model as an encoder.
+
+    Raises:
+        InputError: There is no such model, or the library cannot load it.
     """
     folder = Path(name)
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -71,9 +98,14 @@ def open_peer(name: str) -> DensePeer | LatePeer:
 
 
 class Peer(ABC):
-    """A sentence-transformers model as an encoder of ours.
+    """A sentence-transformers model as a `DocumentEncoder`.
 
-    Its own prompts, pooling, expansion and lengths apply; vectors are made unit length.
+    The model's own prompts, pooling, query expansion and lengths apply; vectors are normalized.
+
+    Args:
+        folder: Folder of the model.
+        name: Name for tables and records; by default the folder.
+        batch_size: Texts per batch.
     """
 
     kind: str
@@ -88,14 +120,14 @@ class Peer(ABC):
 
     @property
     def max_positions(self) -> int:
-        """The network's positions; its own maximum where the configuration says none."""
+        """Positions of the network; the model's maximum length if its configuration has none."""
         config = getattr(self.model[0], "auto_model", None)
         positions = getattr(getattr(config, "config", None), "max_position_embeddings", None)
         return int(positions or self.model.max_seq_length)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 over the folder's files, and over lengths that were set."""
+        """SHA-256 of the folder's files and of the lengths that were set, in hexadecimal."""
         own = fingerprint_of(self.folder)
         if not self._lengths:
             return own
@@ -103,18 +135,18 @@ class Peer(ABC):
 
     @abstractmethod
     def set_lengths(self, query: int | None = None, document: int | None = None) -> None:
-        """Read so many tokens; to be called before the fingerprint is read."""
+        """Set the tokens to read, special ones included; call it before reading the fingerprint."""
 
     def encode_queries(self, texts: list[str]) -> Packed:
-        """Unit-norm float32 vectors, one sequence a text."""
+        """Return unit-norm float32 vectors, one sequence per text."""
         return self._packed(self.model.encode_query(texts, **self._options()))
 
     def encode_documents(self, texts: list[str]) -> Packed:
-        """Unit-norm float32 vectors, one sequence a text."""
+        """Return unit-norm float32 vectors, one sequence per text."""
         return self._packed(self.model.encode_document(texts, **self._options()))
 
     def stream_documents(self, texts: Iterable[str]) -> Iterator[Packed]:
-        """Chunks in the order of the texts; the library sorts by length inside each."""
+        """Yield vectors of chunks of texts, in the order of the texts."""
         remaining = iter(texts)
         while chunk := list(islice(remaining, 32 * self.batch_size)):
             yield self.encode_documents(chunk)
@@ -129,7 +161,7 @@ class Peer(ABC):
 
     @abstractmethod
     def _packed(self, vectors: Any) -> Packed:
-        """What the library gave, as packed vectors."""
+        """Return the library's vectors as packed vectors."""
 
 
 class DensePeer(Peer):
@@ -138,7 +170,7 @@ class DensePeer(Peer):
     kind = "dense"
 
     def set_lengths(self, query: int | None = None, document: int | None = None) -> None:
-        """The library has one length for both: the document's."""
+        """Set the document length; the library has one length for queries and documents."""
         if document is not None:
             self.model.max_seq_length = document
             self._lengths.append(f"document {document}")
@@ -148,8 +180,10 @@ class DensePeer(Peer):
 
 
 class LatePeer(Peer):
-    """A late-interaction model: sentence-transformers' MultiVectorEncoder, which reads PyLate's and
-    Stanford's folders too."""
+    """A late-interaction model, in sentence-transformers' MultiVectorEncoder.
+
+    The library reads folders of PyLate and Stanford's ColBERT too.
+    """
 
     kind = "late"
 
@@ -169,7 +203,7 @@ class LatePeer(Peer):
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Hex sha256 over the names and contents of a folder's files, hidden ones left out."""
+    """Return the SHA-256 of the names and contents of a folder's files, hidden files excluded."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -183,7 +217,7 @@ def _load(folder: Path, kind: str) -> Any:
         from sentence_transformers import MultiVectorEncoder, SentenceTransformer
     except ModuleNotFoundError:
         raise InputError(
-            f"{folder} needs sentence-transformers: pip install 'mbert-retrieval[eval]' brings it"
+            f"{folder} needs sentence-transformers: pip install 'mbert-retrieval[eval]' installs it"
         ) from None
     import torch
 
@@ -201,7 +235,7 @@ def _download(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, ignore_patterns=NOT_NEEDED))
-    except Exception as error:  # from the hub's client and from the network below it
+    except Exception as error:  # of the hub's client or of the network library below it
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"cannot load {name} from the hub: {reason}") from error
 
@@ -210,16 +244,16 @@ def _is_late(folder: Path) -> bool:
     from ..backbone.files import read_json
 
     settings = folder / "config_sentence_transformers.json"
-    described = read_json(settings) if settings.is_file() else {}
+    config = read_json(settings) if settings.is_file() else {}
     return (
-        described.get("model_type") in ("ColBERT", "MultiVectorEncoder")
-        or str(described.get("similarity_fn_name", "")).lower() in ("maxsim", "meanmaxsim")
+        config.get("model_type") in ("ColBERT", "MultiVectorEncoder")
+        or str(config.get("similarity_fn_name", "")).lower() in ("maxsim", "meanmaxsim")
         or (folder / "artifact.metadata").is_file()
     )
 
 
 def _is_foreign(name: str) -> bool:
-    """True for a sentence-transformers folder whose network is not ModernBERT."""
+    """Return whether `name` is a sentence-transformers folder with a network of another kind."""
     from ..backbone.files import find_checkpoint, read_json
     from ..encoders import SHIPPED
 

@@ -1,4 +1,4 @@
-"""Plots as SVG, for a page that loads nothing: bars beside published scores, and scatter."""
+"""Bar and scatter plots as SVG text, for pages that load nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ PALE = ("#c9d6df", "#e6d3cd", "#d3ddd0", "#ddd3dc", "#e5dcc0", "#cfdfdf", "#dcd2
 
 @dataclass(frozen=True)
 class Point:
-    """x: above 0; y: a fraction; series: points of one colour."""
+    """A point of a scatter plot.
+
+    Args:
+        x: A cost; must be positive.
+        y: A score between 0 and 1.
+        label: Text shown when the pointer is over the point.
+        series: Name of the group of points that share a colour.
+    """
 
     x: float
     y: float
@@ -22,9 +29,14 @@ class Point:
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], published: Sequence[str] = ()) -> str:
-    """Grouped vertical bars of fractions: group (data set) to system to value.
+    """Draw grouped vertical bars.
 
-    published: systems whose bars are pale, as they were not measured here.
+    Args:
+        groups: Values between 0 and 1 by group (a data set) and system.
+        published: Systems that were not measured here; their bars are pale.
+
+    Returns:
+        An SVG element.
     """
     systems = list(dict.fromkeys(name for values in groups.values() for name in values))
     colours = _colours([name for name in systems if name not in published])
@@ -58,17 +70,26 @@ def bars(groups: Mapping[str, Mapping[str, float]], published: Sequence[str] = (
         for i, name in enumerate(systems)
     ]
     grid = [
-        f'<line x1="{left}" x2="{width:.0f}" y1="{10 + high * (1 - share):.1f}" '
-        f'y2="{10 + high * (1 - share):.1f}" stroke="#e4e4e4"/>'
-        f'<text x="{left - 6}" y="{14 + high * (1 - share):.1f}" text-anchor="end">'
-        f"{100 * share:.0f}</text>"
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+        f'<line x1="{left}" x2="{width:.0f}" y1="{10 + high * (1 - level):.1f}" '
+        f'y2="{10 + high * (1 - level):.1f}" stroke="#e4e4e4"/>'
+        f'<text x="{left - 6}" y="{14 + high * (1 - level):.1f}" text-anchor="end">'
+        f"{100 * level:.0f}</text>"
+        for level in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     return _svg(width, height, [*grid, *parts, *legend])
 
 
 def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
-    """Quality against something that costs, on a logarithmic axis."""
+    """Plot quality against a cost on a logarithmic axis.
+
+    Args:
+        points: At least one point.
+        x_label: Text of the horizontal axis.
+        y_label: Text of the vertical axis, which is in percent.
+
+    Returns:
+        An SVG element.
+    """
     left, top, wide, high = 60, 12, 520, 260
     colours = _colours(list(dict.fromkeys(point.series for point in points)))
     low = math.floor(math.log10(min(point.x for point in points)))
@@ -76,8 +97,8 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
     highest = max(0.05, math.ceil(20 * max(point.y for point in points)) / 20)
 
     def at(point: Point) -> tuple[float, float]:
-        share = (math.log10(point.x) - low) / (top_power - low)
-        return left + wide * share, top + high * (1 - point.y / highest)
+        fraction = (math.log10(point.x) - low) / (top_power - low)
+        return left + wide * fraction, top + high * (1 - point.y / highest)
 
     parts = []
     for power in range(low, top_power + 1):

@@ -1,4 +1,4 @@
-"""Results as tables: systems by data sets, and a suite beside its published scores."""
+"""Tables of results: systems by data sets, and suites beside their published scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ DEFAULT_MEASURES = ("nDCG@10", "R@100")
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One line of a suite's table: column (or "mean") to the main measure, as a fraction.
+    """One row of a suite's table.
 
-    published: somebody's, not measured here. Columns without a value are left out of `values`.
+    Args:
+        label: Name of the row.
+        values: The main measure, between 0 and 1, by column or "mean"; missing where unknown.
+        published: Whether the row was published by others, not measured here.
     """
 
     label: str
@@ -28,9 +31,14 @@ class SuiteRow:
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """A suite's published rows, each followed by what was measured to reproduce it, then the rest.
+    """The results of a suite beside its published scores.
 
-    cells: published numbers; measured: how many of them have a number of ours beside them.
+    Args:
+        suite: The suite.
+        rows: Published rows, each followed by the results that reproduce it, then other results.
+        cells: Number of published scores.
+        measured: How many of these have a measured score beside them.
+        results: The results that belong to the suite.
     """
 
     suite: Suite
@@ -41,7 +49,7 @@ class SuiteReport:
 
     @property
     def count_line(self) -> str:
-        """How much of what was published was run here."""
+        """A sentence that says how many published scores were measured."""
         if not self.cells:
             return "No published scores are recorded for this suite."
         return (
@@ -51,17 +59,26 @@ class SuiteReport:
 
 
 def markdown_table(results: Sequence[Result], measures: Sequence[str] = DEFAULT_MEASURES) -> str:
-    """`systems_table` in Markdown."""
+    """Return `systems_table` in Markdown."""
     return markdown(systems_table(results, measures))
 
 
 def systems_table(results: Sequence[Result], measures: Sequence[str] = DEFAULT_MEASURES) -> Table:
-    """A row a system, a column a data set and measure, three decimals; systems and data sets stand
-    in the order of their first result.
+    """Tabulate results: one row per system, one column per data set and measure, three decimals.
 
-    The best value of a column of several is bold; a cell that nobody measured is a dash.
-    Raises InputError when two results claim the same cell, or when results under one dataset's
-    name come from different files.
+    Systems and data sets are in the order of their first result. The best value of a column is
+    bold if the column has several.
+
+    Args:
+        results: The results.
+        measures: Names of the measures to show.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: Two results belong to the same cell, or results of one data set come from
+            different files.
     """
     datasets: dict[str, Result] = {}
     rows: dict[str, dict[str, Result]] = {}
@@ -71,7 +88,7 @@ def systems_table(results: Sequence[Result], measures: Sequence[str] = DEFAULT_M
         if first.dataset["checksums"] != result.dataset["checksums"]:
             raise InputError(
                 f"{first.system!r} and {result.system!r} measured different files as {dataset}: "
-                "measure one of them again"
+                "run one of them again"
             )
         row = rows.setdefault(result.system, {})
         if dataset in row:
@@ -91,16 +108,26 @@ def systems_table(results: Sequence[Result], measures: Sequence[str] = DEFAULT_M
 
 
 def suite_report(suite: Suite, results: Sequence[Result]) -> SuiteReport:
-    """Everything measured of a suite beside what was published.
+    """Collect the results of a suite beside its published scores.
 
     A column that is the mean of several data sets has a value once all of them are measured, and
-    so has the mean over all columns. BM25's results stand beside its published row.
-    Raises InputError when two results claim the same cell.
+    so has the mean over all columns. Results of a system with the name of a published row (BM25)
+    are shown beside that row.
+
+    Args:
+        suite: The suite.
+        results: Results of this and of other suites.
+
+    Returns:
+        The rows of the suite's table and their counts.
+
+    Raises:
+        InputError: Two results belong to the same cell.
     """
-    mine = [result for result in results if (result.suite or {}).get("name") == suite.name]
+    of_suite = [result for result in results if (result.suite or {}).get("name") == suite.name]
     systems: dict[tuple[str | None, str], dict[str, float]] = {}
     published_names = {published.row for published in suite.published}
-    for result in mine:
+    for result in of_suite:
         assert result.suite is not None
         row = result.suite["published"]
         if row is None and result.system in published_names:
@@ -122,21 +149,21 @@ def suite_report(suite: Suite, results: Sequence[Result]) -> SuiteReport:
         beside = {name: c for (row, name), c in columns.items() if row == published.row}
         rows += [SuiteRow(name, values, False) for name, values in beside.items()]
         cells += len(published.scores)
-        found = set().union(*beside.values()) if beside else set()
-        measured += len(found & set(published.scores))
+        reproduced = set().union(*beside.values()) if beside else set()
+        measured += len(reproduced & set(published.scores))
     others = {name: c for (row, name), c in columns.items() if row not in published_names}
     rows += [SuiteRow(name, values, False) for name, values in others.items()]
-    return SuiteReport(suite, rows, cells, measured, mine)
+    return SuiteReport(suite, rows, cells, measured, of_suite)
 
 
 def suite_table(suite: Suite, results: Sequence[Result]) -> str:
-    """The suite's table in Markdown, with the count of published cells under it."""
+    """Return the suite's table in Markdown, with the count of published cells under it."""
     report = suite_report(suite, results)
     return f"{markdown(rows_table(report))}\n{report.count_line}\n"
 
 
 def rows_table(report: SuiteReport) -> Table:
-    """The main measure in percent, one decimal, as papers print it. Empty cells are dashes."""
+    """Tabulate the main measure in percent with one decimal, as papers print it."""
     columns = report.suite.columns
     if len(columns) > 1:
         columns = [*columns, MEAN]
@@ -153,7 +180,7 @@ def rows_table(report: SuiteReport) -> Table:
 
 
 def _columns(suite: Suite, values: Mapping[str, float]) -> dict[str, float]:
-    """Task to value, as column to value, and the mean."""
+    """Return the value of each column that is complete, and their mean if all are."""
     columns = {}
     for column in suite.columns:
         tasks = [task.name for task in suite.tasks if task.column == column]
@@ -165,10 +192,10 @@ def _columns(suite: Suite, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _best(values: Sequence[Sequence[float | None]]) -> set[tuple[int, int]]:
-    """(row, column) of the best value of each column that has several."""
+    """Return (row, column) of the best value of each column that has several values."""
     best = set()
     for j, column in enumerate(zip(*values, strict=True)):
-        there = [value for value in column if value is not None]
-        if len(there) > 1:
-            best |= {(i, j) for i, value in enumerate(column) if value == max(there)}
+        known = [value for value in column if value is not None]
+        if len(known) > 1:
+            best |= {(i, j) for i, value in enumerate(column) if value == max(known)}
     return best

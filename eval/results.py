@@ -1,4 +1,4 @@
-"""The record of one evaluation: its measures and everything that produced them, one JSON file."""
+"""Result files: the measures of one evaluation and everything that produced them, as JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .files import write_whole
+from .files import write_text_file
 
 PACKAGES = (
     "mbert-retrieval",
@@ -33,23 +34,27 @@ _SLUG = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True)
 class Result:
-    """One cell of a table: a system on a dataset.
+    """One evaluation: a system on a data set, one cell of a table.
 
-    system: how the table names it.
-    dataset: name, split, documents, queries, judgements, checksums (file name to sha256), source.
-    encoder: name, fingerprint, kind, dimension, and the lengths that it reads and the precision
-        that it computes in where it has them; None for BM25 alone and for a foreign run file.
-    index: kind, seconds to build, reused (documents that were there already, not built again),
-        bytes of the folder, vectors, bytes_per_vector, settings; None for a foreign run file.
-    search: what was asked (mode, k, drop_own_id) and seconds for all queries in batches, their
-        encoding included; latency_ms, one query at a time (median, p95, how many queries); for a
-        foreign run file its name and checksum.
-    measures, per_query: see `measures.Scores`.
-    environment: see `environment`.
-    peak_memory_bytes: the most that the process had resident up to the end of this evaluation.
-    created: UTC, ISO 8601.
-    suite: name, task, column, and the published row that it is meant to reproduce; None outside of
-        a suite.
+    Args:
+        system: Name of the system in tables.
+        dataset: "name", "split", numbers of "documents", "queries" and "judgements", "checksums"
+            (SHA-256 by file name), "source".
+        encoder: "name", "fingerprint", "kind", "dimension", "query_length" and "document_length"
+            in tokens, "precision"; None for BM25 alone and for a run file.
+        index: "kind" (the engine), "seconds" to build, "reused" (documents that were indexed
+            before), "bytes" of the folder, "vectors", "bytes_per_vector", "settings"; None for a
+            run file.
+        search: "mode", "k", "drop_own_id", "seconds" for all queries in batches (encoding
+            included), "latency_ms" of single queries ("median", "p95", number of "queries"); for a
+            run file its name and checksum. "queries_without_results" counts queries.
+        measures: Means by measure, see `Scores`.
+        per_query: Values by measure and query, see `Scores`.
+        environment: Versions and machine, see `environment`.
+        peak_memory_bytes: Largest resident size of the process up to the end of the evaluation.
+        created: Time in UTC, ISO 8601.
+        suite: "name", "task", "column", and the "published" row that the result is meant to
+            reproduce; None outside of a suite.
     """
 
     system: str
@@ -65,33 +70,102 @@ class Result:
     suite: dict[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The record without the values of each query."""
+        """Return the record without the values of each query."""
         record = asdict(self)
         del record["per_query"]
         return record
 
     def write(self, path: str | Path) -> None:
-        """Write the record. Raises InputError when the file cannot be written."""
+        """Write the record as JSON.
+
+        Args:
+            path: The file.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
         text = json.dumps(asdict(self), ensure_ascii=False, indent=1)
-        write_whole(Path(path), text + "\n")
+        write_text_file(Path(path), text + "\n")
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """The description of an encoder in a result file.
+
+    Args:
+        name: Name or folder of the encoder.
+        fingerprint: Identity of its files and settings.
+        kind: "late" or "dense".
+        dimension: Dimension of its vectors; None for several encoders.
+        query_length: Tokens read of a query, None if unknown.
+        document_length: Tokens read of a document, None if unknown.
+        precision: The precision that its network computes in, None if unknown. Documents that were
+            indexed before may have been encoded in another one.
+    """
+
+    name: str
+    fingerprint: str
+    kind: str
+    dimension: int | None
+    query_length: int | None = None
+    document_length: int | None = None
+    precision: str | None = None
+
+    @classmethod
+    def of(cls, encoder: Any) -> EncoderRecord:
+        """Describe an encoder, or the identity of an encoder that an index stores."""
+        query, document = (
+            getattr(getattr(encoder, s, None), "limit", None) for s in ("query", "document")
+        )
+        identity = encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension
+        return cls(*identity, query, document, getattr(encoder, "precision", None))
+
+    @classmethod
+    def join(cls, several: Sequence[EncoderRecord]) -> EncoderRecord | None:
+        """Describe the encoders of one index together; None if there are none."""
+        if len(several) < 2:
+            return several[0] if several else None
+        return cls(
+            name=" + ".join(each.name for each in several),
+            fingerprint=" + ".join(each.fingerprint for each in several),
+            kind=" + ".join(each.kind for each in several),
+            dimension=None,
+        )
 
 
 def read_results(folder: str | Path) -> list[Result]:
-    """Every `*.json` in a folder, in the order of their names.
+    """Read every `*.json` of a folder, in the order of their names.
 
-    Raises InputError when the folder holds none, or one that is not a result.
+    Args:
+        folder: A folder of result files.
+
+    Returns:
+        The results.
+
+    Raises:
+        InputError: The folder contains no result file, or a file that is not one.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: name one with result files")
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise InputError(f"{folder} holds no result files: mbert-eval run --output makes them")
+        raise InputError(f"{folder} contains no result files: mbert-eval run --output writes them")
     return [read_result(path) for path in paths]
 
 
 def read_result(path: Path) -> Result:
-    """Read one record. Raises InputError when the file is not one."""
+    """Read one result file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The result.
+
+    Raises:
+        InputError: The file cannot be read or is not a result.
+    """
     try:
         result = Result(**json.loads(path.read_text(encoding="utf-8")))
         result.dataset["name"], result.dataset["split"], result.dataset["checksums"]
@@ -104,21 +178,37 @@ def read_result(path: Path) -> Result:
 
 
 def cell_file(dataset: str, split: str, system: str, suite: str | None = None) -> str:
-    """The name of a cell's file: suite, data set, split and system, in lower case."""
+    """Return the name of a result file.
+
+    Args:
+        dataset: Name of the data set.
+        split: Its split.
+        system: Name of the system.
+        suite: Name of the suite, if the result belongs to one.
+
+    Returns:
+        The parts in lower case, joined by hyphens.
+
+    Example:
+        >>> cell_file("scifact", "test", "nano late (plaid)", "beir")
+        'beir-scifact-test-nano-late-plaid.json'
+    """
     parts = [*([suite] if suite else []), dataset, split, system]
     return "-".join(_SLUG.sub("-", part.lower()).strip("-") for part in parts) + ".json"
 
 
 def now() -> str:
-    """The time for `Result.created`."""
+    """Return the current time for `Result.created`."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine: python, platform, processor, cpus, packages, git commit.
+    """Describe software and machine; reads installed metadata, so it imports nothing heavy.
 
-    Reads installed metadata, so it imports nothing heavy. "git" is the commit of the checkout that
-    this package runs from ("-dirty" appended when files differ from it), None when there is none.
+    Returns:
+        "python", "platform", "processor", "cpus", "packages" (versions by name), and "git": the
+        commit of the checkout that this package runs from ("-dirty" appended if files differ), or
+        None.
     """
     packages = {}
     for name in PACKAGES:
@@ -137,7 +227,7 @@ def environment() -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int | None:
-    """Largest resident size of this process so far; None where the system does not tell."""
+    """Return the largest resident size of this process so far; None on Windows."""
     try:
         import resource
     except ImportError:  # Windows

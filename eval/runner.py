@@ -1,8 +1,8 @@
-"""A dataset and a system to a result: build the index, search every judged query, measure.
+"""Evaluation of one system on one data set: build the index, search the judged queries, measure.
 
-The index is built once for an encoder and kind, and searched in as many modes as wanted:
+The index is built once per encoder and engine, and can be searched in several modes:
 
-    with prepare(dataset, encoder, kind="flat", cache=Path(".mbert")) as system:
+    with prepare(dataset, encoder, engine="flat", cache=Path(".mbert")) as system:
         for mode in ("vector", "hybrid"):
             result, run = system.evaluate(mode, parse_measures("nDCG@10 R@100"))
 """
@@ -22,74 +22,44 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..errors import InputError
+from ..types import MODES, Mode
 from .datasets import Dataset
 from .files import sha256_of
 from .measures import Measure, cutoff_of, score
-from .results import Result, environment, now, peak_memory_bytes
+from .results import EncoderRecord, Result, environment, now, peak_memory_bytes
 from .runs import Run
 
 if TYPE_CHECKING:
     from ..index import Index
     from ..protocols import DocumentEncoder
-    from ..types import Mode
 
-MODES = ("vector", "lexical", "hybrid", "late", "dense")  # the last two in an index with both
 QUERY_BATCH = 32
 LATENCY_QUERIES = 50
-SIDES = ("query", "document")
-
-
-@dataclass(frozen=True)
-class EncoderFacts:
-    """What a record says of an encoder. Lengths: tokens read; precision: what its network computed
-    in (documents that were reused may have another). None where the encoder tells none."""
-
-    name: str
-    fingerprint: str
-    kind: str
-    dimension: int | None
-    query_length: int | None = None
-    document_length: int | None = None
-    precision: str | None = None
-
-    @classmethod
-    def of(cls, encoder: Any) -> EncoderFacts:
-        """Of an encoder, or of the identity that an index keeps of one."""
-        query, document = (getattr(getattr(encoder, s, None), "limit", None) for s in SIDES)
-        facts = encoder.name, encoder.fingerprint, encoder.kind, encoder.dimension
-        return cls(*facts, query, document, getattr(encoder, "precision", None))
-
-    @classmethod
-    def joined(cls, several: Sequence[EncoderFacts]) -> EncoderFacts | None:
-        """Of the encoders of one index."""
-        if len(several) < 2:
-            return several[0] if several else None
-        return cls(
-            name=" + ".join(each.name for each in several),
-            fingerprint=" + ".join(each.fingerprint for each in several),
-            kind=" + ".join(each.kind for each in several),
-            dimension=None,
-        )
 
 
 @dataclass(frozen=True)
 class System:
-    """An index of a dataset's corpus, ready to be searched.
+    """An index of a data set's documents, ready to be searched and measured.
 
-    encoder, kind: None when there is BM25 alone.
-    seconds: what building took, None where it was not built here; reused: how many documents were
-        there before; facts: more for the record (bytes, vectors, settings).
-    legs: each encoder and kind, of an index with several.
+    Args:
+        dataset: The data set.
+        index: The index of its documents.
+        encoder: The encoder, None for BM25 alone.
+        engine: The engine of its vectors, None for BM25 alone.
+        seconds: Time to build the index, None if it existed before.
+        reused: Number of documents that were indexed before.
+        size: Sizes and settings of the index, for `Result.index`.
+        legs: Encoder and engine of each leg, for an index with several.
     """
 
     dataset: Dataset
     index: Index
-    encoder: EncoderFacts | None
-    kind: str | None
+    encoder: EncoderRecord | None
+    engine: str | None
     seconds: float | None
     reused: int
-    facts: dict[str, Any] = field(default_factory=dict)
-    legs: Sequence[tuple[EncoderFacts, str]] = ()
+    size: dict[str, Any] = field(default_factory=dict)
+    legs: Sequence[tuple[EncoderRecord, str]] = ()
 
     def evaluate(
         self,
@@ -103,29 +73,38 @@ class System:
         suite: dict[str, Any] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Result, Run]:
-        """Search all judged queries for `k` documents each and measure.
+        """Search all judged queries and measure the results.
 
-        drop_own_id: leave out a document with the query's own id (BEIR's rule, for collections
-            whose queries are documents). Only then: in others equal ids mean nothing.
-        name: how tables call the system; made from encoder, kind and mode when not given.
-        latency_queries: time so many of the queries once more, one at a time.
-        suite: for `Result.suite`.
-        progress: called with the number of queries done so far.
+        Args:
+            mode: One of `types.MODES`: which legs are searched.
+            measures: The measures, from `parse_measures`.
+            k: Number of results per query.
+            drop_own_id: Remove a document with the id of the query from its results: BEIR's rule
+                for collections whose queries are documents. In other collections equal ids mean
+                nothing.
+            name: Name of the system in tables; by default made of encoder, engine and mode.
+            latency_queries: Number of queries that are searched once more, one at a time, to
+                measure the latency.
+            suite: For `Result.suite`.
+            progress: Called with the number of queries searched so far.
 
-        Raises InputError when the mode needs an encoder and there is none, or `k` is too small for
-        a measure.
+        Returns:
+            The result and the run.
+
+        Raises:
+            InputError: The mode is unknown or needs an encoder, or `k` is too small for a measure.
         """
-        check_mode(mode, self.encoder)
+        checked_mode = check_mode(mode, self.encoder)
         check_depth(k, measures)
         started = time.perf_counter()
-        run = self._search(mode, k, drop_own_id, progress)
+        run = self._search(checked_mode, k, drop_own_id, progress)
         seconds = time.perf_counter() - started
-        encoder, kind, own_name = self._answering(mode)
-        name = name or own_name
+        encoder, engine, default_name = self._describe(checked_mode)
+        name = name or default_name
         _check_finite(run, name)
         search = {"mode": mode, "k": k, "drop_own_id": drop_own_id, "seconds": seconds}
         if latency_queries:
-            search["latency_ms"] = self._latency(mode, k, latency_queries)
+            search["latency_ms"] = self._latency(checked_mode, k, latency_queries)
         result = _result(
             self.dataset,
             name,
@@ -133,41 +112,41 @@ class System:
             measures,
             encoder=None if encoder is None else asdict(encoder),
             index={
-                "kind": kind,
+                "kind": engine,
                 "seconds": self.seconds,
                 "reused": self.reused,
-                **self.facts,
+                **self.size,
             },
             search=search,
             suite=suite,
         )
         return result, run
 
-    def _answering(self, mode: str) -> tuple[EncoderFacts | None, str | None, str]:
-        """The encoder and index kind that answer in a mode, and a name for the whole."""
-        for encoder, kind in self.legs:
+    def _describe(self, mode: Mode) -> tuple[EncoderRecord | None, str | None, str]:
+        """Return encoder and engine that a mode uses, and a name for the system."""
+        for encoder, engine in self.legs:
             if encoder.kind == mode:
-                return encoder, kind, system_name(encoder, kind, "vector")
+                return encoder, engine, system_name(encoder, engine, "vector")
         if len(self.legs) < 2 or mode == "lexical":
-            return self.encoder, self.kind, system_name(self.encoder, self.kind, mode)
-        names = [system_name(encoder, kind, "vector") for encoder, kind in self.legs]
+            return self.encoder, self.engine, system_name(self.encoder, self.engine, mode)
+        names = [system_name(encoder, engine, "vector") for encoder, engine in self.legs]
         names += ["BM25"] if mode == "hybrid" else []
-        return self.encoder, self.kind, " + ".join(names)
+        return self.encoder, self.engine, " + ".join(names)
 
-    def _latency(self, mode: str, k: int, queries: int) -> dict[str, Any]:
-        """Milliseconds of single queries, encoding included: the first judged ones."""
+    def _latency(self, mode: Mode, k: int, queries: int) -> dict[str, Any]:
+        """Measure milliseconds of the first judged queries, one at a time, encoding included."""
         texts = list(self.dataset.queries.values())[:queries]
         times = []
         for text in texts:
             started = time.perf_counter()
-            self.index.search_many([text], k, cast("Mode", mode))
+            self.index.search_many([text], k, mode)
             times.append(1000 * (time.perf_counter() - started))
         median, p95 = np.percentile(times, (50, 95)).tolist()
         return {"median": round(median, 3), "p95": round(p95, 3), "queries": len(texts)}
 
     def _search(
         self,
-        mode: str,
+        mode: Mode,
         k: int,
         drop_own_id: bool,
         progress: Callable[[int], None] | None,
@@ -177,7 +156,7 @@ class System:
         for start in range(0, len(queries), QUERY_BATCH):
             batch = queries[start : start + QUERY_BATCH]
             depth = k + 1 if drop_own_id else k
-            results = self.index.search_many([text for _, text in batch], depth, cast("Mode", mode))
+            results = self.index.search_many([text for _, text in batch], depth, mode)
             for (query, _), result in zip(batch, results, strict=True):
                 ranking = result.ranking
                 if drop_own_id:
@@ -193,56 +172,87 @@ def prepare(
     dataset: Dataset,
     encoder: DocumentEncoder | None,
     *,
-    kind: str | None = None,
+    engine: str | None = None,
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[System]:
-    """Index a dataset's corpus, with BM25 always and with the encoder's vectors when there is one.
+    """Index the documents of a data set, for BM25 and, with an encoder, for its vectors.
 
-    kind: "plaid", "flat" or "faiss"; by default faiss for a dense encoder and plaid for a late one.
-    cache: a folder that keeps indexes, one for each corpus, encoder and kind. One that an
-        interruption left is carried on with. None = a temporary folder.
-    progress: called with the number of documents done so far.
+    Args:
+        dataset: The data set.
+        encoder: The encoder; None for BM25 alone.
+        engine: "plaid", "flat" or "faiss"; by default faiss for a dense encoder and plaid for a
+            late-interaction encoder.
+        cache: Folder of indexes, one per corpus, encoder and engine. An index that exists is used,
+            and an interrupted one is completed. By default a temporary folder.
+        progress: Called with the number of documents indexed so far.
 
-    Raises InputError for a kind without an encoder, and what `Index` raises.
+    Yields:
+        The system, while the `with` block runs.
+
+    Raises:
+        InputError: An engine is given without an encoder, or the index cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from mbert_retrieval.eval.datasets import read_beir
+        >>> from mbert_retrieval.eval.measures import parse_measures
+        >>> folder = TemporaryDirectory()
+        >>> root = Path(folder.name)
+        >>> _ = (root / "corpus.jsonl").write_text('{"_id": "d1", "text": "a swept wing"}')
+        >>> _ = (root / "queries.jsonl").write_text('{"_id": "q1", "text": "wing"}')
+        >>> (root / "qrels").mkdir()
+        >>> _ = (root / "qrels" / "test.tsv").write_text("q1\\td1\\t1")
+        >>> with prepare(read_beir(root), None) as system:
+        ...     result, run = system.evaluate("lexical", parse_measures("nDCG@10"))
+        >>> result.system, result.measures, list(run["q1"])
+        ('BM25', {'nDCG@10': 1.0}, ['d1'])
+        >>> folder.cleanup()
     """
     from ..index import Index
-    from ..indexes.manifest import DEFAULT_ENGINES
 
-    if encoder is None and kind is not None:
-        raise InputError(f"index kind {kind} needs an encoder: name one, or no kind")
-    if encoder is not None and kind is None:
-        kind = DEFAULT_ENGINES[encoder.kind]
-    with TemporaryDirectory() if cache is None else _kept(cache) as root:
-        folder = Path(root) / _index_name(dataset, encoder, kind)
+    if encoder is None and engine is not None:
+        raise InputError(f"index kind {engine} needs an encoder: name one, or no kind")
+    if encoder is not None and engine is None:
+        engine = default_engine(encoder)
+    with TemporaryDirectory() if cache is None else _cache_folder(cache) as root:
+        folder = Path(root) / _index_name(dataset, encoder, engine)
         started = time.perf_counter()
-        index = Index.create(folder, encoder, kind=kind, lexical=True)
+        index = Index.create(folder, encoder, kind=engine, lexical=True)
         changes = index.sync(dataset.passages(), progress)
         seconds = time.perf_counter() - started
-        facts = None if encoder is None else EncoderFacts.of(encoder)
-        yield System(dataset, index, facts, kind, seconds, changes.unchanged, _facts(index))
+        record = None if encoder is None else EncoderRecord.of(encoder)
+        yield System(dataset, index, record, engine, seconds, changes.unchanged, _size(index))
 
 
 def open_index(dataset: Dataset, path: str | Path) -> System:
-    """An index that is there already, of exactly the data set's documents.
+    """Open an existing index of exactly the data set's documents.
 
-    Raises InputError when it holds other documents, and what `Index.open` raises.
+    Args:
+        dataset: The data set.
+        path: The folder of the index.
+
+    Returns:
+        The system.
+
+    Raises:
+        InputError: There is no index, or it contains other documents.
     """
     from ..index import Index
 
     index = Index.open(path)
-    held = set(index.folder.content_hashes())
-    wanted = {passage.id for passage in dataset.passages()}
-    if held != wanted:
+    indexed = set(index.folder.content_hashes())
+    documents = {passage.id for passage in dataset.passages()}
+    if indexed != documents:
         raise InputError(
-            f"the index {path} does not hold the documents of {dataset.name}: "
-            f"{len(wanted - held)} are missing and {len(held - wanted)} are others"
+            f"the index {path} does not contain the documents of {dataset.name}: "
+            f"{len(documents - indexed)} are missing, {len(indexed - documents)} are others"
         )
-    legs = list(index.folder.legs.values())
-    parts = [(EncoderFacts.of(leg.encoder), leg.engine) for leg in legs]
-    encoder = EncoderFacts.joined([facts for facts, _ in parts])
-    kind = " + ".join(leg.engine for leg in legs) or None
-    return System(dataset, index, encoder, kind, None, len(held), _facts(index), parts)
+    legs = [(EncoderRecord.of(leg.encoder), leg.engine) for leg in index.folder.legs.values()]
+    encoder = EncoderRecord.join([record for record, _ in legs])
+    engine = " + ".join(engine for _, engine in legs) or None
+    return System(dataset, index, encoder, engine, None, len(indexed), _size(index), legs)
 
 
 def score_run(
@@ -256,7 +266,19 @@ def score_run(
 ) -> Result:
     """Measure a run that was read from a file.
 
-    Raises InputError when none of its queries is judged.
+    Args:
+        dataset: The data set whose qrels judge the run.
+        path: The run file, for the record.
+        run: Its rankings.
+        measures: The measures, from `parse_measures`.
+        name: Name of the system in tables; by default the name of the file.
+        suite: For `Result.suite`.
+
+    Returns:
+        The result.
+
+    Raises:
+        InputError: None of the run's queries is judged.
     """
     if not run.keys() & dataset.qrels.keys():
         raise InputError(
@@ -276,16 +298,24 @@ def score_run(
     )
 
 
-def check_mode(mode: str, encoder: Any) -> None:
-    """Raises InputError for a mode that is none, or one that needs the encoder that is missing."""
+def default_engine(encoder: DocumentEncoder) -> str:
+    """Return the engine that an encoder's vectors are searched with by default."""
+    from ..indexes.manifest import DEFAULT_ENGINES
+
+    return DEFAULT_ENGINES[encoder.kind]
+
+
+def check_mode(mode: str, encoder: Any) -> Mode:
+    """Return the mode; raise InputError if it is unknown, or needs an encoder and there is none."""
     if mode not in MODES:
         raise InputError(f"unknown mode {mode!r}: choose one of {', '.join(MODES)}")
     if encoder is None and mode != "lexical":
         raise InputError(f"mode {mode} needs an encoder: name one, or search in mode lexical")
+    return cast("Mode", mode)
 
 
 def check_depth(k: int, measures: Sequence[Measure]) -> None:
-    """Raises InputError when `k` results are too few for a measure's cutoff."""
+    """Raise InputError if `k` results are too few for the cutoff of a measure."""
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
     for measure in measures:
@@ -294,11 +324,13 @@ def check_depth(k: int, measures: Sequence[Measure]) -> None:
             raise InputError(f"{measure} looks at {cutoff} results: set k to at least {cutoff}")
 
 
-def system_name(encoder: EncoderFacts | DocumentEncoder | None, kind: str | None, mode: str) -> str:
-    """ "BM25", "nano late (flat)", "nano dense (faiss) + BM25"."""
+def system_name(
+    encoder: EncoderRecord | DocumentEncoder | None, engine: str | None, mode: str
+) -> str:
+    """Name a system: "BM25", "nano late (flat)", "nano dense (faiss) + BM25"."""
     if encoder is None or mode == "lexical":
         return "BM25"
-    vectors = f"{Path(encoder.name).name} {encoder.kind} ({kind})"
+    vectors = f"{Path(encoder.name).name} {encoder.kind} ({engine})"
     return vectors if mode == "vector" else f"{vectors} + BM25"
 
 
@@ -338,8 +370,8 @@ def _result(
     )
 
 
-def _facts(index: Index) -> dict[str, Any]:
-    """What an index holds, for the record."""
+def _size(index: Index) -> dict[str, Any]:
+    """Return sizes and settings of an index, for `Result.index`."""
     info = index.folder.info()
     legs = info["legs"].values()
     return {
@@ -350,22 +382,22 @@ def _facts(index: Index) -> dict[str, Any]:
     }
 
 
-def _index_name(dataset: Dataset, encoder: DocumentEncoder | None, kind: str | None) -> str:
-    """A folder name that no other corpus, encoder or kind has."""
+def _index_name(dataset: Dataset, encoder: DocumentEncoder | None, engine: str | None) -> str:
+    """Return a folder name that is unique to corpus, encoder and engine."""
     parts = [dataset.name, dataset.checksums["corpus.jsonl"][:12]]
     if encoder is None:
         parts.append("bm25")
     else:
-        parts += [Path(encoder.name).name, encoder.kind, encoder.fingerprint[:12], str(kind)]
+        parts += [Path(encoder.name).name, encoder.kind, encoder.fingerprint[:12], str(engine)]
     return re.sub(r"[^\w.-]", "_", "-".join(parts)) + ".index"
 
 
 @contextmanager
-def _kept(cache: Path) -> Iterator[Path]:
+def _cache_folder(cache: Path) -> Iterator[Path]:
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the cache folder {cache}: {error.strerror}") from None
+        raise InputError(f"cannot create the cache folder {cache}: {error.strerror}") from None
     yield cache
 
 

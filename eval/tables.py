@@ -1,4 +1,4 @@
-"""A table of results in Markdown, HTML and LaTeX."""
+"""Tables in Markdown, HTML and LaTeX."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ LATEX_SPECIALS = {
 
 @dataclass(frozen=True)
 class Table:
-    """header: of the label column and of each other; labels: one a row; cells: rows of texts, None
-    where nobody measured; bold: (row, column) of cells to stand out."""
+    """A table of texts.
+
+    Args:
+        header: Header of the label column and of each column of cells.
+        labels: One label per row.
+        cells: Texts of each row; None for an empty cell.
+        bold: (row, column) of the cells that are emphasised.
+    """
 
     header: Sequence[str]
     labels: Sequence[str]
@@ -26,7 +32,7 @@ class Table:
 
 
 def markdown(table: Table) -> str:
-    """Padded so that the source reads as a table too; numbers to the right."""
+    """Return the table in Markdown, padded to be readable as text; cells are right-aligned."""
     lines = [[name.replace("|", "\\|") for name in table.header]]
     for i, (label, row) in enumerate(zip(table.labels, table.cells, strict=True)):
         texts = [
@@ -40,7 +46,7 @@ def markdown(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A `<table>`; the first column is a row's header."""
+    """Return a `<table>` whose first column holds the headers of the rows."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
     rows = []
     for i, (label, row) in enumerate(zip(table.labels, table.cells, strict=True)):
@@ -58,7 +64,7 @@ def to_html(table: Table) -> str:
 
 
 def latex(table: Table, caption: str) -> str:
-    """A `table` with booktabs rules, for `\\usepackage{booktabs}`."""
+    """Return a `table` with booktabs rules; needs `\\usepackage{booktabs}`."""
     lines = [" & ".join(map(_tex, table.header)) + r" \\", r"\midrule"]
     for i, (label, row) in enumerate(zip(table.labels, table.cells, strict=True)):
         cells = [

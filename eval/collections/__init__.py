@@ -1,1 +1,1 @@
-"""Judged collections that any machine can build from public packages, for lack of a hub."""
+"""Judged collections built from public packages, for machines without access to the hub."""

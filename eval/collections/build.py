@@ -1,4 +1,4 @@
-"""A collection to a BEIR folder, always the same from the same packages."""
+"""Judged collections as BEIR folders; the same packages give the same collection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..files import sha256_of, whole_folder
+from ..files import new_folder, sha256_of
 
 RECORD = "collection.json"
 SPLIT = "test"
@@ -21,11 +21,17 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Entry:
-    """A document, and the question that it answers (it does not hold it)."""
+    """A document, and a query that it answers.
+
+    Args:
+        id: Id of the document.
+        text: Text of the document, without the query.
+        query: Text of the query.
+    """
 
     id: str
     text: str
-    question: str
+    query: str
 
 
 def write_collection(
@@ -36,51 +42,60 @@ def write_collection(
     queries: int,
     sources: dict[str, Any],
 ) -> tuple[int, int]:
-    """Write corpus.jsonl, queries.jsonl, qrels/test.tsv and collection.json; how many documents
-    and queries there are.
+    """Write a judged collection: corpus.jsonl, queries.jsonl, qrels/test.tsv and collection.json.
 
-    documents, queries: at most so many, chosen by the hash of their ids, so that a new version of
-        one package changes little else. Documents with the same words are kept once. A question
-        that two documents share, or that stands in its document word for word, is not asked.
-    sources: what the entries were taken from, for the record.
+    Of documents with the same words, one is written. A query that belongs to several documents, or
+    that its document contains word for word, is left out. Documents and queries are chosen by the
+    hash of their ids, so that a new version of one package changes little else.
 
-    Raises InputError when something is at `folder`, and when there is nothing to write.
+    Args:
+        folder: The folder to create.
+        entries: Documents and their queries.
+        documents: Largest number of documents.
+        queries: Largest number of queries.
+        sources: Where the entries come from, for collection.json.
+
+    Returns:
+        Numbers of documents and queries written.
+
+    Raises:
+        InputError: The folder exists already, or there is no usable entry.
     """
-    kept = sorted(_without_twins(entries), key=lambda entry: _hash(entry.id))[:documents]
-    asked = Counter(_words(entry.question) for entry in entries)
-    answered = [entry for entry in kept if _usable(entry, asked)][:queries]
-    if not answered:
-        raise InputError(f"nothing was found for {folder.name}: its packages hold no usable text")
+    corpus = sorted(_without_duplicates(entries), key=lambda entry: _hash(entry.id))[:documents]
+    uses = Counter(_words(entry.query) for entry in entries)
+    judged = [entry for entry in corpus if _is_usable(entry, uses)][:queries]
+    if not judged:
+        raise InputError(f"cannot build {folder.name}: its packages contain no usable text")
     files = ("corpus.jsonl", "queries.jsonl", f"qrels/{SPLIT}.tsv")
-    with whole_folder(folder) as partial:
+    with new_folder(folder) as partial:
         (partial / "qrels").mkdir()
-        _write_rows(partial / files[0], [{"_id": e.id, "text": e.text} for e in kept])
-        rows = [{"_id": f"q-{e.id}", "text": e.question} for e in answered]
+        _write_rows(partial / files[0], [{"_id": e.id, "text": e.text} for e in corpus])
+        rows = [{"_id": f"q-{e.id}", "text": e.query} for e in judged]
         _write_rows(partial / files[1], rows)
-        lines = [f"q-{entry.id}\t{entry.id}\t1\n" for entry in answered]
+        lines = [f"q-{entry.id}\t{entry.id}\t1\n" for entry in judged]
         text = "query-id\tcorpus-id\tscore\n" + "".join(lines)
         (partial / files[2]).write_text(text, encoding="utf-8")
         record = {
             **sources,
-            "documents": len(kept),
-            "queries": len(answered),
+            "documents": len(corpus),
+            "queries": len(judged),
             "sha256": {name: sha256_of(partial / name) for name in files},
         }
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return len(kept), len(answered)
+    return len(corpus), len(judged)
 
 
-def _without_twins(entries: Sequence[Entry]) -> list[Entry]:
-    """The first of those with the same words, in the order of their ids."""
-    found: dict[str, Entry] = {}
+def _without_duplicates(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the first of each group of entries with the same words, in the order of their ids."""
+    unique: dict[str, Entry] = {}
     for entry in sorted(entries, key=lambda entry: entry.id):
-        found.setdefault(hashlib.sha256(_words(entry.text).encode()).hexdigest(), entry)
-    return list(found.values())
+        unique.setdefault(hashlib.sha256(_words(entry.text).encode()).hexdigest(), entry)
+    return list(unique.values())
 
 
-def _usable(entry: Entry, asked: Counter[str]) -> bool:
-    question = _words(entry.question)
-    return asked[question] == 1 and f" {question} " not in f" {_words(entry.text)} "
+def _is_usable(entry: Entry, uses: Counter[str]) -> bool:
+    query = _words(entry.query)
+    return uses[query] == 1 and f" {query} " not in f" {_words(entry.text)} "
 
 
 def _words(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Manual pages of Debian packages: the one-line description to the page without it.
+"""A collection of manual pages of Debian packages; queries are their one-line descriptions.
 
-Pages of 500 to 20,000 words, rendered by mandoc (itself from its package). Nothing is installed and
-no root is needed: packages are fetched by `apt-get download` and unpacked by `dpkg-deb`.
+Pages have 500 to 20,000 words without the description and are rendered by mandoc, which comes from
+its package. Nothing is installed and no root is needed: packages are fetched by `apt-get download`
+and unpacked by `dpkg-deb`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PACKAGES = tuple(_PACKAGES.split())
 DOCUMENTS, QUERIES = 1200, 400
 SHORTEST, LONGEST = 500, 20_000  # words of a page
 FEWEST_WORDS = 3  # of a description
-_COLUMNS = 1000  # mandoc's widest: a paragraph of a page is a line or a few
+_COLUMNS = 1000  # the widest of mandoc: a paragraph is one line or a few
 _NAME = re.compile(r"^NAME\n(?P<body>(?:(?: .*)?\n)+)", re.MULTILINE)
 _DASH = re.compile("\\s(-{1,2}|\u2013|\u2014)\\s")  # hyphens, en dash, em dash
 _OVERSTRIKE = re.compile(".\b")
@@ -41,13 +42,21 @@ def collect(
     packages: Sequence[str] = PACKAGES,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[int, int]:
-    """Build the collection; how many documents and queries it has.
+    """Build the collection.
 
-    progress: called with the number of pages rendered so far.
-    Raises InputError when packages cannot be fetched, and when something is at `folder`.
+    Args:
+        folder: The BEIR folder to create.
+        packages: Names of Debian packages.
+        progress: Called with the number of pages rendered so far.
+
+    Returns:
+        Numbers of documents and queries.
+
+    Raises:
+        InputError: The packages cannot be fetched, or the folder exists already.
     """
     if folder.exists():
-        raise InputError(f"{folder} is there already: remove it first")
+        raise InputError(f"{folder} already exists: remove it first")
     with TemporaryDirectory() as scratch:
         archives = _download([FORMATTER, *packages], Path(scratch))
         tree = Path(scratch) / "tree"
@@ -64,19 +73,24 @@ def collect(
 
 
 def entry_of(id: str, page: str) -> Entry | None:
-    """A rendered page as an entry; None for one without a description, or of another length.
+    """Make an entry of a rendered page.
 
-    page: mandoc's text, its first and last lines being header and footer.
+    Args:
+        id: Id of the document.
+        page: Text rendered by mandoc; its first and last lines are header and footer.
+
+    Returns:
+        The entry; None if the page has no description or is too short or too long.
     """
     lines = _OVERSTRIKE.sub("", page).strip("\n").split("\n")[1:-1]
     text = "\n".join(lines) + "\n"
-    found = _NAME.search(text)
-    if found is None:
+    section = _NAME.search(text)
+    if section is None:
         return None
-    line = " ".join(found["body"].split())
+    line = " ".join(section["body"].split())
     dash = _DASH.search(line)
     description = line[dash.end() :] if dash else ""
-    rest = text[: found.start()] + text[found.end() :]
+    rest = text[: section.start()] + text[section.end() :]
     rest = "\n".join(_SPACES.sub(" ", line).strip() for line in rest.split("\n"))
     rest = re.sub(r"\n{3,}", "\n\n", rest).strip()
     if not SHORTEST <= len(rest.split()) <= LONGEST or len(description.split()) < FEWEST_WORDS:
@@ -91,7 +105,7 @@ def _pages(tree: Path, progress: Callable[[int], None] | None) -> list[Entry]:
 
     def render(path: Path) -> Entry | None:
         source = gzip.decompress(path.read_bytes())
-        if source.lstrip().startswith(b".so "):  # another name of a page
+        if source.lstrip().startswith(b".so "):  # a link to another page
             return None
         command = [formatter, "-Tutf8", f"-Owidth={_COLUMNS}"]
         page = subprocess.run(command, input=source, capture_output=True, check=False).stdout
@@ -119,11 +133,11 @@ def _run(command: list[str], cwd: Path | None = None) -> None:
         subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
     except FileNotFoundError:
         raise InputError(
-            f"{command[0]} is not there: this collection is built on Debian or a system made of it"
+            f"{command[0]} is missing: build this collection on Debian or a derivative"
         ) from None
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or "").strip().splitlines()
-        reason = said[-1] if said else f"exit code {error.returncode}"
+        lines = (error.stderr or "").strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {error.returncode}"
         raise InputError(
             f"{' '.join(command[:3])} failed: {reason} (apt-get update may help)"
         ) from None

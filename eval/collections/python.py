@@ -1,7 +1,7 @@
-"""Python functions of pinned packages: the docstring to the function without it.
+"""A collection of Python functions of pinned packages; queries are their docstrings.
 
-The packages are ones that `nano` was not trained on (RESERVED in examples/nano/gather.py). They are
-fetched by pip as wheels of fixed hashes and read as archives; nothing of them is installed or run.
+`nano` was not trained on these packages (RESERVED in examples/nano/gather.py). They are fetched by
+pip as wheels with fixed hashes and read as archives; nothing is installed or run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .build import Entry, write_collection
 REQUIREMENTS = Path(__file__).with_name("python.txt")
 DOCUMENTS, QUERIES = 4000, 500
 FEWEST_LINES = 3  # of a function without its docstring
-FEWEST_WORDS, MOST_WORDS = 5, 60  # of a question
+FEWEST_WORDS, MOST_WORDS = 5, 60  # of a query
 _SKIPPED = re.compile(r"(^|/)(_?vendor(ed)?|third_?party|_?externals?|tests?|testing)/", re.I)
 _FIELDS = re.compile(
     r"\s*(:\w|>>>|@\w|(args?|arguments|parameters|returns?|raises|yields?|usage|examples?)\s*(:|$))",
@@ -31,13 +31,20 @@ _FIELDS = re.compile(
 
 
 def collect(folder: Path, progress: Callable[[int], None] | None = None) -> tuple[int, int]:
-    """Build the collection; how many documents and queries it has.
+    """Build the collection.
 
-    progress: called with the number of packages read so far.
-    Raises InputError when packages cannot be fetched, and when something is at `folder`.
+    Args:
+        folder: The BEIR folder to create.
+        progress: Called with the number of packages read so far.
+
+    Returns:
+        Numbers of documents and queries.
+
+    Raises:
+        InputError: The packages cannot be fetched, or the folder exists already.
     """
     if folder.exists():
-        raise InputError(f"{folder} is there already: remove it first")
+        raise InputError(f"{folder} already exists: remove it first")
     entries: list[Entry] = []
     with TemporaryDirectory() as scratch:
         archives = _download(Path(scratch))
@@ -51,7 +58,7 @@ def collect(folder: Path, progress: Callable[[int], None] | None = None) -> tupl
 
 
 def wheel_entries(archive: Path) -> list[Entry]:
-    """Of every function with a docstring in a wheel's Python files."""
+    """Return an entry for each function with a docstring in a wheel's Python files."""
     package = archive.name.partition("-")[0]
     entries = []
     with zipfile.ZipFile(archive) as wheel:
@@ -67,7 +74,7 @@ def wheel_entries(archive: Path) -> list[Entry]:
 
 
 def file_entries(source: str, name: str) -> list[Entry]:
-    """Of one file. name: in front of each id."""
+    """Return the entries of one file, with `name` as the prefix of their ids."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
@@ -78,21 +85,21 @@ def file_entries(source: str, name: str) -> list[Entry]:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         docstring = ast.get_docstring(node)
-        question = _question(docstring or "")
+        query = _query(docstring or "")
         code = _without_docstring(node, lines)
-        if question and len(code.splitlines()) >= FEWEST_LINES:
-            entries.append(Entry(f"{name}:{node.lineno}", code, question))
+        if query and len(code.splitlines()) >= FEWEST_LINES:
+            entries.append(Entry(f"{name}:{node.lineno}", code, query))
     return entries
 
 
-def _question(docstring: str) -> str:
-    """The first paragraph as one line; empty where that is too short or long."""
-    kept = []
+def _query(docstring: str) -> str:
+    """Return the first paragraph as one line; empty if it is too short or too long."""
+    lines = []
     for line in docstring.strip().splitlines():
         if not line.strip() or _FIELDS.match(line):
             break
-        kept.append(line.strip())
-    text = " ".join(kept)
+        lines.append(line.strip())
+    text = " ".join(lines)
     return text if FEWEST_WORDS <= len(text.split()) <= MOST_WORDS else ""
 
 
@@ -102,19 +109,19 @@ def _without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list
     end = node.end_lineno or node.lineno
     if not ast.get_docstring(node) or len(node.body) < 2 or first.end_lineno is None:
         return "" if len(node.body) < 2 else textwrap.dedent("\n".join(lines[start - 1 : end]))
-    kept = lines[start - 1 : first.lineno - 1] + lines[first.end_lineno : end]
-    return textwrap.dedent("\n".join(kept)).strip("\n")
+    remaining = lines[start - 1 : first.lineno - 1] + lines[first.end_lineno : end]
+    return textwrap.dedent("\n".join(remaining)).strip("\n")
 
 
 def _download(folder: Path) -> list[Path]:
-    """The wheels of REQUIREMENTS, by pip; each is checked against its hash."""
+    """Download the wheels of REQUIREMENTS with pip, which checks their hashes."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
     command += ["--platform", "any", "--implementation", "py", "--abi", "none"]
     command += ["--dest", str(folder), "--requirement", str(REQUIREMENTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = said[-1] if said else f"exit code {done.returncode}"
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = errors[-1] if errors else f"exit code {done.returncode}"
         raise InputError(f"pip could not fetch the packages of {REQUIREMENTS.name}: {reason}")
     return sorted(folder.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""Benchmarks, one small file each."""
+"""Benchmarks, one file each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,21 @@ SUITES = {
 
 
 def find_suite(name: str) -> Suite:
-    """A suite by its name. Raises InputError when there is none."""
+    """Return a suite by its name.
+
+    Args:
+        name: A name that `mbert-eval list` shows.
+
+    Returns:
+        The suite.
+
+    Raises:
+        InputError: There is no such suite.
+
+    Example:
+        >>> find_suite("nanobeir").title
+        "NanoBEIR: 13 small samples of BEIR's collections"
+    """
     if name not in SUITES:
         raise InputError(f"no suite {name!r}: choose from {', '.join(SUITES)}")
     return SUITES[name]

@@ -1,4 +1,4 @@
-"""BEIR (Thakur et al. 2021): zero-shot retrieval on 15 public collections."""
+"""BEIR (Thakur et al. 2021, arXiv 2104.08663): zero-shot retrieval on 15 public collections."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""CodeSearchNet (Husain et al. 2019) in three forms: CoIR's (code to docstring), CoIR's CCR (code
-to the rest of the code), and the original direction (docstring to code)."""
+"""CodeSearchNet (Husain et al. 2019, arXiv 1909.09436) in three forms.
+
+CoIR's (code to docstring), CoIR's CCR (start of a function to its rest), and the original direction
+(docstring to code).
+"""
 
 from __future__ import annotations
 

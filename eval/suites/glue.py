@@ -1,4 +1,4 @@
-"""GLUE (Wang et al. 2019): eight classification tasks, for which the network is fine-tuned."""
+"""GLUE (Wang et al. 2019, arXiv 1804.07461): eight tasks on which the network is fine-tuned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _task(
 
 SUITE = Suite(
     "glue",
-    "GLUE: language understanding by fine-tuning, 8 tasks (mbert-eval glue runs it)",
+    "GLUE: language understanding by fine-tuning, 8 tasks (run it with mbert-eval glue)",
     [
         _task("cola", ("sentence",), measure="matthews"),
         _task("sst2", ("sentence",)),

@@ -1,5 +1,7 @@
-"""Table 1 of the ModernBERT paper (Warner et al. 2024, arXiv 2412.13663): one row a model, a column
-for each benchmark and way of training."""
+"""Table 1 of the ModernBERT paper (Warner et al. 2024, arXiv 2412.13663).
+
+It has one row per model and one column per benchmark and way of training.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,14 @@ ModernBERT-large    44.0 34.3 48.6 52.4 80.4 90.4 59.5 83.9
 
 
 def column(name: str) -> dict[str, float]:
-    """Model to score, a fraction."""
+    """Return the scores of a column, between 0 and 1, by model."""
     position = COLUMNS.index(name)
     rows = [line.split() for line in _TABLE.strip().splitlines()]
     return {model: round(float(values[position]) / 100, 6) for model, *values in rows}
 
 
 def rows(name: str, label: str = "", cell: str = MEAN) -> list[Published]:
-    """The column as published rows "LABEL MODEL" of one cell each."""
+    """Return a column as published rows "LABEL MODEL" with one cell each."""
     return [
         Published(f"{label} {model}".strip(), {cell: score}, SOURCE)
         for model, score in column(name).items()

@@ -1,5 +1,4 @@
-"""What a benchmark is: its data sets, where they come from, how they are measured, and the scores
-that others published on them."""
+"""Types that describe a benchmark: its data sets, its protocol, and published scores."""
 
 from __future__ import annotations
 
@@ -15,11 +14,15 @@ MEAN = "mean"
 class HubData:
     """A judged collection on the Hugging Face hub.
 
-    repo, revision: the data set and the commit of it that the benchmark's users evaluate on.
-    corpus, queries, qrels: (config, split) of each table. Where a config lacks the split and has
-        only one, that one is meant, as in MTEB's own loader.
-    where: column to value; rows of any table that differ are left out.
-    title: documents keep their title (CoIR's protocol drops it).
+    Args:
+        repo: Name of the repository.
+        revision: The commit that users of the benchmark evaluate on.
+        corpus: Config and split of the documents. If a config lacks the split and has only one,
+            that one is taken, as in MTEB's loader.
+        queries: Config and split of the queries.
+        qrels: Config and split of the qrels.
+        where: Values by column; rows of any table with other values are left out.
+        title: Whether documents have their titles (CoIR's protocol drops them).
     """
 
     repo: str
@@ -35,12 +38,17 @@ class HubData:
 class Task:
     """One data set of a suite.
 
-    name: in file names, options and tables; group: the data set of the paper's table that it is a
-        part of (CQADupstack's forums), its own name where there is no such thing.
-    split: whose judgements; documents, queries: how many there are, None where nobody says.
-    drop_own_id: a document with the query's own id is no answer (BEIR's rule).
-    query_length: tokens of a query that late interaction reads; None: the encoder's own.
-    beir: its zip among BEIR's own, and the folder inside it; None where there is none.
+    Args:
+        name: Name in file names, options and tables.
+        data: Where the data set is on the hub.
+        split: Name of the qrels split.
+        group: Column of the published table that is the mean of several tasks (CQADupstack's
+            forums); empty if the task has a column of its own.
+        documents: Number of documents, None if unknown.
+        queries: Number of judged queries, None if unknown.
+        drop_own_id: Whether a document with the id of the query is removed from its results (BEIR).
+        query_length: Tokens of a query that late interaction reads; None for the encoder's own.
+        beir: Name of BEIR's own archive and the folder in it; None if there is none.
     """
 
     name: str
@@ -55,16 +63,23 @@ class Task:
 
     @property
     def column(self) -> str:
-        """The column of the paper's table."""
+        """The column of the published table."""
         return self.group or self.name
 
 
 @dataclass(frozen=True)
 class ClassificationTask:
-    """One data set for which a network is fine-tuned: its split "train" trains, `split` measures.
+    """One data set on which a network is fine-tuned.
 
-    config: on the hub; texts: the columns of one text or of a pair; labels: how many classes, 1 for
-    a score. measure: "accuracy", "matthews" or "spearman".
+    Args:
+        name: Name in file names, options and tables.
+        repo: Name of the repository on the hub.
+        revision: Its commit or branch.
+        config: Name of the config.
+        texts: The column of a text, or the two columns of a pair.
+        labels: Number of classes, 1 for a score.
+        measure: "accuracy", "matthews" or "spearman".
+        split: The split that is scored; "train" is trained on.
     """
 
     name: str
@@ -78,16 +93,18 @@ class ClassificationTask:
 
     @property
     def column(self) -> str:
-        """The column of the paper's table."""
+        """The column of the published table."""
         return self.name
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of somebody's table.
+    """A published row of scores.
 
-    row: what `--published` names it, such as "ColBERT ModernBERT-base".
-    scores: column (or "mean") to the main measure, as a fraction.
+    Args:
+        row: Name of the row, such as "ColBERT ModernBERT-base".
+        scores: The main measure, between 0 and 1, by column or "mean".
+        source: The publication.
     """
 
     row: str
@@ -99,10 +116,16 @@ class Published:
 class Suite:
     """A benchmark.
 
-    protocol: what a reader must know to compare: fields, lengths, prompts, what is dropped, how
-        averages are taken.
-    measures: the first is the one that published scores are in.
-    document_length: tokens of a document by the encoder's kind; those left out: the encoder's own.
+    Args:
+        name: Name on the command line and in file names.
+        title: Title for tables.
+        tasks: The data sets.
+        protocol: What one must know to compare scores: fields, lengths, prompts, dropped
+            documents, averages.
+        measures: Names of the measures; published scores are in the first one.
+        document_length: Tokens read of a document by the encoder's kind; by default the encoder's
+            own length.
+        published: Published rows.
     """
 
     name: str
@@ -115,42 +138,50 @@ class Suite:
 
     @property
     def main_measure(self) -> str:
+        """The measure of published scores."""
         return self.measures.split()[0]
 
     @property
     def columns(self) -> list[str]:
-        """The columns of the paper's table, in order."""
+        """The columns of the published table, in order."""
         return list(dict.fromkeys(task.column for task in self.tasks))
 
     def select(self, names: str | None) -> list[Task]:
-        """The retrieval tasks that a comma-separated list names, by task or by group; all for None.
+        """Select retrieval tasks.
 
-        Raises InputError for a name that is neither, and for a suite of other tasks.
+        Args:
+            names: Names of tasks or groups, separated by commas; None for all.
+
+        Returns:
+            The tasks, in the order of the suite.
+
+        Raises:
+            InputError: A name is unknown, or the suite has no retrieval tasks.
         """
         tasks = [task for task in self._select(names) if isinstance(task, Task)]
         if not tasks:
-            raise InputError(f"{self.name} is no retrieval benchmark: mbert-eval glue runs it")
+            raise InputError(f"{self.name} is no retrieval benchmark: run it with mbert-eval glue")
         return tasks
 
     def classification(self, names: str | None) -> list[ClassificationTask]:
-        """The classification tasks, as `select`."""
+        """Select classification tasks, as `select` does retrieval tasks."""
         return [task for task in self._select(names) if isinstance(task, ClassificationTask)]
 
     def _select(self, names: str | None) -> list[Task | ClassificationTask]:
         if names is None:
             return list(self.tasks)
-        wanted = [name.strip() for name in names.split(",") if name.strip()]
+        chosen = [name.strip() for name in names.split(",") if name.strip()]
         known = {task.name for task in self.tasks} | set(self.columns)
-        for name in wanted:
+        for name in chosen:
             if name not in known:
                 raise InputError(
                     f"suite {self.name} has no data set {name!r}: choose from "
                     f"{', '.join(task.name for task in self.tasks)}"
                 )
-        return [task for task in self.tasks if {task.name, task.column} & set(wanted)]
+        return [task for task in self.tasks if {task.name, task.column} & set(chosen)]
 
     def row(self, name: str) -> Published:
-        """A published row. Raises InputError when there is none of that name."""
+        """Return a published row by its name; raise InputError if there is none."""
         for published in self.published:
             if published.row == name:
                 return published
@@ -159,8 +190,18 @@ class Suite:
 
 
 def mteb_data(repo: str, revision: str, subset: str = "", **options: object) -> HubData:
-    """MTEB's and CoIR's layout: configs corpus, queries and default, or SUBSET-corpus, -queries and
-    -qrels."""
+    """Return the location of a data set in the layout of MTEB and CoIR.
+
+    Args:
+        repo: Name of the repository.
+        revision: Its commit.
+        subset: Prefix of the configs, which are then SUBSET-corpus, SUBSET-queries and
+            SUBSET-qrels; without it they are corpus, queries and default.
+        **options: "split" of all tables ("test" by default), and other fields of `HubData`.
+
+    Returns:
+        The location.
+    """
     prefix = f"{subset}-" if subset else ""
     split = str(options.pop("split", "test"))
     return HubData(
@@ -174,7 +215,7 @@ def mteb_data(repo: str, revision: str, subset: str = "", **options: object) -> 
 
 
 def percent(columns: Sequence[str], values: str) -> dict[str, float]:
-    """Scores as papers print them ("24.3 51.3 ...", "-" for none) to fractions by column."""
+    """Parse scores as papers print them ("24.3 51.3 -", "-" for none) to fractions by column."""
     numbers = values.split()
     return {
         column: round(float(number) / 100, 6)

@@ -35,7 +35,7 @@ def quality(model: Path, collections: list[Path]) -> dict[str, float]:
     for folder in collections:
         dataset = read_beir(folder, SPLITS[folder.name])
         for head in HEADS:
-            with prepare(dataset, open_encoder(str(model), head), kind="flat") as system:
+            with prepare(dataset, open_encoder(str(model), head), engine="flat") as system:
                 result, _ = system.evaluate("vector", [ir_measures.nDCG @ 10])
             scores[f"{folder.name} {head}"] = result.measures["nDCG@10"]
     return scores

@@ -20,16 +20,16 @@ def collect(
     name: Annotated[
         Collection,
         typer.Argument(
-            help="manpages: one-line description to the manual page, from Debian packages; "
-            "python: docstring to function, from pinned packages."
+            help="manpages: manual pages of Debian packages by their one-line descriptions; "
+            "python: functions of pinned packages by their docstrings."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    out: Annotated[Path, typer.Option(help="Folder to create.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Build a judged collection (a BEIR folder) from packages; the same packages give the same one.
+    """Build a judged collection, a BEIR folder, from public packages.
 
-    Measure on it with: mbert-eval run --data OUT
+    The same packages give the same collection. Measure on it with: mbert-eval run --data OUT
     """
     from ..eval.collections import manpages, python
 

@@ -1,5 +1,4 @@
-"""`mbert-eval list`, `report` and `compare`: what can be measured, what was, and whether two
-systems differ."""
+"""`mbert-eval list`, `report` and `compare`: benchmarks, results, and differences of systems."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import typer
 
 from ..errors import InputError
 from .console import print_json
+from .eval_options import DEFAULT_MEASURES, MeasureNames
 
 
 class Format(StrEnum):
@@ -24,19 +24,18 @@ class Test(StrEnum):
     t = "t"
 
 
-Measures = Annotated[
-    str, typer.Option("--measures", help="In the names of ir_measures, separated by spaces.")
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per line on standard output.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout.")]
 
 
 def list_suites(
     suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="Say everything about this one.")
+        str | None, typer.Argument(metavar="[SUITE]", help="Describe this benchmark only.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the benchmarks, or one's data sets, protocol and published scores."""
+    """List the benchmarks, or describe one: data sets, protocol and published scores."""
     from ..eval.listing import describe, overview, to_json
     from ..eval.suites import SUITES, find_suite
 
@@ -49,19 +48,22 @@ def list_suites(
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Of result files (*.json).")
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of result files (*.json).")
     ],
-    measures: Measures = "nDCG@10 R@100",
+    measures: MeasureNames = DEFAULT_MEASURES,
     suite: Annotated[
-        list[str] | None, typer.Option(help="These suites alone, also where nothing was measured.")
+        list[str] | None,
+        typer.Option(help="Show this suite only, also without results (can be repeated)."),
     ] = None,
-    format: Annotated[Format, typer.Option(help="Of the document.")] = Format.markdown,
-    output: Annotated[Path | None, typer.Option(help="Write it here, not to stdout.")] = None,
+    format: Annotated[Format, typer.Option(help="Format of the document.")] = Format.markdown,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of standard output.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show results as tables, suites beside their published scores; HTML has plots as well."""
+    """Show results as tables, suites beside their published scores; HTML has plots too."""
     from ..eval import page
-    from ..eval.files import write_whole
+    from ..eval.files import write_text_file
     from ..eval.measures import parse_measures
     from ..eval.results import read_results
     from ..eval.suites import find_suite
@@ -82,42 +84,50 @@ def report(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        write_whole(output, text)
+        write_text_file(output, text)
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Result file, folder, or run file.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The same of the other system.")],
-    measures: Measures = "nDCG@10 R@100",
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="Result file, folder of result files, or run file.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The same for the other system.")],
+    measures: MeasureNames = DEFAULT_MEASURES,
     data: Annotated[
         Path | None,
-        typer.Option(help="BEIR folder: judges run files, and shows the texts of queries."),
+        typer.Option(help="BEIR folder that judges run files and gives the texts of queries."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Of the BEIR folder.")] = None,
-    test: Annotated[Test, typer.Option(help="Paired, over queries.")] = Test.bootstrap,
-    samples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
-    changed: Annotated[int, typer.Option(min=0, help="Queries that changed most to show.")] = 5,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Qrels split of the BEIR folder (optional if there is only one)."),
+    ] = None,
+    test: Annotated[Test, typer.Option(help="Paired test over queries.")] = Test.bootstrap,
+    samples: Annotated[int, typer.Option(min=100, help="Number of bootstrap samples.")] = 10_000,
+    changed: Annotated[
+        int, typer.Option(min=0, help="How many of the most changed queries to show.")
+    ] = 5,
     as_json: Json = False,
 ) -> None:
-    """Compare two systems query by query: is the difference more than chance, and where is it?
+    """Compare two systems by query: mean difference, confidence interval, significance.
 
-    p-values are corrected (Holm) over all data sets and measures that are compared at once.
+    p-values are corrected (Holm) over all data sets and measures of the comparison.
     """
     from ..eval import comparison
     from ..eval.datasets import read_beir
     from ..eval.measures import parse_measures
 
-    wanted = parse_measures(measures)
+    parsed = parse_measures(measures)
     dataset = None if data is None else read_beir(data, split)
-    pairs = comparison.paired(
-        comparison.read_side(first, dataset, wanted), comparison.read_side(second, dataset, wanted)
+    pairs = comparison.pair_results(
+        comparison.read_system(first, dataset, parsed),
+        comparison.read_system(second, dataset, parsed),
     )
-    found = comparison.compare(pairs, [str(m) for m in wanted], test.value, samples)
-    if not found:
+    comparisons = comparison.compare(pairs, [str(m) for m in parsed], test.value, samples)
+    if not comparisons:
         raise InputError(f"{first} and {second} have none of the measures {measures} in common")
     texts = {} if dataset is None else dataset.queries
     if as_json:
-        for each in found:
+        for each in comparisons:
             print_json(each.to_json(changed))
     else:
-        typer.echo(comparison.as_text(found, changed, texts, test.value), nl=False)
+        typer.echo(comparison.to_text(comparisons, changed, texts, test.value), nl=False)

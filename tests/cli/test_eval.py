@@ -84,7 +84,7 @@ def test_json_record_and_files(beir, tmp_path):
     full = json.loads(output.read_text())
     assert full.pop("per_query")["R@100"] == {"q1": 1.0, "q2": 1.0, "q3": 0.0}
     assert full == record
-    assert "1 of 3 queries found nothing" in done.stderr
+    assert "1 of 3 queries have no results" in done.stderr
 
     again = mbert_eval("score", "--data", beir, "--split", "test", run_file, "--json")
     assert again.returncode == 0, again.stderr
@@ -229,4 +229,4 @@ def test_an_index_that_is_there_is_searched(beir, tmp_path):
         corpus.write('{"_id": "d5", "text": "a zeppelin"}\n')
     other = mbert_eval(*run)
     assert other.returncode == 2
-    assert "does not hold the documents of tiny: 1 are missing and 0 are others" in other.stderr
+    assert "does not contain the documents of tiny: 1 are missing, 0 are others" in other.stderr

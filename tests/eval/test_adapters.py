@@ -54,7 +54,7 @@ def late():
 
 
 def harness(dataset, encoder, measures, drop_own_id=False):
-    with prepare(dataset, encoder, kind="flat") as system:
+    with prepare(dataset, encoder, engine="flat") as system:
         result, _ = system.evaluate("vector", parse_measures(measures), drop_own_id=drop_own_id)
     return result.measures
 
@@ -150,7 +150,7 @@ def test_mteb_reranks_what_it_names(dataset, late):
 
     model = MtebSearch(late)
     asked = Dataset.from_list([{"id": "q-sort", "text": QUERIES["q-sort"]}])
-    with pytest.raises(InputError, match="index it first"):
+    with pytest.raises(InputError, match="call index first"):
         model.search(asked, top_k=3)
     model.index(Dataset.from_list([{"id": id, "text": text} for id, text in TOPICS.items()]))
     everything = model.search(asked, top_k=10)["q-sort"]

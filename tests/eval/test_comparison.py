@@ -82,20 +82,20 @@ def test_runs_are_compared(data, two_runs):
 def test_what_cannot_be_compared(data, two_runs, tmp_path):
     done = mbert_eval("compare", *two_runs)
     assert done.returncode == 2
-    assert "is a run file: name the collection that judges it with --data" in done.stderr
+    assert "is a run file: name the BEIR folder that judges it with --data" in done.stderr
     dataset, measures = read_beir(data), parse_measures("RR")
     result = score_run(dataset, two_runs[0], {"q1": {"d1": 1.0}}, measures)
     other = replace(result, dataset={**result.dataset, "name": "fish"})
     key = ("birds", "test")
     with pytest.raises(InputError, match="no data set in common"):
-        comparison.paired({key: result}, {("fish", "test"): other})
+        comparison.pair_results({key: result}, {("fish", "test"): other})
     changed = replace(result, dataset={**result.dataset, "checksums": {"corpus.jsonl": "x"}})
     with pytest.raises(InputError, match="measured different files as birds"):
-        comparison.paired({key: result}, {key: changed})
+        comparison.pair_results({key: result}, {key: changed})
     result.write(tmp_path / "results" / "a.json")
     replace(result, system="b").write(tmp_path / "results" / "b.json")
     with pytest.raises(InputError, match="two systems on birds test"):
-        comparison.read_side(tmp_path / "results", None, measures)
+        comparison.read_system(tmp_path / "results", None, measures)
 
 
 @given(st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=40))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
-from mbert_retrieval.eval.glue import FineTuning, fine_tune, measured
+from mbert_retrieval.eval.glue import FineTuning, fine_tune, score_predictions
 from mbert_retrieval.eval.suites import find_suite
 from support.eval_hub import Repository
 
@@ -91,7 +91,7 @@ def test_labels_out_of_range_are_named(root, bare_folder, tmp_path):
     glue.add("rte", "validation", [{**row, "label": 1}])
     suite = find_suite("glue")
     (task,) = suite.classification("glue-rte")
-    with pytest.raises(InputError, match=r"\(rte, train\), row 1: the label -1 is not one of"):
+    with pytest.raises(InputError, match=r"\(rte, train\), row 1: the label -1 is not a label of"):
         fine_tune(suite, task, str(bare_folder), FineTuning(), data_root=tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_matthews_agrees_with_its_definition(values):
     fp, fn = (int(((chosen == c) & (labels != c)).sum()) for c in (1, 0))
     below = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     expected = (tp * tn - fp * fn) / below**0.5 if below else 0.0
-    assert measured("matthews", logits, labels)[0] == pytest.approx(expected, abs=1e-9)
-    accuracy, examples = measured("accuracy", logits, labels)
+    assert score_predictions("matthews", logits, labels)[0] == pytest.approx(expected, abs=1e-9)
+    accuracy, examples = score_predictions("accuracy", logits, labels)
     assert accuracy == pytest.approx((tp + tn) / len(values))
     assert sum(examples.values()) == tp + tn

@@ -192,7 +192,7 @@ def test_run_file_of_float32_scores_one_ulp_apart_keeps_their_order(tmp_path):
         ("q Q0 d 1 high t\n", ":1: the score 'high' is not a finite number"),
         ("q Q0 d 1 nan t\n", ":1: the score 'nan' is not a finite number"),
         ("q Q0 d 1 2 t\nq Q0 d 2 1 t\n", ":2: document 'd' is retrieved twice for 'q'"),
-        ("\n", "holds no results"),
+        ("\n", "contains no results"),
     ],
 )
 def test_broken_run_files(tmp_path, text, message):

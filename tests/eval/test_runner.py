@@ -16,8 +16,8 @@ from mbert_retrieval import Index, InputError, Packed
 from mbert_retrieval.eval.datasets import Dataset, read_beir
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.report import markdown_table
-from mbert_retrieval.eval.results import read_results
-from mbert_retrieval.eval.runner import EncoderFacts, System, open_index, prepare, score_run
+from mbert_retrieval.eval.results import EncoderRecord, read_results
+from mbert_retrieval.eval.runner import System, open_index, prepare, score_run
 from mbert_retrieval.search.encoders import IndexEncoders
 
 MEASURES = parse_measures("P@1 R@3")
@@ -52,7 +52,7 @@ def system_of(dataset, rankings, encoder=None, kind=None):
     return System(dataset, index, encoder, kind, seconds=1.5, reused=0)
 
 
-ENCODER = EncoderFacts("/models/nano", "f0", "late", 32, 32, 300, "int8")
+ENCODER = EncoderRecord("/models/nano", "f0", "late", 32, 32, 300, "int8")
 QRELS = {"a": {"a": 1, "b": 1}, "b": {"c": 2}, "c": {"a": 1}}
 RANKINGS = {
     "a": [("a", 3.0), ("d", 2.0), ("e", 1.0), ("b", 0.5)],
@@ -162,7 +162,7 @@ def test_files_that_are_not_results(tmp_path, text):
 
 
 def test_folders_without_results(tmp_path):
-    with pytest.raises(InputError, match="holds no result files"):
+    with pytest.raises(InputError, match="contains no result files"):
         read_results(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         read_results(tmp_path / "nowhere")
@@ -217,7 +217,7 @@ def test_one_kept_index_answers_every_mode(tmp_path, kind, index_kind):
         runs = {
             mode: system.evaluate(mode, MEASURES)[1] for mode in ("vector", "lexical", "hybrid")
         }
-    assert (system.kind, system.reused, encoder.encoded, done[-1]) == (index_kind, 0, 5, 5)
+    assert (system.engine, system.reused, encoder.encoded, done[-1]) == (index_kind, 0, 5, 5)
     for query, text in dataset.queries.items():
         wanted = {
             document: (encoder.rows(text) @ encoder.rows(content).T).max(1).sum()

@@ -13,8 +13,8 @@ from threading import Thread
 import pytest
 
 from mbert_retrieval import InputError
-from mbert_retrieval.eval import locate as place
-from mbert_retrieval.eval.locate import find, locate
+from mbert_retrieval.eval import locate
+from mbert_retrieval.eval.locate import find_folder, load_dataset
 from mbert_retrieval.eval.suites import MEAN, SUITES, find_suite
 from support.eval_hub import DOCUMENTS, JUDGED, QUERIES, make_hub
 
@@ -42,7 +42,7 @@ def test_every_data_set_is_read_from_the_hubs_layout(hub, cache, name):
     graded = name not in ("nanobeir", "longembed")
     titled = name not in ("nanobeir", "longembed", "codesearchnet", "codesearchnet-ccr", "cosqa")
     for task in suite.tasks:
-        dataset = locate(task, cache, hub)
+        dataset = load_dataset(task, cache, hub)
         suffix = f"-{task.data.where['context_length']}" if task.data.where else ""
         expected: dict[str, dict[str, int]] = {}
         for (query, document), grade in JUDGED.items():
@@ -71,24 +71,24 @@ def test_published_averages_are_those_of_their_cells():
 
 def test_fetched_data_is_used_again_and_a_change_is_noticed(hub, tmp_path):
     task = find_suite("beir").select("scifact")[0]
-    folder = find(task, tmp_path, hub)
+    folder = find_folder(task, tmp_path, hub)
     before = (folder / "corpus.jsonl").stat().st_mtime_ns
-    assert find(task, tmp_path, hub) == folder
+    assert find_folder(task, tmp_path, hub) == folder
     assert (folder / "corpus.jsonl").stat().st_mtime_ns == before
     with (folder / "queries.jsonl").open("a") as file:
         file.write("\n")
     with pytest.raises(InputError, match=r"queries\.jsonl has changed since it was fetched"):
-        find(task, tmp_path, hub)
+        find_folder(task, tmp_path, hub)
 
 
 def test_a_changed_copy_of_the_hub_is_read_anew(hub, tmp_path):
     copy = tmp_path / "root"
     shutil.copytree(hub / "mteb" / "scifact", copy / "mteb" / "scifact")
     task = find_suite("beir").select("scifact")[0]
-    first = locate(task, tmp_path / "cache", copy)
+    first = load_dataset(task, tmp_path / "cache", copy)
     path = copy / "mteb" / "scifact" / "queries" / "queries.jsonl"
     path.write_text(path.read_text().replace("swept", "straight"))
-    second = locate(task, tmp_path / "cache", copy)
+    second = load_dataset(task, tmp_path / "cache", copy)
     assert second.queries["q1"] == "straight wing lift"
     assert first.checksums != second.checksums
 
@@ -115,20 +115,20 @@ def test_broken_data_of_a_hub_is_named(hub, tmp_path, file, old, new, message):
     path.write_text(path.read_text().replace(old, new))
     task = find_suite("beir").select("scifact")[0]
     with pytest.raises(InputError, match=message):
-        locate(task, tmp_path / "cache", copy)
+        load_dataset(task, tmp_path / "cache", copy)
     assert not list((tmp_path / "cache" / "data").glob(".*"))
 
 
 def test_a_beir_folder_stands_before_a_copy_of_the_hub(hub, tmp_path):
     suite = find_suite("beir")
     task = suite.select("cqadupstack-tex")[0]
-    folder = find(task, tmp_path / "cache", hub)
+    folder = find_folder(task, tmp_path / "cache", hub)
     for name in ("cqadupstack-tex", "cqadupstack/tex"):  # ours, and the folder in BEIR's zip
         root = tmp_path / f"with {name.replace('/', ' ')}"
         shutil.copytree(folder, root / name)
-        assert find(task, tmp_path / "cache", root) == root / name
+        assert find_folder(task, tmp_path / "cache", root) == root / name
     with pytest.raises(InputError, match=r"has no scifact: neither .*scifact/corpus\.jsonl nor"):
-        find(suite.select("scifact")[0], tmp_path / "cache", tmp_path)
+        find_folder(suite.select("scifact")[0], tmp_path / "cache", tmp_path)
 
 
 def test_beirs_own_zip_by_its_package(hub, tmp_path, monkeypatch):
@@ -136,19 +136,19 @@ def test_beirs_own_zip_by_its_package(hub, tmp_path, monkeypatch):
     pytest.importorskip("beir")
     task = find_suite("beir").select("cqadupstack-tex")[0]
     forum = tmp_path / "served" / "cqadupstack" / "tex"
-    shutil.copytree(find(task, tmp_path / "other", hub), forum)
+    shutil.copytree(find_folder(task, tmp_path / "other", hub), forum)
     (forum / "source.json").unlink()
     shutil.make_archive(str(forum.parent), "zip", tmp_path / "served", "cqadupstack")
     handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(place, "BEIR_ZIPS", f"http://127.0.0.1:{server.server_port}")
-        dataset = locate(task, tmp_path / "cache")
+        monkeypatch.setattr(locate, "BEIR_ZIPS", f"http://127.0.0.1:{server.server_port}")
+        dataset = load_dataset(task, tmp_path / "cache")
         server.shutdown()
     assert dataset.qrels == {"q1": {"d1": 2}, "q2": {"d3": 1}}
-    assert locate(task, tmp_path / "cache").checksums == dataset.checksums  # kept
+    assert load_dataset(task, tmp_path / "cache").checksums == dataset.checksums  # cached
     with pytest.raises(InputError, match="--data-root"):
-        locate(find_suite("beir").select("scifact")[0], tmp_path / "cache")
+        load_dataset(find_suite("beir").select("scifact")[0], tmp_path / "cache")
 
 
 def test_suite_is_resumed_where_it_stopped(hub, tmp_path):
@@ -177,7 +177,7 @@ def test_suite_is_resumed_where_it_stopped(hub, tmp_path):
         "nfcorpus",
         "scifact",
     ]
-    assert "nfcorpus: nDCG@10 1.0000 (there already)" in second.stderr
+    assert "nfcorpus: nDCG@10 1.0000 (run before)" in second.stderr
     assert cell.stat().st_mtime_ns == written
     assert mbert_eval(*run, "-k", "200").returncode == 0  # another request: measured anew
     assert cell.stat().st_mtime_ns != written
@@ -232,10 +232,13 @@ def test_lengths_follow_the_protocol(hub, tmp_path, tiny_encoder_folder):
         (["run", "bier"], "no suite 'bier': choose from beir, nanobeir"),
         (["run", "beir", "--datasets", "sciface"], "has no data set 'sciface': choose from"),
         (["run"], "name a suite"),
-        (["run", "beir", "--data", "."], "a suite or --data, not both"),
-        (["run", "--datasets", "scifact", "--data", "."], "--datasets are of a suite"),
-        (["run", "beir", "--split", "dev"], "go with --data alone"),
-        (["run", "glue"], "glue is no retrieval benchmark: mbert-eval glue runs it"),
+        (["run", "beir", "--data", "."], "name a suite or --data, not both"),
+        (
+            ["run", "--datasets", "scifact", "--data", "."],
+            "--datasets selects data sets of a suite",
+        ),
+        (["run", "beir", "--split", "dev"], "with --data only"),
+        (["run", "glue"], "glue is no retrieval benchmark: run it with mbert-eval glue"),
         (["list", "bier"], "no suite 'bier'"),
     ],
 )
