@@ -200,12 +200,12 @@ def test_a_run_of_bm25s_has_its_reference_scores(tmp_path, name, ndcg, recall):
 
     index = bm25s.BM25(k1=0.9, b=0.4)
     index.index(tokens([passage.content for passage in passages]), show_progress=False)
-    found, scores = index.retrieve(
+    positions, scores = index.retrieve(
         tokens(list(dataset.queries.values())), k=100, show_progress=False
     )
     run = {
         query: {passages[i].id: float(s) for i, s in zip(*ranking, strict=True) if s > 0}
-        for query, *ranking in zip(dataset.queries, found, scores, strict=True)
+        for query, *ranking in zip(dataset.queries, positions, scores, strict=True)
     }
     write_run(tmp_path / "bm25s.trec", run, "bm25s")
     done = mbert_eval("score", tmp_path / "bm25s.trec", "--data", SHARED / name, "--json")

@@ -108,12 +108,12 @@ def local_task(dataset):
 
         def load_data(self, **ignored):
             rows = [{"id": p.id, "title": p.title, "text": p.text} for p in dataset.passages()]
-            asked = [{"id": id, "text": text} for id, text in dataset.queries.items()]
+            queries = [{"id": id, "text": text} for id, text in dataset.queries.items()]
             self.dataset = {
                 "default": {
                     "test": RetrievalSplitData(
                         corpus=Dataset.from_list(rows),
-                        queries=Dataset.from_list(asked),
+                        queries=Dataset.from_list(queries),
                         relevant_docs=dataset.qrels,
                         top_ranked=None,
                     )
@@ -149,13 +149,13 @@ def test_mteb_reranks_what_it_names(dataset, late):
     from datasets import Dataset
 
     model = MtebSearch(late)
-    asked = Dataset.from_list([{"id": "q-sort", "text": QUERIES["q-sort"]}])
+    queries = Dataset.from_list([{"id": "q-sort", "text": QUERIES["q-sort"]}])
     with pytest.raises(InputError, match="call index first"):
-        model.search(asked, top_k=3)
+        model.search(queries, top_k=3)
     model.index(Dataset.from_list([{"id": id, "text": text} for id, text in TOPICS.items()]))
-    everything = model.search(asked, top_k=10)["q-sort"]
+    everything = model.search(queries, top_k=10)["q-sort"]
     assert set(everything) == set(TOPICS)
-    some = model.search(asked, top_k=2, top_ranked={"q-sort": ["wing", "json", "heat"]})["q-sort"]
+    some = model.search(queries, top_k=2, top_ranked={"q-sort": ["wing", "json", "heat"]})["q-sort"]
     best = sorted(("wing", "json", "heat"), key=everything.__getitem__, reverse=True)[:2]
     assert some == {id: everything[id] for id in best}
 

@@ -46,8 +46,10 @@ def two_runs(data, tmp_path):
     """A run that is right everywhere, and one that is second for every third query."""
     right = {f"q{i}": {f"d{i}": 2.0, "d0" if i else "d1": 1.0} for i in range(12)}
     worse = {
-        q: {d: (2.5 if j and int(q[1:]) % 3 == 0 else s) for j, (d, s) in enumerate(found.items())}
-        for q, found in right.items()
+        q: {
+            d: (2.5 if j and int(q[1:]) % 3 == 0 else s) for j, (d, s) in enumerate(ranking.items())
+        }
+        for q, ranking in right.items()
     }
     paths = tmp_path / "right.trec", tmp_path / "worse.trec"
     for path, run in zip(paths, (right, worse), strict=True):
@@ -142,11 +144,11 @@ def results(data):
 
 def cell(result, task, value, system="mine", published=None, suite="beir"):
     column = "cqadupstack" if task.startswith("cqadupstack") else task
-    place = {"name": suite, "task": task, "column": column, "published": published}
+    record = {"name": suite, "task": task, "column": column, "published": published}
     return replace(
         result,
         system=system,
-        suite=place,
+        suite=record,
         measures={"nDCG@10": value, "R@100": value},
         dataset={**result.dataset, "name": task},
     )

@@ -84,14 +84,14 @@ def test_agrees_with_beirs_evaluator(qrels, run):
     """Documents with the query's own id are dropped, as BEIR does; its mean is over the queries
     that retrieved something, ours over all, so its sum is compared."""
     evaluation = pytest.importorskip("beir.retrieval.evaluation")
-    dropped = {q: {d: s for d, s in found.items() if d != q} for q, found in run.items()}
+    dropped = {q: {d: s for d, s in ranking.items() if d != q} for q, ranking in run.items()}
     ours = score(parse_measures("nDCG@3 nDCG@10 AP@10 R@3 P@3"), qrels, dropped)
-    answered = {q: found for q, found in run.items() if dropped[q] and q in qrels}
+    answered = {q: ranking for q, ranking in run.items() if dropped[q] and q in qrels}
     if not answered:
         assert set(ours.mean.values()) == {0.0}
         return
     ndcg, average, recall, precision = evaluation.EvaluateRetrieval.evaluate(
-        qrels, {q: dict(found) for q, found in answered.items()}, [3, 10]
+        qrels, {q: dict(ranking) for q, ranking in answered.items()}, [3, 10]
     )
     share = len(answered) / len(qrels)
     theirs = {

@@ -28,10 +28,10 @@ class FakeIndex:
 
     def __init__(self, rankings):
         self.rankings = rankings
-        self.asked = []
+        self.calls = []
 
     def search_many(self, texts, k, mode):
-        self.asked += [(text, k, mode) for text in texts]
+        self.calls += [(text, k, mode) for text in texts]
         return [SimpleNamespace(ranking=self.rankings[text][:k]) for text in texts]
 
 
@@ -64,7 +64,7 @@ RANKINGS = {
 def test_result_says_what_made_it(tmp_path):
     system = system_of(dataset_of(QRELS, tmp_path), RANKINGS, ENCODER, "flat")
     result, run = system.evaluate("hybrid", MEASURES, k=3)
-    assert system.index.asked == [(f"text of {query}", 3, "hybrid") for query in QRELS]
+    assert system.index.calls == [(f"text of {query}", 3, "hybrid") for query in QRELS]
     assert run == {"a": {"a": 3.0, "d": 2.0, "e": 1.0}, "b": {"c": 1.0}, "c": {}}
     assert result.per_query["R@3"] == {"a": 0.5, "b": 1.0, "c": 0.0}
     assert result.measures["R@3"] == pytest.approx(0.5)
@@ -110,7 +110,7 @@ def test_requests_that_cannot_be_answered(tmp_path):
         system.evaluate("lexical", parse_measures("R@3"), k=2)
     with pytest.raises(InputError, match="at least 1"):
         system.evaluate("lexical", parse_measures("AP"), k=0)
-    assert not system.index.asked
+    assert not system.index.calls
 
 
 def test_a_score_that_is_not_a_number_is_not_measured(tmp_path):

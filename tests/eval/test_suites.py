@@ -193,8 +193,8 @@ def test_suite_is_resumed_where_it_stopped(hub, tmp_path):
 
 def test_a_suite_by_any_encoder_reproduces_a_published_row(hub, tmp_path, tiny_encoder_folder):
     run = ("run", "cosqa", "--encoder", tiny_encoder_folder, "--kind", "flat", "--json")
-    places = ("--data-root", hub, "--cache", tmp_path / "cache", "--results", tmp_path / "results")
-    done = mbert_eval(*run, *places, "--run-file", tmp_path / "runs")
+    folders = ("--data-root", hub, "--cache", tmp_path / "cache", "--results", tmp_path / "results")
+    done = mbert_eval(*run, *folders, "--run-file", tmp_path / "runs")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["encoder"]["kind"] == "late"
@@ -203,9 +203,9 @@ def test_a_suite_by_any_encoder_reproduces_a_published_row(hub, tmp_path, tiny_e
     assert "coir-cosqa has 4 documents here and 20,604 in the benchmark" in done.stderr
     assert record["dataset"]["source"]["repository"] == str(hub / "CoIR-Retrieval" / "cosqa")
     (run_file,) = (tmp_path / "runs").iterdir()
-    scored = mbert_eval("score", run_file, "--suite", "cosqa", "--json", *places[:4])
+    scored = mbert_eval("score", run_file, "--suite", "cosqa", "--json", *folders[:4])
     assert json.loads(scored.stdout)["measures"] == pytest.approx(record["measures"])
-    unknown = mbert_eval(*run, *places, "--published", "DPR ModernBERT-huge")
+    unknown = mbert_eval(*run, *folders, "--published", "DPR ModernBERT-huge")
     assert unknown.returncode == 2
     assert "has no published row 'DPR ModernBERT-huge'" in unknown.stderr
 
@@ -213,8 +213,8 @@ def test_a_suite_by_any_encoder_reproduces_a_published_row(hub, tmp_path, tiny_e
 def test_lengths_follow_the_protocol(hub, tmp_path, tiny_encoder_folder):
     """Documents 510 tokens but never more than the network has positions; queries by data set."""
     run = ("run", "beir", "--datasets", "scifact,fiqa", "--encoder", tiny_encoder_folder, "--json")
-    places = ("--data-root", hub, "--cache", tmp_path / "cache", "--results", tmp_path / "results")
-    done = mbert_eval(*run, *places)
+    folders = ("--data-root", hub, "--cache", tmp_path / "cache", "--results", tmp_path / "results")
+    done = mbert_eval(*run, *folders)
     assert done.returncode == 0, done.stderr
     lengths = {
         record["dataset"]["name"]: (
