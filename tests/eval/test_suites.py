@@ -1,11 +1,9 @@
-"""The benchmarks: read from miniatures through the `datasets` library, run, resumed, reported."""
+"""Suites: small data sets read through the `datasets` library, run, resumed, reported."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -16,7 +14,7 @@ from mbert_retrieval import InputError
 from mbert_retrieval.eval import locate
 from mbert_retrieval.eval.locate import find_folder, load_dataset
 from mbert_retrieval.eval.suites import MEAN, SUITES, find_suite
-from support.eval_hub import DOCUMENTS, JUDGED, QUERIES, make_hub
+from support.eval_hub import DOCUMENTS, JUDGED, QUERIES, make_hub, mbert_eval
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +25,6 @@ def hub(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
-
-
-def mbert_eval(*arguments, cwd=None):
-    command = [sys.executable, "-m", "mbert_retrieval.cli.eval", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd
-    )
 
 
 @pytest.mark.parametrize("name", [name for name in SUITES if name != "glue"])

@@ -1,12 +1,15 @@
-"""Miniatures of the benchmarks' data sets, as they are laid out on the hub: repositories with a
-`README.md` that lists configs and splits, and jsonl or parquet files with the hub's columns.
+"""Small judged collections: a BEIR folder, and the benchmarks' data sets in the hub's layout.
 
-Written down from the hub's pages and MTEB's, CoIR's and LongEmbed's loaders, not from our suites.
+A repository of the hub has a `README.md` that lists configs and splits, and jsonl or parquet files.
+The layouts are copied from the hub's pages and the loaders of MTEB, CoIR and LongEmbed, not from
+the suites under test.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 DOCUMENTS = {
@@ -36,8 +39,33 @@ BEIR += [
 BEIR += [f"cqadupstack-{forum}" for forum in FORUMS]
 
 
+BIRDS = ["heron", "crane", "stork", "egret", "ibis", "coot"]
+BIRDS += ["rail", "teal", "smew", "scaup", "gull", "tern"]
+
+
+def mbert_eval(*arguments, cwd=None):
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "mbert_retrieval.cli.eval", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd
+    )
+
+
+def write_birds(folder: Path) -> Path:
+    """Write a BEIR folder of twelve documents, each with one query that only it answers."""
+    (folder / "qrels").mkdir(parents=True)
+    documents = {f"d{i}": f"the {word} on the lake" for i, word in enumerate(BIRDS)}
+    queries = {f"q{i}": word for i, word in enumerate(BIRDS)}
+    for name, texts in {"corpus": documents, "queries": queries}.items():
+        rows = [json.dumps({"_id": id, "text": text}) for id, text in texts.items()]
+        (folder / f"{name}.jsonl").write_text("\n".join(rows))
+    lines = [f"q{i}\td{i}\t1\n" for i in range(len(BIRDS))]
+    (folder / "qrels" / "test.tsv").write_text("".join(lines))
+    return folder
+
+
 class Repository:
-    """A folder in the layout of a data set repository."""
+    """A folder in the layout of a data set repository of the hub."""
 
     def __init__(self, root: Path, name: str, suffix: str) -> None:
         self.folder = root / name
@@ -85,7 +113,7 @@ def ungraded(query: str, document: str, **more) -> list[dict]:
 
 
 def make_hub(root: Path) -> Path:
-    """All of them under `root`, a folder a repository."""
+    """Write all repositories that the suites read under `root`, and return it."""
     for name in BEIR:  # mteb/*: jsonl, configs default, corpus, queries; grades are floats
         repository = Repository(root, f"mteb/{name}", "jsonl")
         repository.add("default", "dev" if name == "msmarco" else "test", judgements(float))
