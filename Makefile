@@ -8,7 +8,8 @@ INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safe
 # what users import: docstrings are checked against signatures
 PUBLIC = mbert_retrieval/*.py mbert_retrieval/search/*.py mbert_retrieval/sync/*.py \
 	mbert_retrieval/encoders/*.py mbert_retrieval/backbone/*.py \
-	$(addprefix mbert_retrieval/training/, __init__.py finetune.py losses.py mining.py mlm.py recipe.py)
+	$(addprefix mbert_retrieval/training/, __init__.py finetune.py losses.py mining.py mlm.py recipe.py) \
+	eval/*.py eval/*/*.py
 
 .PHONY: demo test lint pydoclint docs clean
 

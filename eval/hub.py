@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError
-from .files import new_folder, sha256_of
+from ..files import sha256_of_file
+from .files import new_folder
 from .suites.spec import HubData
 
 DOCUMENT_ID = ("_id", "id", "doc_id")
@@ -76,7 +77,7 @@ def fetch(data: HubData, folder: Path, split: str, repo: str | None = None) -> N
             "revision": None if repo else data.revision,
             "split": split,
             "rows": counts,
-            "sha256": {name: sha256_of(partial / name) for name in files},
+            "sha256": {name: sha256_of_file(partial / name) for name in files},
         }
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -85,7 +86,9 @@ def check_unchanged(folder: Path) -> None:
     """Raise InputError if a file of a fetched folder has changed."""
     try:
         written = json.loads((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
-        changed = [name for name, digest in written.items() if sha256_of(folder / name) != digest]
+        changed = [
+            name for name, digest in written.items() if sha256_of_file(folder / name) != digest
+        ]
     except (OSError, ValueError, KeyError, AttributeError):
         raise InputError(f"{folder} is damaged: remove it to fetch it again") from None
     if changed:

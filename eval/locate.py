@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError
+from ..files import sha256_of_file
 from .datasets import Dataset, read_beir
-from .files import sha256_of
 from .hub import RECORD, Unreachable, check_unchanged, fetch
 from .suites.spec import Task
 
@@ -135,7 +135,7 @@ def checksums(folder: Path, split: str) -> dict[str, str]:
     """Return the SHA-256 of corpus, queries and qrels by file name, without parsing the files."""
     dataset = {"corpus.jsonl", "queries.jsonl"}
     qrels = {f"qrels/{path.name}" for path in (folder / "qrels").glob(f"{split}.*")}
-    return {name: sha256_of(folder / name) for name in sorted(dataset | qrels)}
+    return {name: sha256_of_file(folder / name) for name in sorted(dataset | qrels)}
 
 
 def _key(value: Mapping[str, Any]) -> str:

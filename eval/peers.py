@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import InputError
+from ..files import sha256_of_file
 from ..packed import Packed
-from .files import sha256_of
 
 if TYPE_CHECKING:
     from ..protocols import DocumentEncoder
@@ -208,7 +208,7 @@ def fingerprint_of(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()}\0{sha256_of(path)}\n".encode())
+            digest.update(f"{name.as_posix()}\0{sha256_of_file(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..errors import InputError
+from ..files import sha256_of_file
 from ..types import MODES, Mode
 from .datasets import Dataset
-from .files import sha256_of
 from .measures import Measure, cutoff_of, score
 from .results import EncoderRecord, Result, environment, now, peak_memory_bytes
 from .runs import Run
@@ -285,7 +285,7 @@ def score_run(
             f"none of the queries in {path} is judged in {dataset.name} {dataset.split}: "
             "is it the right split?"
         )
-    search = {"run_file": path.name, "sha256": sha256_of(path)}
+    search = {"run_file": path.name, "sha256": sha256_of_file(path)}
     return _result(
         dataset,
         name or path.stem,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..files import new_folder, sha256_of
+from ...files import sha256_of_file
+from ..files import new_folder
 
 RECORD = "collection.json"
 SPLIT = "test"
@@ -79,7 +80,7 @@ def write_collection(
             **sources,
             "documents": len(corpus),
             "queries": len(judged),
-            "sha256": {name: sha256_of(partial / name) for name in files},
+            "sha256": {name: sha256_of_file(partial / name) for name in files},
         }
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return len(corpus), len(judged)

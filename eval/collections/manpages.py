@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...errors import InputError
-from ..files import sha256_of
+from ...files import sha256_of_file
 from .build import Entry, write_collection
 
 FORMATTER = "mandoc"
@@ -65,7 +65,7 @@ def collect(
         entries = _pages(tree, progress)
         sources = {
             "made_by": "mbert-eval collect manpages",
-            "packages": {archive.name: sha256_of(archive) for archive in archives},
+            "packages": {archive.name: sha256_of_file(archive) for archive in archives},
         }
         return write_collection(
             folder, entries, documents=DOCUMENTS, queries=QUERIES, sources=sources
