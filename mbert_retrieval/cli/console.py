@@ -1,7 +1,7 @@
 """What all commands share: results on standard output, the rest on standard error, exit codes.
 
-0 done, 1 nothing found, 2 bad input or usage, 70 a defect of ours (with its traceback),
-130 interrupted. Rich loads when something is shown with it.
+Exit codes: 0 done, 1 nothing found, 2 bad input or usage, 70 internal error (with a traceback),
+130 interrupted. Rich is imported only when something is printed with it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-NOTHING_FOUND, BAD_INPUT, DEFECT, INTERRUPTED = 1, 2, 70, 130
+NOTHING_FOUND, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 1, 2, 70, 130
 
-_DRIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_CHARACTERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def new_app(help: str) -> typer.Typer:
-    """An app whose help and errors need neither Rich nor a traceback of Typer's."""
+    """Return an app that prints help and errors without Rich and without Typer's tracebacks."""
     app = typer.Typer(
         help=help,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.callback()(_commands)  # so that an app of one command still takes its name
+    app.callback()(_commands)  # an app of one command still takes the name of the command
     return app
 
 
@@ -45,39 +47,39 @@ def _commands() -> None:
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """Run a command and exit. The one place where errors become a line and an exit code."""
+    """Run a command and exit; errors become one line on standard error and an exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # characters that the terminal lacks become "?"
+        if isinstance(stream, io.TextIOWrapper):  # "?" for what the terminal lacks
             stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
     except InputError as error:
-        code = _complain(str(error))
+        code = _report_error(str(error))
     except TyperException as error:
-        code = _complain(f"{error.format_message().rstrip('.')}; --help says more")
+        code = _report_error(f"{error.format_message().rstrip('.')}; see --help")
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
         code = _close_output()
     except OSError as error:
         file = f": {error.filename}" if error.filename else ""
-        code = _complain(f"{error.strerror or error}{file}")
+        code = _report_error(f"{error.strerror or error}{file}")
     except Exception:
         import traceback
 
         traceback.print_exc()
-        code = DEFECT
+        code = INTERNAL_ERROR
     sys.exit(code)
 
 
 def message(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print(_one_line(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One object as a line of UTF-8 on standard output, whatever the terminal's encoding."""
+    """Print an object as one line of UTF-8 on standard output, whatever the terminal's encoding."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         sys.stdout.flush()
@@ -88,7 +90,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def output() -> Console:
-    """Rich's console on standard output: colour on a terminal only."""
+    """Return Rich's console on standard output; it has colours only on a terminal."""
     from rich.console import Console
 
     class Output(Console):
@@ -100,9 +102,9 @@ def output() -> Console:
 
 @contextmanager
 def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and remaining time on standard error; nothing where that is no terminal.
+    """Show a bar with rate and remaining time on standard error, if that is a terminal.
 
-    Gives a function that is called with the number done so far.
+    Yields a function to be called with the number done so far.
     """
     if not sys.stderr.isatty():
         yield lambda done: None
@@ -129,23 +131,25 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int
 
 
 def visible(text: str) -> str:
-    """Text that cannot drive a terminal: control characters and changes of direction become
-    U+FFFD; tabs and line ends stay."""
-    return _DRIVING.sub("\ufffd", text)
+    """Return text that cannot control a terminal.
+
+    Control characters and changes of text direction become U+FFFD; tabs and line ends stay.
+    """
+    return _CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
 def _one_line(text: str) -> str:
     return visible(" ".join(text.splitlines())).replace("\t", " ")
 
 
-def _complain(text: str) -> int:
+def _report_error(text: str) -> int:
     message(f"error: {text}")
     return BAD_INPUT
 
 
 def _close_output() -> int:
-    """The reader of our output has gone (`| head`), which is no error: write to nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Discard further output, since its reader has left (`| head`), which is no error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
     return 0

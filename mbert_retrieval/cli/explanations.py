@@ -12,12 +12,12 @@ MARGIN = " " * 10
 
 
 def explanation_lines(explanation: Explanation) -> list[Text]:
-    """Return what each leg contributed, and which word of the query matched which of the text."""
+    """Return lines: contributions of the legs, best matches of the query's tokens, BM25 terms."""
     legs = Text(MARGIN, "dim")
     for number, leg in enumerate(explanation.legs):
         legs.append("  ·  " if number else "", "dim")
         legs.append(leg.leg, "bold")
-        rank = f" #{leg.rank}" if leg.rank else " below its best"
+        rank = f" #{leg.rank}" if leg.rank else " not ranked"
         rank = "" if leg.leg == "definition" else rank
         score = "" if leg.score is None else f" {leg.score:.4g}"
         legs.append(f"{rank}{score} (+{leg.share:.4g})", "dim")

@@ -17,7 +17,7 @@ from .terminal import from_here, style_of
 def print_lines(
     hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, console: Console
 ) -> None:
-    """Print `path:line:text`, best passage first, for the lines of each passage that answer."""
+    """Print `path:line:text`, for the lines that answer the query, best passage first."""
     for path, number, line in _lines(hits, marks, root):
         text = Text(line.text)
         for start, end, heat in line.marks:
@@ -35,7 +35,7 @@ def print_files(hits: Sequence[Hit], root: Path | None, console: Console) -> Non
 def print_counts(
     hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, console: Console
 ) -> None:
-    """Print `path:count`, the number of lines that `print_lines` prints of each file."""
+    """Print `path:count`, the number of lines that `print_lines` prints per file."""
     counts: dict[str, int] = {}
     for path, _, _ in _lines(hits, marks, root):
         counts[path] = counts.get(path, 0) + 1
@@ -47,7 +47,7 @@ def print_counts(
 def _lines(
     hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None
 ) -> Iterator[tuple[str, int, MarkedLine]]:
-    """Yield (path, line number, line), each line once where passages overlap."""
+    """Yield (path, line number, line); a line of several passages comes once."""
     seen: set[tuple[str, int]] = set()
     for hit, hit_marks in zip(hits, marks, strict=True):
         path, first = _path(hit, root), hit.passage.start_line or 1
@@ -59,7 +59,7 @@ def _lines(
 
 
 def _print(console: Console, row: Text) -> None:
-    """Print to a program as it is, since Rich would expand tabs."""
+    """Print a row; without Rich where a program reads it, since Rich expands tabs."""
     if console.is_terminal:
         console.print(row, soft_wrap=True)
     else:

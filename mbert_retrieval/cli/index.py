@@ -1,4 +1,4 @@
-"""`mbert-index`: make an index and look after it."""
+"""`mbert-index`: make and maintain an index."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from . import locate
 from .build_options import DEFAULT_ENCODER, NO_ENCODER, BuildOptions, SelectionOptions
 from .console import BAD_INPUT, message, new_app, print_json, run, visible
+from .locate import NearIndex
 from .sync_sources import add_sources, build_index, skipped_files, update_index
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..indexes import IndexFolder
     from ..sync.passages import Changes
 
-app = new_app("Make an index of code, text or a collection, and look after it.")
+app = new_app("Make and maintain an index of code, text or a collection.")
 
 SourceArguments = Annotated[
     list[Path],
@@ -37,14 +38,6 @@ MadeIndex = Annotated[
         "else in the folder SOURCE.",
     ),
 ]
-NearIndex = Annotated[
-    Path | None,
-    typer.Option(
-        "--index",
-        metavar="DIR",
-        help="Folder of the index. Default: the nearest .mbert from here upward.",
-    ),
-]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")
 ]
@@ -59,12 +52,14 @@ Verbose = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option("--include", metavar="GLOB", help="Take only files that match, as in .gitignore."),
+    typer.Option(
+        "--include", metavar="GLOB", help="Index only files that match, as in .gitignore."
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        "--exclude", metavar="GLOB", help="Take no files or folders that match, as in .gitignore."
+        "--exclude", metavar="GLOB", help="Skip files and folders that match, as in .gitignore."
     ),
 ]
 
@@ -140,10 +135,10 @@ def build(
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make the index hold exactly what the sources hold now.
+    """Make an index of the sources, or bring it in sync with them.
 
-    Run again, it brings the index in sync: only new and changed files are read, and what has gone
-    from the sources goes from the index. After an interruption it continues where it stopped.
+    Run again, it reads only new and changed files, and deletes passages that are no longer in the
+    sources. After an interruption it continues where it stopped.
     """
     from ..indexes.device import on_device
 
@@ -198,11 +193,11 @@ def delete(
 def info(
     index: NearIndex = None,
     skipped: Annotated[
-        bool, typer.Option("--skipped", help="List the files that gave no passages, and why.")
+        bool, typer.Option("--skipped", help="List the skipped files, with the reasons.")
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Show what an index is and holds."""
+    """Show what an index holds, how it was made, and its size."""
     from .index_info import index_facts, print_facts
 
     folder = _open_folder(index)
@@ -219,7 +214,7 @@ def info(
 
 @app.command()
 def compact(index: NearIndex = None, json: AsJson = False) -> None:
-    """Write the index anew as one segment, without deleted passages. Searches go on meanwhile."""
+    """Rewrite the index as one segment, without deleted passages. Searches go on meanwhile."""
     target = _open(index)
     before = target.folder.info()["bytes"]
     replaced = target.compact()
@@ -249,13 +244,13 @@ def export(
 
 @app.command()
 def verify(index: NearIndex = None, json: AsJson = False) -> None:
-    """Read every byte of an index and check it; exit code 2 and one line per problem."""
+    """Check every byte of an index. Prints one line per problem; exit code 2 if there is one."""
     folder = _open_folder(index)
     problems = folder.verify()
     if json:
         print_json({"index": str(folder.path), "whole": not problems, "problems": problems})
     else:
-        for line in problems or [f"{folder.path}: whole"]:
+        for line in problems or [f"{folder.path}: no problems found"]:
             print(visible(line))
     if problems:
         raise typer.Exit(BAD_INPUT)

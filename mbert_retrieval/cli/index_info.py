@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def index_facts(folder: IndexFolder) -> dict[str, Any]:
-    """Return JSON: what the index is and holds, and its size on the disk."""
+    """Return what the index holds, and its size on disk, as JSON."""
     facts = folder.info()
     facts["bytes_by_part"] = _bytes_by_part(folder.path)
     facts["bytes"] = sum(facts["bytes_by_part"].values())
@@ -52,18 +52,18 @@ def _engine_text(facts: dict[str, Any]) -> str:
 
 
 def _bytes_by_part(path: Path) -> dict[str, int]:
-    """Return the bytes of the vectors, of the passages with their lexical part, and of the rest.
+    """Return the bytes of the vectors, of the passages with BM25, and of the rest.
 
-    A file with several names (hard links) counts once.
+    A file with several hard links counts once.
     """
     sizes = {"vectors": 0, "passages": 0, "other": 0}
     seen: set[tuple[int, int]] = set()
     for file in path.rglob("*"):
         top = file.relative_to(path).parts[0]
-        if not file.is_file() or top.endswith("-shm"):  # SQLite's, there while it is open
+        if not file.is_file() or top.endswith("-shm"):  # SQLite's, exists while it is open
             continue
         part = "passages" if top.startswith("store.sqlite") else "other"
-        with suppress(FileNotFoundError):  # a writer removes old segments meanwhile
+        with suppress(FileNotFoundError):  # a writer may remove old segments now
             status = file.stat()
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))

@@ -1,20 +1,31 @@
-"""Locate the index that a command is about."""
+"""Locate the index that a command works on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..errors import InputError
 
 DEFAULT = ".mbert"
+NearIndex = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Folder of the index. Default: the nearest .mbert from here upward.",
+    ),
+]
 
 
 def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
-    """Return the index that `build` makes.
+    """Return the path of the index that `build` makes.
 
-    The one named, or `.mbert` at the top of the repository that holds the sources, or `.mbert` in
-    the one folder that is built where there is no repository.
+    The one named, or `.mbert` at the top of the git repository of all sources, or, without a
+    repository, `.mbert` in the only source, a folder. Raises InputError for several such sources.
     """
     from ..sources.ignore import repository_top
 
@@ -33,7 +44,10 @@ def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
 
 
 def index_from_here(named: Path | None) -> Path:
-    """Return an existing index: the one named, or the nearest `.mbert` from here upward."""
+    """Return the path of an index: the one named, or the nearest `.mbert` from here upward.
+
+    Raises InputError where none is named and there is no `.mbert`.
+    """
     if named is not None:
         return named
     here = Path.cwd()
@@ -47,9 +61,10 @@ def index_from_here(named: Path | None) -> Path:
 
 
 def check_same_sources(before: Sequence[Path], index: Path, sources: Sequence[Path]) -> None:
-    """Raise InputError where a repository's index is of other sources, which a build would drop."""
+    """Raise InputError where the index has other sources, whose passages a build would delete."""
     if before and set(before) != set(sources):
         names = ", ".join(map(str, before))
         raise InputError(
-            f"the index {index} is of {names}: use mbert-index add, or name another with --index"
+            f"the index {index} was built from {names}: use mbert-index add, or name another index "
+            "with --index"
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OutputForm:
-    """What is printed: JSON, one of grep's forms, or else lines for people."""
+    """The form of the output: JSON, one of grep's forms, or else lines for people."""
 
     json: bool = False
     explain: bool = False
@@ -24,17 +24,19 @@ class OutputForm:
     counts: bool = False
 
     def check(self) -> None:
-        """Raise InputError for two forms at once."""
+        """Raise InputError where two forms are chosen, or one that cannot show explanations."""
         forms = {"--json": self.json, "-n": self.lines, "-l": self.files, "-c": self.counts}
         chosen = [name for name, is_chosen in forms.items() if is_chosen]
         if len(chosen) > 1:
-            raise InputError(f"{chosen[0]} and {chosen[1]} are two forms of output: leave one out")
+            raise InputError(
+                f"{chosen[0]} and {chosen[1]} are two forms of output: use one of them"
+            )
         if self.explain and chosen not in ([], ["--json"]):
-            raise InputError(f"--explain says more than {chosen[0]} can show: leave one out")
+            raise InputError(f"{chosen[0]} cannot show what --explain prints: use one of them")
 
 
 def print_result(result: SearchResult, form: OutputForm, root: Path | None) -> None:
-    """Print a result. root: what the paths of its passages are relative to."""
+    """Print a result. root: folder that the paths of its passages are relative to."""
     explanations = result.explain() if form.explain else []
     if form.json:
         for number, hit in enumerate(result):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from . import locate, serving
 from .console import NOTHING_FOUND, new_app, run
+from .locate import NearIndex
 from .sync_sources import update_before_query
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ def query(
     text: Annotated[
         list[str], typer.Argument(metavar="TEXT", help="What to look for, in words or code.")
     ],
-    index: Annotated[
-        Path | None,
-        typer.Option(
-            "--index",
-            metavar="DIR",
-            help="Folder of the index. Default: the nearest .mbert from here upward.",
-        ),
-    ] = None,
+    index: NearIndex = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many results.")] = 10,
     mode: Annotated[
         str,

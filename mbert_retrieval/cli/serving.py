@@ -11,17 +11,13 @@ import typer
 from ..errors import InputError
 from . import locate
 from .console import message
+from .locate import NearIndex
 
-NearIndex = Annotated[
-    Path | None,
-    typer.Option(
-        "--index", metavar="DIR", help="The index. Default: the nearest .mbert from here upward."
-    ),
-]
-ReadOnly = Annotated[bool, typer.Option("--read-only", help="Offer no changes to the index.")]
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Allow no changes to the index.")]
 
 
 def add_to(app: typer.Typer) -> None:
+    """Add the commands to an app."""
     app.command()(serve)
     app.command()(mcp)
 
@@ -29,40 +25,48 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     index: NearIndex = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; others need a token.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on; one that other machines can reach needs a token.",
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 for any.")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 for any free one.")
+    ] = 8765,
     token_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Holds the token that requests must carry. Or: MBERT_TOKEN."
+            metavar="FILE",
+            help="File with the token that requests must carry. Default: the variable MBERT_TOKEN.",
         ),
     ] = None,
     read_only: ReadOnly = False,
-    body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="The largest request.")] = 8
-    * 2**20,
+    body: Annotated[
+        int, typer.Option(min=1024, metavar="BYTES", help="Largest size of a request.")
+    ] = 8 * 2**20,
     concurrency: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests at once; more get 503.")
+        int, typer.Option(min=1, metavar="N", help="Requests answered at once; more get 503.")
     ] = 256,
 ) -> None:
-    """Serve an index over HTTP, with a page to search it. Ctrl+C stops when all is answered."""
+    """Serve an index over HTTP, with a search page. Ctrl+C finishes the requests and stops."""
     _check_installed()
-    _one_thread_each()
+    _limit_blas_threads()
     from ..serve.limits import Limits
     from ..serve.run import read_token
     from ..serve.run import serve as run_server
     from ..serve.service import Service
 
     token = read_token(token_file, host)
-    place = locate.index_from_here(index)
-    service = Service(place, Limits(body=body, concurrency=concurrency), not read_only)
+    path = locate.index_from_here(index)
+    service = Service(path, Limits(body_bytes=body, concurrency=concurrency), not read_only)
     run_server(
-        service, host, port, token, lambda url: message(f"{place} is at {url} (Ctrl+C stops)")
+        service, host, port, token, lambda url: message(f"{path} is served at {url} (Ctrl+C stops)")
     )
 
 
 def mcp(index: NearIndex = None, read_only: ReadOnly = False) -> None:
-    """Serve an index to an agent: the Model Context Protocol on standard input and output."""
+    """Serve an index to an agent: Model Context Protocol on standard input and output."""
     _check_installed()
     from ..serve.mcp_server import run
     from ..serve.service import Service
@@ -70,10 +74,12 @@ def mcp(index: NearIndex = None, read_only: ReadOnly = False) -> None:
     run(Service(locate.index_from_here(index), writable=not read_only))
 
 
-def _one_thread_each() -> None:
-    """Let searches run side by side, not each on all processors: the products are small, and BLAS
-    threads that wait for one another do it a hundred times longer on a busy machine. To be called
-    before numpy loads."""
+def _limit_blas_threads() -> None:
+    """Let searches run side by side, each on one processor; call it before numpy loads.
+
+    The matrix products are small, and on a busy machine BLAS threads that wait for each other make
+    them a hundred times slower.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -1,4 +1,4 @@
-"""Print hits for people: path, name, and the lines that answer."""
+"""Print hits for people: path, name, and the lines that answer the query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .console import visible
 from .snippets import Mark, best_window, marked_lines
 
 SNIPPET_LINES = 6
-STRONG, CLEAR = 0.75, 0.55  # heat
+STRONG, CLEAR = 0.75, 0.55  # least heat of two of the three styles
 LEXERS = {"cython": "python", "make": "makefile", "restructuredtext": "rst", "csv": "text"}
 
 
@@ -28,8 +28,8 @@ def print_hits(
 ) -> None:
     """Print hits, best first.
 
-    marks: per hit the spans of its text that answer. root: what paths are relative to.
-    explanations: lines under the heading of each hit, none where it is empty.
+    marks: per hit the spans of its text that answer. root: folder that paths are relative to.
+    explanations: per hit the lines to print under its heading; may be empty.
     """
     coloured = console.color_system is not None
     for number, hit in enumerate(hits):
@@ -46,6 +46,7 @@ def print_hits(
 
 
 def heading(hit: Hit, root: Path | None) -> Text:
+    """Return one line: rank, score, path and lines (else id), name or title."""
     passage = hit.passage
     text = Text()
     text.append(f"{hit.rank:>2}  ", "bold")
@@ -63,7 +64,7 @@ def heading(hit: Hit, root: Path | None) -> Text:
 
 
 def snippet(hit: Hit, marks: Sequence[Mark], coloured: bool) -> list[Text]:
-    """Return the lines that answer best, numbered where the passage is part of a file."""
+    """Return the lines that answer best, numbered where the passage comes from a file."""
     passage = hit.passage
     lines = marked_lines(passage, marks)
     first = best_window(lines, SNIPPET_LINES)
@@ -82,14 +83,14 @@ def snippet(hit: Hit, marks: Sequence[Mark], coloured: bool) -> list[Text]:
 
 
 def style_of(heat: float) -> str:
-    """Return one of three styles that show on dark and on light terminals."""
+    """Return a style that is visible on dark and on light terminals."""
     if heat >= STRONG:
         return "bold black on yellow not dim"
     return "bold yellow not dim" if heat >= CLEAR else "underline not dim"
 
 
 def _coloured(lines: Sequence[str], language: str) -> list[Text] | None:
-    """Return the lines in colours; None for prose and for a language that Pygments lacks."""
+    """Return the lines highlighted; None for prose and for a language that Pygments lacks."""
     if language in ("", "text", "markdown"):
         return None
     syntax = Syntax("", LEXERS.get(language, language), theme="ansi_dark")
@@ -100,9 +101,10 @@ def _coloured(lines: Sequence[str], language: str) -> list[Text] | None:
 
 
 def from_here(path: str, root: Path | None) -> str:
-    """Return a passage's path as it can be opened from here, if the file exists.
+    """Return the path of a passage as it can be opened from the current folder.
 
-    Relative to the current folder inside `root`, else absolute.
+    Relative where the current folder is inside `root` or contains the file, else absolute. The
+    path is unchanged where there is no such file.
     """
     if root is None or not (root / path).exists():
         return path

@@ -1,6 +1,6 @@
-"""Start a new worktree's index as a copy of another worktree's.
+"""Start the index of a new worktree as a copy of another worktree's index.
 
-What is the same in both is read and encoded once, and its vectors are stored once.
+Files that are the same in both are read and encoded once, and their vectors are stored once.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def copy_from_worktree(path: Path) -> None:
             message(f"note: {error}")
             continue
         (path / ".gitignore").write_text("*\n")
-        message(f"note: begun with the index of the worktree {top}")
+        message(f"note: copied the index of the worktree {top}")
         return
 
 
 def worktrees(top: Path) -> Iterator[Path]:
-    """The other worktrees of the repository whose worktree `top` is, the main one first."""
+    """Yield the other worktrees of the repository of the worktree `top`, the main one first."""
     common = _common_folder(top / ".git")
     if common is None:
         return
@@ -50,7 +50,7 @@ def worktrees(top: Path) -> Iterator[Path]:
 
 
 def _common_folder(git: Path) -> Path | None:
-    """The folder that all worktrees share. git: the `.git` of one of them."""
+    """Return the folder that all worktrees share. git: the `.git` of one of them."""
     if git.is_dir():
         return git
     for line in _lines(git):

@@ -1,1 +1,1 @@
-"""An index as a service: over HTTP with a page, and to agents over the Model Context Protocol."""
+"""Serve an index: over HTTP with a search page, and to agents over the Model Context Protocol."""

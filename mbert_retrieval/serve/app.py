@@ -23,30 +23,33 @@ from .limits import Overloaded
 from .service import Service
 
 STATIC = Path(__file__).parent / "static"
-RETRY = {"Retry-After": "1"}
+RETRY_LATER = {"Retry-After": "1"}
 
 _PROBLEM = {"model": models.Problem}
-_BAD: dict[int | str, dict[str, Any]] = {
-    400: _PROBLEM | {"description": "The request makes no sense to this index"},
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: _PROBLEM | {"description": "This index cannot answer the request"},
     401: _PROBLEM | {"description": "The token is missing or wrong"},
     408: _PROBLEM | {"description": "The body did not arrive in time"},
     413: _PROBLEM | {"description": "The body is too large"},
-    422: _PROBLEM | {"description": "The request is not of this form"},
-    503: _PROBLEM | {"description": "Too much at once: try again"},
+    422: _PROBLEM | {"description": "The request does not have the described form"},
+    503: _PROBLEM | {"description": "The service is too busy: try again"},
 }
-_ABSENT: dict[int | str, dict[str, Any]] = {404: _PROBLEM | {"description": "It is not there"}}
-_TAKEN: dict[int | str, dict[str, Any]] = {
-    409: _PROBLEM | {"description": "Another process writes"},
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: _PROBLEM | {"description": "There is no such passage or document"}
+}
+_LOCKED: dict[int | str, dict[str, Any]] = {
+    409: _PROBLEM | {"description": "Another process writes to the index: try again"},
 }
 
-Id = Annotated[str, Query(description="Of the passage.")]
-DocumentPath = Annotated[str, Query(description="As passages have it.")]
+Id = Annotated[str, Query(description="Id of the passage.")]
+DocumentPath = Annotated[str, Query(description="Path of the document, as its passages have it.")]
 
 
 def make_app(service: Service, token: str | None = None) -> FastAPI:
-    """The ASGI application. It starts the service and closes it.
+    """Return the ASGI application, which starts the service and closes it.
 
-    token: see `guard.Guard`."""
+    token: see `guard.Guard`.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -71,65 +74,66 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
 
 
 def _add_reads(app: FastAPI, service: Service) -> None:
-    @app.get("/api/info", response_model=models.Info, responses=_BAD)
+    @app.get("/api/info", response_model=models.Info, responses=_ERRORS)
     async def info() -> Response:
-        """What is served, and how it can be searched."""
+        """Return what is served and how it can be searched."""
         return JSONResponse(await service.info())
 
-    @app.post("/api/search", response_model=models.Hits, responses=_BAD)
+    @app.post("/api/search", response_model=models.Hits, responses=_ERRORS)
     async def search(request: models.Search) -> Response:
-        """The passages that answer best, best first."""
-        return JSONResponse(await service.search(request.query, request.asked))
+        """Return the passages that answer best, best first."""
+        return JSONResponse(await service.search(request.query, request.to_request()))
 
-    @app.post("/api/explain", response_model=models.Explained, responses=_BAD | _ABSENT)
+    @app.post("/api/explain", response_model=models.Explained, responses=_ERRORS | _NOT_FOUND)
     async def explain(request: models.Explain) -> Response:
-        """Why a passage has its score: each part of the index, each token, each word."""
-        return JSONResponse(await service.explain(request.query, request.id, request.asked))
+        """Explain why a passage has its score: by leg, by token and by word."""
+        answer = await service.explain(request.query, request.id, request.to_request())
+        return JSONResponse(answer)
 
-    @app.get("/api/passage", response_model=models.StoredPassage, responses=_BAD | _ABSENT)
+    @app.get("/api/passage", response_model=models.StoredPassage, responses=_ERRORS | _NOT_FOUND)
     async def passage(id: Id) -> Response:
-        """A passage as it is stored."""
+        """Return a passage as it is stored."""
         return JSONResponse(await service.passage(id))
 
-    @app.get("/api/document", response_model=models.Document, responses=_BAD | _ABSENT)
+    @app.get("/api/document", response_model=models.Document, responses=_ERRORS | _NOT_FOUND)
     async def document(path: DocumentPath) -> Response:
-        """All passages of a file, in order, as they are stored; no file is read."""
+        """Return all passages of a file, in order, as they are stored; no file is read."""
         return JSONResponse(await service.document(path))
 
 
 def _add_writes(app: FastAPI, service: Service) -> None:
-    responses = _BAD | _TAKEN
+    responses = _ERRORS | _LOCKED
 
     @app.post("/api/passages", response_model=models.Changed, responses=responses)
     async def add(request: models.Add) -> Response:
-        """Add passages; one whose id is there is replaced. All of them, or none."""
+        """Add passages and replace those with the same ids: all of them, or none."""
         passages = [passage.to_passage() for passage in request.passages]
         return JSONResponse(await service.add(passages))
 
-    @app.post("/api/delete", response_model=models.Changed, responses=responses | _ABSENT)
+    @app.post("/api/delete", response_model=models.Changed, responses=responses | _NOT_FOUND)
     async def delete(request: models.Delete) -> Response:
-        """Delete passages: all of them, or none when one is not there."""
+        """Delete passages: all of them, or none where one does not exist."""
         return JSONResponse(await service.delete(request.ids))
 
     @app.post("/api/update", response_model=models.Changed, responses=responses)
     async def update() -> Response:
-        """Bring the index up to date with the files that it was built from."""
+        """Bring the index in sync with the files that it was built from."""
         return JSONResponse(await service.update())
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
     @app.get("/health", response_model=models.Health)
     async def health() -> Response:
-        """Whether the service answers."""
+        """Return whether the service answers."""
         return JSONResponse(service.health())
 
     @app.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, 401: _BAD[401], 503: _BAD[503]},
+        responses={200: {"content": {"text/plain": {}}}, 401: _ERRORS[401], 503: _ERRORS[503]},
     )
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Return metrics for Prometheus."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/", include_in_schema=False)
@@ -154,21 +158,21 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Locked)
     async def locked(request: Request, error: Locked) -> Response:
-        return problem(409, str(error), RETRY)
+        return problem(409, str(error), RETRY_LATER)
 
     @app.exception_handler(Overloaded)
     async def overloaded(request: Request, error: Overloaded) -> Response:
-        return problem(503, str(error), RETRY)
+        return problem(503, str(error), RETRY_LATER)
 
     @app.exception_handler(Exception)
-    async def defect(request: Request, error: Exception) -> Response:
-        return problem(500, "a defect of the service: its log has the traceback")
+    async def internal_error(request: Request, error: Exception) -> Response:
+        return problem(500, "internal error of the service: its log has the traceback")
 
     @app.exception_handler(RequestValidationError)
-    async def wrong_form(request: Request, error: RequestValidationError) -> Response:
+    async def invalid_request(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return problem(422, f"{place}: {first['msg']}")
+        location = ".".join(map(str, first["loc"]))
+        return problem(422, f"{location}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

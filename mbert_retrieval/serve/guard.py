@@ -1,4 +1,4 @@
-"""What every request passes before anything reads it: who may ask, how much, how many at once."""
+"""Check every request before anything reads it: its host and token, its size, the load."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from .limits import Limits
 from .metrics import Metrics
@@ -19,11 +18,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN = ("/", "/health", "/api.html")  # and what is under /static/: they say nothing of the index
-LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# and all under /static/; they reveal nothing of the index
+PUBLIC_PATHS = ("/", "/health", "/api.html")
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-BODY_SECONDS = 30.0  # for a request's body to arrive
-HEADERS = [
+BODY_SECONDS = 30.0  # in which the body of a request must arrive
+SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -35,20 +35,27 @@ HEADERS = [
 
 
 class _Refused(Exception):
+    """A request is refused: becomes an answer with this status."""
+
     def __init__(self, status: int, detail: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, list(headers)
 
 
 class Guard:
-    """ASGI middleware, the outermost.
-
-    token: what `Authorization: Bearer` must carry; None: no token, and then a request must name
-        this machine as its host, so that no page of another site can reach the service by a name
-        that it makes resolve to here.
-    """
+    """ASGI middleware, the outermost: checks requests, counts them, and adds security headers."""
 
     def __init__(self, app: App, limits: Limits, metrics: Metrics, token: str | None) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            limits: `body_bytes` and `concurrency` are used.
+            metrics: Counts the requests.
+            token: What `Authorization: Bearer` must carry. Without one, a request must name this
+                machine as its host, so that no page of another site can reach the service under
+                a name that the site makes resolve to this machine (DNS rebinding).
+        """
         self.app, self.limits, self.metrics = app, limits, metrics
         self._token = None if token is None else token.encode()
         self._in_flight = 0
@@ -57,56 +64,58 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status, answered = time.perf_counter(), 500, False
+        started, status, responded = time.perf_counter(), 500, False
 
-        async def observed(message: Message) -> None:
-            nonlocal status, answered
+        async def observed_send(message: Message) -> None:
+            nonlocal status, responded
             if message["type"] == "http.response.start":
-                status, answered = message["status"], True
-                message["headers"] = [*message.get("headers", []), *HEADERS]
+                status, responded = message["status"], True
+                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
             await send(message)
 
         self._in_flight += 1
         self.metrics.in_flight.inc()
         try:
             headers = {name.lower(): value for name, value in scope["headers"]}
-            self._admit(scope, headers)
-            body = await self._body(headers, receive)
-            await self.app(scope, _replayed(body, receive), observed)
+            self._check(scope, headers)
+            body = await self._read_body(headers, receive)
+            await self.app(scope, _replay(body, receive), observed_send)
         except _Refused as refused:
-            if not answered:
-                await _refuse(refused, observed)
+            if not responded:
+                await _send_refusal(refused, observed_send)
         finally:
             self._in_flight -= 1
             self.metrics.in_flight.dec()
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in METHODS else "other"
             self.metrics.requests.labels(method, route, status).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
-    def _admit(self, scope: Message, headers: dict[bytes, bytes]) -> None:
+    def _check(self, scope: Message, headers: dict[bytes, bytes]) -> None:
+        """Raise _Refused for a foreign host or origin, a wrong token, or too many requests."""
         path, host = scope["path"], headers.get(b"host", b"").decode("latin-1")
-        if self._token is None and _name(host) not in LOCAL:
-            raise _Refused(421, f"no service of the name {host!r} here: ask for localhost")
+        if self._token is None and _host_name(host) not in LOOPBACK_NAMES:
+            raise _Refused(421, f"the host {host!r} is not served: use localhost")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and urlsplit(origin).netloc != host:
-            raise _Refused(403, "pages of other sites may not ask")
-        if path in OPEN or path.startswith("/static/"):
+        if origin and origin not in (f"http://{host}", f"https://{host}"):
+            raise _Refused(403, "requests from pages of other sites are refused")
+        if path in PUBLIC_PATHS or path.startswith("/static/"):
             return
         if self._token is not None:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
                 raise _Refused(
                     401, "send the token as Authorization: Bearer", (b"www-authenticate", b"Bearer")
                 )
         if self._in_flight > self.limits.concurrency:
             raise _Refused(503, "too many requests at once: try again", (b"retry-after", b"1"))
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body, or a refusal before more than the limit is held."""
+    async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """Return the complete body. Raise _Refused before more than the limit is in memory."""
         declared = headers.get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self.limits.body:
-            raise _Refused(413, f"the body may have {self.limits.body:,} bytes at most")
+        too_large = _Refused(413, f"the body may have {self.limits.body_bytes:,} bytes at most")
+        if not declared.isdigit() or int(declared) > self.limits.body_bytes:
+            raise too_large
         parts: list[bytes] = []
         size, more = 0, True
         try:
@@ -114,38 +123,38 @@ class Guard:
                 while more:
                     message = await receive()
                     if message["type"] != "http.request":
-                        raise _Refused(400, "the request was cut off")
+                        raise _Refused(400, "the request ended before its body was complete")
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     more = message.get("more_body", False)
-                    if size > self.limits.body:
-                        raise _Refused(413, f"the body may have {self.limits.body:,} bytes at most")
+                    if size > self.limits.body_bytes:
+                        raise too_large
         except TimeoutError:
             raise _Refused(408, f"the body did not arrive in {BODY_SECONDS:g} s") from None
         return b"".join(parts)
 
 
-def _name(host: str) -> str:
-    """Without the port."""
+def _host_name(host: str) -> str:
+    """Return a Host header without its port."""
     name, _, port = host.rpartition(":")
     return (name if port.isdigit() and name else host).lower()
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once, then whatever comes after it."""
-    given = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body once, then whatever comes after it."""
+    sent = False
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
 
 
-async def _refuse(refused: _Refused, send: Send) -> None:
+async def _send_refusal(refused: _Refused, send: Send) -> None:
     body = json.dumps({"detail": refused.detail}).encode()
     headers = [
         (b"content-type", b"application/json"),

@@ -1,28 +1,34 @@
-"""What one request, and all together, may cost."""
+"""Limits on what one request, and all requests together, may cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-LARGEST_K = 1000
-MOST_EXPLAINED = 100  # hits of a search with marks or explain
-LONGEST_QUERY = 10_000  # characters
-LONGEST_FILTER = 10_000
-MOST_NAMES, LONGEST_NAME = 100, 1000  # languages, or paths, that a search is narrowed to
-MOST_PASSAGES = 1000  # of one request to add or to delete
+MAX_K = 1000
+MAX_EXPLAINED = 100  # hits of a search with marks or explain
+MAX_QUERY_LENGTH = 10_000  # characters
+MAX_FILTER_LENGTH = 10_000
+MAX_NAMES = 100  # languages, or paths, of one search
+MAX_NAME_LENGTH = 1000
+MAX_PASSAGES = 1000  # to add or delete in one request
 
 
 @dataclass(frozen=True)
 class Limits:
-    """body: bytes of a request; concurrency: requests answered at once, others get 503;
-    seconds: for a search, counted from its arrival; idle: seconds until a connection that asks
-    nothing, or not to the end, is closed."""
+    """Limits that can be set per service.
 
-    body: int = 8 * 2**20
+    Attributes:
+        body_bytes: Largest body of a request.
+        concurrency: Requests that are answered at once; more get 503.
+        search_seconds: Time for a search, counted from its arrival.
+        idle_seconds: Time until a connection that sends no complete request is closed.
+    """
+
+    body_bytes: int = 8 * 2**20
     concurrency: int = 256
-    seconds: float = 30.0
-    idle: int = 30
+    search_seconds: float = 30.0
+    idle_seconds: int = 30
 
 
 class Overloaded(Exception):
-    """Too much at once: to be tried again."""
+    """The service is too busy for the request, which can be sent again."""

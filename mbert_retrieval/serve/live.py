@@ -1,4 +1,4 @@
-"""The newest commit of an index, shared by all who search it."""
+"""The newest commit of an index, shared by all searches."""
 
 from __future__ import annotations
 
@@ -8,33 +8,60 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..index import Index
+from ..indexes import IndexFolder
 
 POLL_SECONDS = 0.5  # how soon a commit of another process is seen
 
 
+def at_newest_commit(index: Index) -> Index:
+    """Return `index`, or where there is a newer commit, that commit opened with its encoders.
+
+    Raises InputError as `Index.open`.
+    """
+    return index if index.folder.is_newest() else index.reopen()
+
+
 class LiveIndex:
-    """One open index for any number of searches; exchanged, never changed, when there is a newer
-    commit. Who holds an earlier `view` goes on with it undisturbed."""
+    """An open index that follows newer commits.
 
-    def __init__(self, path: Path, reloaded: Callable[[Index], None] = lambda view: None) -> None:
-        """reloaded: called with each new view, the first included.
+    `index` is replaced, never changed, when there is a newer commit: a search that works with an
+    earlier one goes on undisturbed.
 
-        Raises InputError as `Index.open`."""
-        self._reloaded = reloaded
-        self._exchanging = threading.Lock()
+    Attributes:
+        index: The newest commit that could be opened.
+        trouble: Why the newest commit cannot be read; empty where it can.
+    """
+
+    def __init__(
+        self, path: Path, on_commit: Callable[[IndexFolder], None] = lambda folder: None
+    ) -> None:
+        """Open the index at `path`. Raises InputError as `Index.open`.
+
+        Args:
+            path: Folder of the index.
+            on_commit: Called with each commit that is opened, the first included.
+        """
+        self._on_commit = on_commit
+        self._refreshing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
-        self.trouble = ""  # why the newest commit cannot be read
-        self.view = Index.open(path)
-        reloaded(self.view)
+        self.trouble = ""
+        self.index = Index.open(path)
+        on_commit(self.folder)
+
+    @property
+    def folder(self) -> IndexFolder:
+        """Storage of the commit that is served."""
+        return self.index.folder
 
     def refresh(self) -> None:
-        """See the newest commit. Where it cannot be read the view stays, and `trouble` says why."""
-        with self._exchanging:
+        """Open the newest commit. Where it cannot be read `index` stays, and `trouble` says why."""
+        with self._refreshing:
             try:
-                if not self.view.folder.is_newest():
-                    self.view = self.view.reopen()
-                    self._reloaded(self.view)
+                newest = at_newest_commit(self.index)
+                if newest is not self.index:
+                    self.index = newest
+                    self._on_commit(self.folder)
                 self.trouble = ""
             except (InputError, OSError) as error:
                 self.trouble = str(error)
@@ -42,14 +69,15 @@ class LiveIndex:
     def watch(self) -> None:
         """Refresh from now on, in a thread, until `close`."""
 
-        def follow() -> None:
+        def poll() -> None:
             while not self._stopping.wait(POLL_SECONDS):
                 self.refresh()
 
-        self._watcher = threading.Thread(target=follow, name="watch", daemon=True)
+        self._watcher = threading.Thread(target=poll, name="watch", daemon=True)
         self._watcher.start()
 
     def close(self) -> None:
+        """Stop watching."""
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()

@@ -1,4 +1,4 @@
-"""What the service tells Prometheus of itself."""
+"""Metrics of the service for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SIZES = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
-    """One set for each service, in a registry of its own."""
+    """The metrics of one service, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -18,23 +18,28 @@ class Metrics:
         )
         self.seconds = Histogram(
             "mbert_request_seconds",
-            "From a request's arrival to its answer's end.",
+            "Time from the arrival of a request to the end of its answer.",
             ("route",),
             buckets=SECONDS,
             registry=registry,
         )
-        self.in_flight = Gauge("mbert_requests_in_flight", "Being answered.", registry=registry)
+        self.in_flight = Gauge(
+            "mbert_requests_in_flight", "Requests being answered.", registry=registry
+        )
         self.batch = Histogram(
             "mbert_batch_size", "Searches answered together.", buckets=SIZES, registry=registry
         )
         self.waiting = Gauge("mbert_searches_waiting", "Searches that wait.", registry=registry)
-        self.passages = Gauge("mbert_index_passages", "Passages held.", registry=registry)
+        self.passages = Gauge("mbert_index_passages", "Passages in the index.", registry=registry)
         self.commit = Gauge("mbert_index_commit", "The commit that is served.", registry=registry)
         self.opened = Counter("mbert_index_opened", "Commits opened.", registry=registry)
         self.changed = Counter(
-            "mbert_passages_changed", "Changed through the service.", ("how",), registry=registry
+            "mbert_passages_changed",
+            "Passages changed through the service.",
+            ("how",),
+            registry=registry,
         )
 
     def text(self) -> bytes:
-        """In Prometheus's format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

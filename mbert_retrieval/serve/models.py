@@ -1,4 +1,4 @@
-"""What requests and answers look like, and the limits that requests must keep."""
+"""The JSON bodies of requests and answers; the OpenAPI description is made from them."""
 
 from __future__ import annotations
 
@@ -11,82 +11,87 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..search.explain import LegContribution, TokenMatch, WordMatch
 from ..types import Mode, Passage
 from .limits import (
-    LARGEST_K,
-    LONGEST_FILTER,
-    LONGEST_NAME,
-    LONGEST_QUERY,
-    MOST_NAMES,
-    MOST_PASSAGES,
+    MAX_FILTER_LENGTH,
+    MAX_K,
+    MAX_NAME_LENGTH,
+    MAX_NAMES,
+    MAX_PASSAGES,
+    MAX_QUERY_LENGTH,
 )
-from .service import Asked
+from .service import SearchRequest
 
-LARGEST_LINE = 2**31
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+MAX_LINE = 2**31
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Where = Annotated[
     str | None,
     Field(
-        max_length=LONGEST_FILTER,
-        description="Only such passages.",
+        max_length=MAX_FILTER_LENGTH,
+        description="A filter: only passages that match.",
         examples=["language = 'python' AND path LIKE 'src/%'"],
     ),
 ]
 Languages = Annotated[
     Sequence[Name],
-    Field(max_length=MOST_NAMES, description="Only passages in one of these languages."),
+    Field(max_length=MAX_NAMES, description="Only passages in one of these languages."),
 ]
 Paths = Annotated[
     Sequence[Name],
     Field(
-        max_length=MOST_NAMES,
-        description="Only files or folders of one of these names or patterns.",
+        max_length=MAX_NAMES,
+        description="Only files or folders with one of these names or patterns.",
         examples=[["src", "*_test.py"]],
     ),
 ]
 
 
 class Strict(BaseModel):
-    """Takes no unknown fields, and no text for a number."""
+    """A body without unknown fields and without text where a number is expected."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class Query(Strict):
-    query: str = Field(min_length=1, max_length=LONGEST_QUERY, description="In words or code.")
-    k: int = Field(10, ge=1, le=LARGEST_K, description="How many hits at most.")
-    mode: Mode = Field("hybrid", description="Which parts of the index answer.")
+    query: str = Field(
+        min_length=1, max_length=MAX_QUERY_LENGTH, description="What to look for, in words or code."
+    )
+    k: int = Field(10, ge=1, le=MAX_K, description="Number of hits at most.")
+    mode: Mode = Field(
+        "hybrid",
+        description="How to search: hybrid (all legs), vector (late and dense), or one leg.",
+    )
     where: Where = None
     language: Languages = ()
     path: Paths = ()
 
-    @property
-    def asked(self) -> Asked:
-        return Asked(self.k, self.mode, self.where, tuple(self.language), tuple(self.path))
+    def to_request(self) -> SearchRequest:
+        """Return all but the query."""
+        return SearchRequest(self.k, self.mode, self.where, tuple(self.language), tuple(self.path))
 
 
 class Search(Query):
-    marks: bool = Field(False, description="Say which pieces of each text answer.")
-    explain: bool = Field(False, description="Say why each was found.")
+    marks: bool = Field(False, description="Return the spans of each text that answer.")
+    explain: bool = Field(False, description="Explain the score of each hit.")
 
-    @property
-    def asked(self) -> Asked:
-        return replace(super().asked, marks=self.marks, explain=self.explain)
+    def to_request(self) -> SearchRequest:
+        """Return all but the query."""
+        return replace(super().to_request(), marks=self.marks, explain=self.explain)
 
 
 class Explain(Query):
-    """A search, and one of its passages."""
+    """A search, and a passage to explain."""
 
-    id: str = Field(description="Of the passage; it need not be among the hits.")
+    id: str = Field(description="Id of the passage, which need not be among the hits.")
 
 
 class NewPassage(Strict):
-    """A passage to add, or to put in the place of the one with its id."""
+    """A passage to add; it replaces one with the same id."""
 
     id: str = Field(min_length=1)
     text: str
     title: str = ""
     path: str | None = None
-    start_line: int | None = Field(None, ge=0, le=LARGEST_LINE)
-    end_line: int | None = Field(None, ge=0, le=LARGEST_LINE)
+    start_line: int | None = Field(None, ge=0, le=MAX_LINE)
+    end_line: int | None = Field(None, ge=0, le=MAX_LINE)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     def to_passage(self) -> Passage:
@@ -94,11 +99,11 @@ class NewPassage(Strict):
 
 
 class Add(Strict):
-    passages: list[NewPassage] = Field(min_length=1, max_length=MOST_PASSAGES)
+    passages: list[NewPassage] = Field(min_length=1, max_length=MAX_PASSAGES)
 
 
 class Delete(Strict):
-    ids: list[str] = Field(min_length=1, max_length=MOST_PASSAGES)
+    ids: list[str] = Field(min_length=1, max_length=MAX_PASSAGES)
 
 
 class StoredPassage(BaseModel):
@@ -117,7 +122,10 @@ class Document(BaseModel):
 
 
 class Matches(BaseModel):
-    """marks: (start, end, heat from 0 to 1) of the pieces of the text that answer."""
+    """Why a passage has its score.
+
+    marks: (start, end, heat from 0 to 1) of the spans of the text that answer.
+    """
 
     legs: list[LegContribution]
     tokens: list[TokenMatch]
@@ -126,8 +134,11 @@ class Matches(BaseModel):
 
 
 class Table(BaseModel):
-    """Late interaction: scores[i][j] of the query's token i and the text's token j, which stands
-    at spans[j]. telling: whether the query's token is of its text."""
+    """Token scores of late interaction.
+
+    scores[i][j] is the score of the query's token i and the text's token j, whose characters are
+    spans[j]. telling: whether the query's token is part of its text, not a special token.
+    """
 
     query: list[str]
     telling: list[bool]
@@ -147,7 +158,7 @@ class Hit(StoredPassage):
 
 
 class Hits(BaseModel):
-    """commit: of the index, that was searched."""
+    """The hits of a search. commit: the commit of the index that was searched."""
 
     hits: list[Hit]
     commit: int
@@ -160,8 +171,10 @@ class Explained(BaseModel):
 
 
 class Changed(BaseModel):
-    """How many passages; reused: whose vectors were there already; commit: from which on they can
-    be found."""
+    """Numbers of passages.
+
+    reused: passages whose vectors the index had already. commit: the first commit that has them.
+    """
 
     added: int
     updated: int
@@ -189,6 +202,6 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong and what to do, in a line."""
+    """What is wrong and what to do, in one line."""
 
     detail: str

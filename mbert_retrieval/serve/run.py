@@ -1,4 +1,4 @@
-"""Listening, and stopping well."""
+"""Listen, serve and stop: the HTTP server around the application."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ from .app import make_app
 from .service import Service
 
 TOKEN_VARIABLE = "MBERT_TOKEN"
-GRACE_SECONDS = 20  # for requests that are being answered when the service is told to stop
-MOST_CONNECTIONS = 1024
-SHORTEST_TOKEN = 16
+GRACE_SECONDS = 20  # in which requests in progress are finished when the service stops
+MAX_CONNECTIONS = 1024
+MIN_TOKEN_LENGTH = 16
 
 
 def read_token(file: Path | None, host: str) -> str | None:
-    """The token, from a file or else the environment. Raises InputError for one that is too short,
-    and where there is none though other machines can reach the address."""
+    """Return the token, from a file or else from the environment.
+
+    Raises InputError for a token that is too short, and where there is none although other
+    machines can reach `host`.
+    """
     if file is not None:
-        token = file.read_text(encoding="utf-8").strip()
+        token = file.read_text(encoding="utf-8", errors="replace").strip()
     else:
         token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if token and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise InputError(f"the token needs {SHORTEST_TOKEN} or more plain characters, no spaces")
+    if token and (len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable()):
+        raise InputError(f"the token needs {MIN_TOKEN_LENGTH} or more printable ASCII characters")
     if not token and not is_loopback(host):
         raise InputError(
             f"other machines can reach {host}: give a token with --token-file FILE or in "
-            f"{TOKEN_VARIABLE}, or listen on 127.0.0.1"
+            f"{TOKEN_VARIABLE}, or use --host 127.0.0.1"
         )
     return token or None
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -49,32 +53,44 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(
-    service: Service, host: str, port: int, token: str | None, said: Callable[[str], None]
+    service: Service, host: str, port: int, token: str | None, on_ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then answer what has come, and return. A second signal drops
-    what is left.
+    """Serve until SIGINT or SIGTERM; then finish the requests in progress, and return.
 
-    port: 0 for any. said: called with the address once requests are answered."""
+    A second signal drops the requests that are left.
+
+    Args:
+        service: What to serve; it is started and closed here.
+        host: Address to listen on.
+        port: 0 for any free port.
+        token: See `guard.Guard`.
+        on_ready: Called with the URL once requests are answered.
+
+    Raises:
+        InputError: The address cannot be listened on.
+    """
     listener = _listen(host, port)
     config = uvicorn.Config(
         make_app(service, token),
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=service.limits.idle,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=service.limits.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         http=_Connection,
         lifespan="on",
         ws="none",
     )
     shown = f"[{host}]" if ":" in host else host
-    _Server(config, lambda: said(f"http://{shown}:{listener.getsockname()[1]}")).run([listener])
+    _Server(config, lambda: on_ready(f"http://{shown}:{listener.getsockname()[1]}")).run([listener])
 
 
 class _Connection(H11Protocol):
-    """Closed when it has asked nothing, or not to the end, for `timeout_keep_alive` seconds.
-    (uvicorn alone counts from the first answer on, and only until a byte comes.)"""
+    """Closed after `timeout_keep_alive` seconds without a complete request.
+
+    uvicorn alone counts from the first answer on, and only until a byte comes.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -98,16 +114,16 @@ class _Connection(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and ends a wanted stop without a signal's exit code."""
+    """Calls `on_ready` once it is ready, and returns after a signal, without its exit code."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._ready()
+            self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -119,13 +135,14 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        # asyncio turns Nagle's delay off only where the protocol is named: 40 ms an answer
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        # asyncio turns off Nagle's delay (40 ms per answer) only where the protocol is named
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last of a malformed name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen on {host}:{port}: {reason}") from None
     return listener

@@ -1,39 +1,47 @@
-"""What the service does, for whatever protocol: each method takes and gives plain values."""
+"""What the service does, whatever the protocol: plain values in, JSON values out."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, NotFoundError
-from ..index import Index
+from ..indexes import IndexFolder
 from ..indexes.filtering import Filter, narrowed
 from ..search.options import check_query
 from ..search.result import SearchResult
+from ..search.run import legs_of
 from ..sync.apply import sync_with_sources
 from ..sync.passages import Changes
 from ..types import MODES, Mode, Passage
 from .batching import Batcher
-from .facets import facets
-from .limits import LARGEST_K, LONGEST_QUERY, MOST_EXPLAINED, Limits, Overloaded
+from .limits import MAX_EXPLAINED, MAX_K, MAX_QUERY_LENGTH, Limits, Overloaded
 from .live import LiveIndex
 from .metrics import Metrics
-from .writing import Writes
+from .writing import WriteQueue
 
 JSON = dict[str, Any]
-WARM_UP = "warm up"
+WARM_UP_QUERY = "warm up"
+FACETS = ("language", "kind")  # fields of the metadata
+MAX_FACET_VALUES = 40
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How to search, and what to say of each hit beside it.
+class SearchRequest:
+    """How to search, and what to return with each hit. Requests that are equal run together.
 
-    where, languages, paths: as `indexes.filtering.narrowed` takes them. marks: the pieces of its
-    text that answer; explain: all that `explain.Explanation` has.
+    Attributes:
+        k: Number of hits.
+        mode: See `Index.search`.
+        where: See `indexes.filtering.narrowed`, as for the next two.
+        languages: Only passages in one of these languages.
+        paths: Only files or folders with one of these names or patterns.
+        marks: Return the spans of each text that answer.
+        explain: Return all of `search.explain.Explanation`.
     """
 
     k: int = 10
@@ -46,50 +54,59 @@ class Asked:
 
     @property
     def filter(self) -> Filter | None:
-        """Raises InputError."""
+        """The conditions together. Raises InputError for one that cannot be parsed."""
         return narrowed(self.where, None, self.languages, self.paths)
 
 
 class Service:
-    """An index, open, with its encoders of queries loaded. Between `start` and `close` its methods
-    may be called from one event loop, as many at once as come."""
+    """An open index with its query encoders loaded.
+
+    Between `start` and `close`, any number of calls may run at once in one event loop.
+    """
 
     def __init__(self, path: Path, limits: Limits | None = None, writable: bool = True) -> None:
-        """Raises InputError as `Index.open`, and when an encoder cannot be loaded."""
+        """Open the index and load its query encoders.
+
+        Args:
+            path: Folder of the index.
+            limits: Default: those of `Limits()`.
+            writable: Whether the index may be changed.
+
+        Raises:
+            InputError: As `Index.open`, or an encoder cannot be loaded.
+        """
         self.limits, self.writable = limits or Limits(), writable
         self.metrics = Metrics()
-        self._live = LiveIndex(path, self._opened)
-        self._batcher: Batcher[Asked, JSON] = Batcher(
-            self._answer, self.limits.concurrency, self.metrics.batch.observe
+        self._live = LiveIndex(path, self._record_commit)
+        self._batcher: Batcher[SearchRequest, JSON] = Batcher(
+            self._search_batch, self.limits.concurrency, self.metrics.batch.observe
         )
-        self._writes = Writes(path, self._live.refresh)
-        self._live.view.search_many([WARM_UP], 1)  # loads the encoders of queries
+        self._writes = WriteQueue(path, self._live.refresh)
+        self._live.index.search_many([WARM_UP_QUERY], 1)  # loads the query encoders
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 
     async def start(self) -> None:
-        """See newer commits from now on."""
+        """Follow newer commits from now on."""
         self._live.watch()
 
     async def close(self) -> None:
-        """Searches that have come are answered, the change that runs keeps what it has done."""
+        """Answer the searches that have come, and interrupt the change that runs."""
         await self._batcher.close()
         await self._writes.close()
         self._live.close()
 
     def health(self) -> JSON:
-        """JSON; "trouble" says why newer commits are not seen, where they are not."""
-        view, trouble = self._live.view, self._live.trouble
-        status = {"status": "ok", "commit": view.folder.generation}
+        """Return the state; "trouble" says why newer commits cannot be read, where they cannot."""
+        status: JSON = {"status": "ok", "commit": self._live.folder.generation}
+        trouble = self._live.trouble
         return status | ({"trouble": trouble} if trouble else {})
 
     async def info(self) -> JSON:
-        """What is served."""
-        view = self._live.view
-        return await asyncio.to_thread(self._info, view)
+        """Return what is served and how it can be searched."""
+        return await asyncio.to_thread(self._info, self._live.folder)
 
-    def _info(self, view: Index) -> JSON:
-        folder = view.folder
-        modes: list[str] = [mode for mode in MODES if mode in (*view.legs, "hybrid")]
+    def _info(self, folder: IndexFolder) -> JSON:
+        modes: list[str] = [mode for mode in MODES if mode in (*legs_of(folder), "hybrid")]
         if folder.legs:
             modes.insert(1, "vector")
         return {
@@ -101,106 +118,114 @@ class Service:
                 **({"lexical": "BM25"} if folder.lexical else {}),
             },
             "modes": modes,
-            "facets": facets(view),
+            "facets": _facets(folder),
             "writable": self.writable,
-            "limits": {"k": LARGEST_K, "query": LONGEST_QUERY, "body": self.limits.body},
+            "limits": {"k": MAX_K, "query": MAX_QUERY_LENGTH, "body": self.limits.body_bytes},
         }
 
-    async def search(self, query: str, asked: Asked) -> JSON:
-        """{"hits": [...], "seconds", "commit"}. Raises InputError, Overloaded."""
-        began = time.perf_counter()
+    async def search(self, query: str, request: SearchRequest) -> JSON:
+        """Return {"hits": [...], "seconds", "commit"}. Raises InputError, Overloaded."""
+        started = time.perf_counter()
         check_query(query)
-        if (asked.marks or asked.explain) and asked.k > MOST_EXPLAINED:
-            raise InputError(f"with marks or explain, k may be {MOST_EXPLAINED} at most")
-        answer = await self._in_time(self._batcher.ask(asked, query))
-        return answer | {"seconds": round(time.perf_counter() - began, 6)}
+        if (request.marks or request.explain) and request.k > MAX_EXPLAINED:
+            raise InputError(f"with marks or explain, k may be {MAX_EXPLAINED} at most")
+        answer = await self._in_time(self._batcher.submit(request, query))
+        return answer | {"seconds": round(time.perf_counter() - started, 6)}
 
-    def _answer(self, asked: Asked, queries: list[str]) -> list[JSON]:
-        view = self._live.view  # one commit for all that follows
+    def _search_batch(self, request: SearchRequest, queries: list[str]) -> list[JSON]:
+        index = self._live.index  # one commit for the entire batch
         return [
-            {"hits": self._hits(result, asked), "commit": view.folder.generation}
-            for result in view.search_many(queries, asked.k, asked.mode, asked.filter)
+            {"hits": _hits_json(result, request), "commit": result.folder.generation}
+            for result in index.search_many(queries, request.k, request.mode, request.filter)
         ]
 
-    @staticmethod
-    def _hits(result: SearchResult, asked: Asked) -> list[JSON]:
-        hits = [hit.to_json() for hit in result]
-        if asked.explain:
-            for hit, explanation in zip(hits, result.explain(), strict=True):
-                hit["matches"] = explanation.to_json()
-        elif asked.marks:
-            for hit, marks in zip(hits, result.marks(), strict=True):
-                hit["marks"] = marks
-        return hits
+    async def explain(self, query: str, id: str, request: SearchRequest) -> JSON:
+        """Return why a passage has its score, with all token scores of late interaction.
 
-    async def explain(self, query: str, id: str, asked: Asked) -> JSON:
-        """Why a passage has the score that it has, with all scores of late interaction, token by
-        token. Raises InputError, NotFoundError."""
+        Raises InputError, NotFoundError, Overloaded.
+        """
         check_query(query)
 
-        def reason() -> JSON:
-            view = self._live.view
-            passage = view.get(id)
-            result = view.search(query, asked.k, asked.mode, asked.filter)
-            (why,) = result.explain([id])
-            return {"passage": _shown(passage), "matches": why.to_json(table=True)}
+        def search_and_explain() -> JSON:
+            index = self._live.index
+            passage = index.get(id)
+            result = index.search(query, request.k, request.mode, request.filter)
+            (explanation,) = result.explain([id])
+            return {"passage": asdict(passage), "matches": explanation.to_json(table=True)}
 
-        return await self._in_time(asyncio.to_thread(reason))
+        return await self._in_time(asyncio.to_thread(search_and_explain))
 
     async def passage(self, id: str) -> JSON:
-        """Raises NotFoundError."""
-        folder = self._live.view.folder
-        (found,) = await asyncio.to_thread(folder.passages, [id])
-        return _shown(found)
+        """Return a stored passage. Raises NotFoundError."""
+        return asdict(await asyncio.to_thread(self._live.index.get, id))
 
     async def document(self, path: str) -> JSON:
-        """All passages of a file, in the order in which they stand there. Raises NotFoundError."""
-        folder = self._live.view.folder
-        passages = await asyncio.to_thread(folder.passages_at, path)
+        """Return all passages of a file, in the file's order. Raises NotFoundError."""
+        passages = await asyncio.to_thread(self._live.folder.passages_at, path)
         if not passages:
             raise NotFoundError(f"no passage has the path {path!r}")
-        return {"path": path, "passages": [_shown(passage) for passage in passages]}
+        return {"path": path, "passages": [asdict(passage) for passage in passages]}
 
     async def add(self, passages: Sequence[Passage]) -> JSON:
-        """Add passages, replace those of the same ids. Raises InputError."""
+        """Add passages and replace those with the same ids. Raises InputError, Overloaded."""
         self._check_writable()
-        return self._changed(await self._writes.add(passages))
+        return self._record_changes(await self._writes.add(passages))
 
     async def delete(self, ids: Sequence[str]) -> JSON:
-        """Delete all of them, or none when one is not there. Raises NotFoundError."""
+        """Delete all of the passages, or none where one does not exist.
+
+        Raises NotFoundError, Overloaded.
+        """
         self._check_writable()
-        return self._changed(Changes(deleted=await self._writes.delete(ids)))
+        return self._record_changes(Changes(deleted=await self._writes.delete(ids)))
 
     async def update(self) -> JSON:
-        """Bring the index up to date with its sources. Raises InputError."""
+        """Bring the index in sync with its sources. Raises InputError, Overloaded."""
         self._check_writable()
-        return self._changed(
-            await self._writes.change(
+        return self._record_changes(
+            await self._writes.run(
                 lambda index, progress: sync_with_sources(index.folder, index.encoders, progress)
             )
         )
 
-    def _changed(self, changes: Changes) -> JSON:
+    def _record_changes(self, changes: Changes) -> JSON:
         counts = asdict(changes)
         for how in ("added", "updated", "deleted"):
             self.metrics.changed.labels(how).inc(counts[how])
-        return counts | {"commit": self._live.view.folder.generation}
+        return counts | {"commit": self._live.folder.generation}
 
     def _check_writable(self) -> None:
         if not self.writable:
             raise InputError("this service only reads: start it without --read-only")
 
-    async def _in_time(self, answer: Any) -> JSON:
+    async def _in_time(self, answer: Awaitable[JSON]) -> JSON:
+        seconds = self.limits.search_seconds
         try:
-            return await asyncio.wait_for(answer, self.limits.seconds)
+            return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
-            raise Overloaded(f"no answer within {self.limits.seconds:g} s: try again") from None
+            raise Overloaded(f"no answer within {seconds:g} s: try again") from None
 
-    def _opened(self, view: Index) -> None:
-        self.metrics.passages.set(len(view))
-        self.metrics.commit.set(view.folder.generation)
+    def _record_commit(self, folder: IndexFolder) -> None:
+        self.metrics.passages.set(len(folder))
+        self.metrics.commit.set(folder.generation)
         self.metrics.opened.inc()
 
 
-def _shown(passage: Passage) -> JSON:
-    return asdict(passage)
+def _hits_json(result: SearchResult, request: SearchRequest) -> list[JSON]:
+    hits = [hit.to_json() for hit in result]
+    if request.explain:
+        for hit, explanation in zip(hits, result.explain(), strict=True):
+            hit["matches"] = explanation.to_json()
+    elif request.marks:
+        for hit, marks in zip(hits, result.marks(), strict=True):
+            hit["marks"] = marks
+    return hits
+
+
+def _facets(folder: IndexFolder) -> dict[str, dict[str, int]]:
+    """Return field -> its most frequent values, each with the number of its passages.
+
+    Fields that no passage has are left out.
+    """
+    values = {name: folder.values_of(name, MAX_FACET_VALUES) for name in FACETS}
+    return {name: counts for name, counts in values.items() if counts}

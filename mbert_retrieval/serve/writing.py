@@ -1,4 +1,4 @@
-"""Changes to the index, one at a time, in a thread of their own beside the searches."""
+"""Change the index, one change at a time, in a thread of its own beside the searches."""
 
 from __future__ import annotations
 
@@ -15,70 +15,84 @@ from ..index import Index
 from ..sync.passages import Changes, Progress
 from ..types import Passage
 from .limits import Overloaded
+from .live import at_newest_commit
 
-MOST_WAITING = 32
+MAX_CHANGES = 32  # that wait or run
 NICENESS = 10  # of the thread that writes: searches go first
 
 Result = TypeVar("Result")
 
 
 class _Stopped(KeyboardInterrupt):
-    """The service ends: `Index` keeps what was done so far."""
+    """The service ends; as at any KeyboardInterrupt, `Index` commits what is done."""
 
 
-class Writes:
-    """committed: called in the writing thread after each change."""
+class WriteQueue:
+    """Runs changes to an index in the order in which they come."""
 
-    def __init__(self, path: Path, committed: Callable[[], None]) -> None:
-        self._path, self._committed = path, committed
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_give_way)
+    def __init__(self, path: Path, on_commit: Callable[[], None]) -> None:
+        """Make an empty queue.
+
+        Args:
+            path: Folder of the index.
+            on_commit: Called in the writing thread after each change.
+        """
+        self._path, self._on_commit = path, on_commit
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_lower_priority)
         self._stopping = threading.Event()
-        self._waiting = 0
+        self._pending = 0
         self._index: Index | None = None
 
     async def add(self, passages: Sequence[Passage]) -> Changes:
-        return await self._run(lambda index: index.add(passages, self._heed))
+        """Add passages; see `Index.add`. Raises Overloaded."""
+        return await self.run(lambda index, progress: index.add(passages, progress))
 
     async def delete(self, ids: Sequence[str]) -> int:
-        return await self._run(lambda index: index.delete(ids))
+        """Delete passages; see `Index.delete`. Raises Overloaded."""
+        return await self.run(lambda index, progress: index.delete(ids))
 
-    async def change(self, change: Callable[[Index, Progress], Result]) -> Result:
-        """Any other change. It calls the second argument with its progress, often."""
-        return await self._run(lambda index: change(index, self._heed))
+    async def run(self, change: Callable[[Index, Progress], Result]) -> Result:
+        """Run a change and return its result.
+
+        change: must call its second argument with its progress, often; `close` interrupts it
+            there.
+        Raises Overloaded where too many changes wait or the service stops, and what `change`
+        raises.
+        """
+        if self._pending >= MAX_CHANGES or self._stopping.is_set():
+            raise Overloaded("too many changes at once: try again in a few seconds")
+        self._pending += 1
+        applied = asyncio.get_running_loop().run_in_executor(self._pool, self._apply, change)
+        applied.add_done_callback(self._count_done)
+        return await asyncio.shield(applied)  # a change goes on when its client leaves
 
     async def close(self) -> None:
-        """Let the change that runs keep what it has done, drop those that wait."""
+        """Interrupt the change that runs, which keeps what it has done; drop those that wait."""
         self._stopping.set()
         await asyncio.to_thread(self._pool.shutdown, True, cancel_futures=True)
 
-    async def _run(self, change: Callable[[Index], Result]) -> Result:
-        if self._waiting >= MOST_WAITING or self._stopping.is_set():
-            raise Overloaded("too many changes at once: try again in a few seconds")
-        self._waiting += 1
+    def _apply(self, change: Callable[[Index, Progress], Any]) -> Any:
+        # an Index with encoders of its own, so that searches share theirs undisturbed
+        if self._index is None:
+            self._index = Index.open(self._path)
+        else:
+            self._index = at_newest_commit(self._index)
         try:
-            loop = asyncio.get_running_loop()
-            # a client that leaves does not stop a change: it is whole or not at all
-            return await asyncio.shield(loop.run_in_executor(self._pool, self._change, change))
-        finally:
-            self._waiting -= 1
-
-    def _change(self, change: Callable[[Index], Any]) -> Any:
-        if self._index is None or not self._index.folder.is_newest():
-            # its own, with encoders of its own: readers share theirs undisturbed
-            self._index = Index.open(self._path) if self._index is None else self._index.reopen()
-        try:
-            return change(self._index)
+            return change(self._index, self._stop_if_closing)
         except _Stopped:
             raise Overloaded("the service is stopping: send the change again") from None
         finally:
-            self._committed()
+            self._on_commit()
 
-    def _heed(self, done: int) -> None:
+    def _count_done(self, applied: asyncio.Future[Any]) -> None:
+        self._pending -= 1
+
+    def _stop_if_closing(self, done: int) -> None:
         if self._stopping.is_set():
             raise _Stopped
 
 
-def _give_way() -> None:
-    """On Linux a thread has a niceness of its own, and the threads that it starts inherit it."""
+def _lower_priority() -> None:
+    """Let other threads go first; on Linux niceness is per thread, and inherited by its threads."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -91,7 +91,7 @@ def test_info_and_verify(built):
     assert run_json("index", "verify", "--index", index) == [
         {"index": str(index), "whole": True, "problems": []}
     ]
-    assert run("index", "verify", "--index", index).stdout == f"{index}: whole\n"
+    assert run("index", "verify", "--index", index).stdout == f"{index}: no problems found\n"
 
 
 def test_compact_makes_one_small_segment(tmp_path, tiny_encoder_folder):

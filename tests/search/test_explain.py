@@ -262,7 +262,7 @@ def test_reasons_are_printed_and_in_json(tree):
     [
         (["-l", "-c"], "-l and -c are two forms"),
         (["--json", "-n"], "--json and -n are two forms"),
-        (["--explain", "-n"], "leave one out"),
+        (["--explain", "-n"], "-n cannot show what --explain prints"),
     ],
 )
 def test_two_forms_at_once_are_refused(tree, options, expected):

@@ -1,4 +1,4 @@
-"""The page, in a real Chromium, without any network but the service."""
+"""The search page in Chromium, with no network but the service."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ import shutil
 
 import pytest
 
-from support.serving import TEXTS, made_index, served
+from support.serving import TEXTS, TOKEN, served
 
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-
-TOKEN = "a-token-of-some-length"
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory, tiny_encoder_folder):
-    return made_index(tmp_path_factory.mktemp("page") / "i", tiny_encoder_folder)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +29,10 @@ def page(browser, index):
         page = browser.new_page()
         troubles: list[str] = []
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and troubles.append(said.text))
+        page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
         page.on(
             "request",
-            lambda asked: asked.url.startswith(url) or troubles.append(f"asked for {asked.url}"),
+            lambda request: request.url.startswith(url) or troubles.append(request.url),
         )
         page.goto(url)
         yield page
@@ -47,7 +40,7 @@ def page(browser, index):
         assert troubles == []
 
 
-def test_it_searches_as_one_types_and_marks_what_answers(page):
+def test_it_searches_while_the_user_types(page):
     page.wait_for_selector("#welcome:not([hidden])")
     assert "4" in page.inner_text("#welcome")
     page.type("#query", "read the file")
@@ -94,7 +87,7 @@ def test_why_shows_parts_tokens_and_the_heat_map(page):
     painted = page.evaluate(
         """() => { const map = document.querySelector('canvas');
         const data = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
-        return new Set(data.filter((_, place) => place % 4 === 3)).size; }"""
+        return new Set(data.filter((_, offset) => offset % 4 === 3)).size; }"""
     )
     assert painted > 5
     page.click(".hit >> nth=0 >> .why")
@@ -103,7 +96,7 @@ def test_why_shows_parts_tokens_and_the_heat_map(page):
 
 def test_the_whole_file_opens_and_the_theme_changes(page):
     page.fill("#query", "read the file")
-    page.click("button.place >> text=io/log.py")
+    page.click("button.location >> text=io/log.py")
     page.wait_for_selector("dialog[open]")
     shown = page.locator("dialog[open] .row").all_inner_texts()
     assert "\n".join(shown) == TEXTS["io/log.py"]
@@ -149,6 +142,6 @@ def test_it_asks_for_the_token(browser, index, tmp_path):
 def test_the_api_page_lists_every_operation(page):
     page.click("text=API")
     page.wait_for_selector("article")
-    told = page.evaluate("async () => await (await fetch('/openapi.json')).json()")
-    paths = [path for path, verbs in told["paths"].items() for _ in verbs]
+    openapi = page.evaluate("async () => await (await fetch('/openapi.json')).json()")
+    paths = [path for path, verbs in openapi["paths"].items() for _ in verbs]
     assert [each.split()[-1] for each in page.locator("article h2").all_inner_texts()] == paths

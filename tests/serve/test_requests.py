@@ -1,4 +1,4 @@
-"""Requests made from the service's own OpenAPI description: right, wrong and strange ones."""
+"""Requests generated from the OpenAPI description of the service: valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.serving import made_index, served
 
 schemathesis = pytest.importorskip("schemathesis")
 pytest.importorskip("fastapi")
-# a filter is a string to the description, and more than that to the service
+# to the description a filter is any string
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
 EXAMPLES = settings(
@@ -29,15 +29,14 @@ def service(tmp_path_factory, tiny_encoder_folder):
     index = made_index(tmp_path_factory.mktemp("fuzzed") / "i", tiny_encoder_folder)
     with served(index) as (url, process):
         yield url
-        assert process.poll() is None
+        assert process.poll() is None  # nothing has ended it
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_every_answer_is_as_described(service, mode):
-    """No answer but a described one, of the described form, and no 5xx; requests that are not as
-    described are refused."""
-    described = schemathesis.openapi.from_url(f"{service}/openapi.json")
-    operations = [found.ok() for found in described.get_all_operations()]
+    """Every answer has a described status and form, none is a 5xx; invalid requests are refused."""
+    description = schemathesis.openapi.from_url(f"{service}/openapi.json")
+    operations = [operation.ok() for operation in description.get_all_operations()]
     assert len(operations) > 8
     for operation in operations:
 
@@ -46,5 +45,5 @@ def test_every_answer_is_as_described(service, mode):
         def holds(case):
             case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
-        with suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
+        with suppress(Unsatisfiable):  # an operation without parameters has no invalid request
             holds()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mbert_retrieval import Index, Passage, load_encoder
+
+TOKEN = "a-token-of-some-length"
 
 TEXTS = {
     "net/retry.py": "def with_retries(call):\n    # when the connection is closed\n    call()",
@@ -37,7 +41,7 @@ def passages() -> list[Passage]:
 
 
 def made_index(folder: Path, encoder: Path | None = None) -> Path:
-    """encoder: a folder; None for BM25 alone."""
+    """Build an index of `passages()`. encoder: a folder; None for BM25 alone."""
     loaded = None if encoder is None else load_encoder(encoder)
     Index.build(folder, passages(), loaded, kind=None if loaded is None else "flat")
     return folder
@@ -45,13 +49,13 @@ def made_index(folder: Path, encoder: Path | None = None) -> Path:
 
 @contextmanager
 def served(index: Path, *options: str, **popen: object) -> Iterator[tuple[str, subprocess.Popen]]:
-    """(address, process) of `mbert-search serve`, on any free port."""
+    """Run `mbert-search serve` on any free port. Yields (URL, process)."""
     command = [sys.executable, "-m", "mbert_retrieval.cli.search", "serve", "--index", str(index)]
     process = subprocess.Popen(
         [*command, "--port", "0", *options], stderr=subprocess.PIPE, text=True, **popen
     )
     try:
-        yield _address(process), process
+        yield _url(process), process
     finally:
         process.kill()
         process.wait()
@@ -59,14 +63,33 @@ def served(index: Path, *options: str, **popen: object) -> Iterator[tuple[str, s
         process.stderr.close()
 
 
-def _address(process: subprocess.Popen, seconds: float = 90) -> str:
+def fetch(url: str, body: object = None, token: str | None = None) -> bytes:
+    """Send a GET request, or a POST request where there is a body; return the answer's body."""
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return answer.read()
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Fail unless `holds()` becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def _url(process: subprocess.Popen, seconds: float = 90) -> str:
     assert process.stderr is not None
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if select.select([process.stderr], [], [], 1)[0]:
             line = process.stderr.readline()
-            if found := re.search(r"http://\S+", line):
-                return found[0]
+            if match := re.search(r"http://\S+", line):
+                return match[0]
             if not line:
                 break
     raise AssertionError("the service did not start")

@@ -1,4 +1,4 @@
-// The service's own description (/openapi.json), to read.
+// Show the OpenAPI description of the service (/openapi.json).
 
 import { element } from "./text.js";
 import { call, setTheme } from "./common.js";
@@ -19,12 +19,12 @@ function kind(schema) {
 
 function limits(schema) {
   const one = schema.anyOf?.[0] ?? schema;
-  const told = [["minimum", "from"], ["maximum", "to"], ["minLength", "at least"], ["maxLength", "at most"],
+  const parts = [["minimum", "from"], ["maximum", "to"], ["minLength", "at least"], ["maxLength", "at most"],
     ["minItems", "at least"], ["maxItems", "at most"]]
     .filter(([key]) => one[key] !== undefined)
     .map(([key, word]) => `${word} ${one[key].toLocaleString("en")}${/Length/.test(key) ? " characters" : ""}`);
-  if (schema.default !== undefined && schema.default !== null && schema.default !== "") told.push(`default ${JSON.stringify(schema.default)}`);
-  return told.join(", ");
+  if (schema.default !== undefined && schema.default !== null && schema.default !== "") parts.push(`default ${JSON.stringify(schema.default)}`);
+  return parts.join(", ");
 }
 
 function fields(rows) {
@@ -34,36 +34,36 @@ function fields(rows) {
 }
 
 function of(schema) {
-  const found = named(schema);
-  return Object.entries(found?.properties ?? {}).map(([name, each]) =>
-    [name, each, found.required?.includes(name)]);
+  const resolved = named(schema);
+  return Object.entries(resolved?.properties ?? {}).map(([name, each]) =>
+    [name, each, resolved.required?.includes(name)]);
 }
 
 function example(schema) {
-  const found = named(schema);
-  if (found?.default !== undefined && found.default !== null) return found.default;
-  if (found?.type === "array") return [example(found.items)];
-  if (found?.properties) {
-    return Object.fromEntries((found.required ?? []).map((name) => [name, example(found.properties[name])]));
+  const resolved = named(schema);
+  if (resolved?.default !== undefined && resolved.default !== null) return resolved.default;
+  if (resolved?.type === "array") return [example(resolved.items)];
+  if (resolved?.properties) {
+    return Object.fromEntries((resolved.required ?? []).map((name) => [name, example(resolved.properties[name])]));
   }
-  return { integer: 1, number: 1, boolean: false }[found?.type] ?? "…";
+  return { integer: 1, number: 1, boolean: false }[resolved?.type] ?? "…";
 }
 
-function operation(path, verb, told) {
-  const body = told.requestBody?.content["application/json"].schema;
-  const answer = told.responses["200"]?.content?.["application/json"]?.schema;
-  const asked = (told.parameters ?? []).map((each) =>
+function operation(path, verb, description) {
+  const body = description.requestBody?.content["application/json"].schema;
+  const answer = description.responses["200"]?.content?.["application/json"]?.schema;
+  const parameters = (description.parameters ?? []).map((each) =>
     [each.name, { description: each.description, ...each.schema }, each.required]);
-  const query = asked.length ? `?${asked.map(([name]) => `${name}=…`).join("&")}` : "";
+  const query = parameters.length ? `?${parameters.map(([name]) => `${name}=…`).join("&")}` : "";
   const command = [`curl '${location.origin}${path}${query}'`,
     ...(verb === "post" && !body ? ["-X POST"] : []),
     ...(body ? ["-H 'Content-Type: application/json'", `-d '${JSON.stringify(example(body))}'`] : [])];
-  const errors = Object.entries(told.responses).filter(([status]) => status !== "200")
+  const errors = Object.entries(description.responses).filter(([status]) => status !== "200")
     .map(([status, each]) => `${status} ${each.description}`);
   return element("article", {},
     element("h2", {}, element("span", { class: `verb ${verb}` }, verb.toUpperCase()), path),
-    element("p", {}, told.description ?? ""),
-    asked.length || body ? fields([...asked, ...(body ? of(body) : [])]) : null,
+    element("p", {}, description.description ?? ""),
+    parameters.length || body ? fields([...parameters, ...(body ? of(body) : [])]) : null,
     element("pre", {}, command.join(" \\\n  ")),
     answer ? element("details", {}, element("summary", {}, `Answer: ${kind(answer)}`), fields(of(answer))) : null,
     errors.length ? element("details", {}, element("summary", {}, "Errors"),
@@ -71,10 +71,10 @@ function operation(path, verb, told) {
 }
 
 try {
-  const told = await call("/openapi.json");
-  schemas = told.components.schemas;
-  document.getElementById("status").append("Machines read ",
-    element("a", { href: "/openapi.json" }, "/openapi.json"), `, OpenAPI ${told.openapi}.`);
-  document.getElementById("operations").append(...Object.entries(told.paths).flatMap(([path, verbs]) =>
+  const openapi = await call("/openapi.json");
+  schemas = openapi.components.schemas;
+  document.getElementById("status").append("For programs: ",
+    element("a", { href: "/openapi.json" }, "/openapi.json"), `, OpenAPI ${openapi.openapi}.`);
+  document.getElementById("operations").append(...Object.entries(openapi.paths).flatMap(([path, verbs]) =>
     Object.entries(verbs).map(([verb, each]) => operation(path, verb, each))));
 } catch (error) { document.getElementById("status").textContent = error.message; }

@@ -1,13 +1,13 @@
-// The page: asks as you type, shows hits, and says why.
+// The search page: searches as you type, shows hits, and explains them.
 
 import { bestWindow, element, prose, rows } from "./text.js";
 import { call, setTheme } from "./common.js";
 import { reasons } from "./reasons.js";
 
 const PAUSE = 140; // ms after the last key
-const LINES = 12; // of a hit, until more are asked for
+const LINES = 12; // of a hit, until all are shown
 const $ = (id) => document.getElementById(id);
-const state = { mode: "hybrid", info: null, asking: null, timer: 0 };
+const state = { mode: "hybrid", info: null, request: null, timer: 0 };
 
 function filter() {
   const quote = (value) => `'${value.replaceAll("'", "''")}'`;
@@ -22,16 +22,16 @@ function remember() {
   const values = { q: $("query").value, mode: state.mode === "hybrid" ? "" : state.mode,
     language: $("language").value, kind: $("kind").value, path: $("path").value,
     k: $("k").value === "10" ? "" : $("k").value };
-  const kept = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
-  history.replaceState(null, "", kept.size ? `#${kept}` : location.pathname);
+  const fragment = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
+  history.replaceState(null, "", fragment.size ? `#${fragment}` : location.pathname);
 }
 
 function recall() {
-  const kept = new URLSearchParams(location.hash.slice(1));
-  $("query").value = kept.get("q") ?? "";
-  for (const name of ["language", "kind", "path"]) $(name).value = kept.get(name) ?? "";
-  $("k").value = kept.get("k") ?? "10";
-  setMode(kept.get("mode") ?? "hybrid");
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  $("query").value = fragment.get("q") ?? "";
+  for (const name of ["language", "kind", "path"]) $(name).value = fragment.get(name) ?? "";
+  $("k").value = fragment.get("k") ?? "10";
+  setMode(fragment.get("mode") ?? "hybrid");
 }
 
 function setMode(mode) {
@@ -43,22 +43,22 @@ function setMode(mode) {
 
 async function search() {
   clearTimeout(state.timer);
-  state.asking?.abort();
+  state.request?.abort();
   const query = $("query").value;
   for (const name of ["language", "kind", "path"]) $(name).toggleAttribute("data-set", !!$(name).value);
   remember();
   $("welcome").hidden = !!query.trim();
   if (!query.trim()) { $("hits").replaceChildren(); say(""); return; }
-  const asking = state.asking = new AbortController();
+  const request = state.request = new AbortController();
   $("hits").classList.add("stale");
-  const began = performance.now();
-  const how = { k: Number($("k").value), mode: state.mode, where: filter() };
+  const started = performance.now();
+  const options = { k: Number($("k").value), mode: state.mode, where: filter() };
   try {
-    const found = await call("/api/search", { query, marks: true, ...how }, asking.signal);
-    const ms = Math.round(performance.now() - began);
-    const count = found.hits.length;
+    const answer = await call("/api/search", { query, marks: true, ...options }, request.signal);
+    const ms = Math.round(performance.now() - started);
+    const count = answer.hits.length;
     say(count ? `${count} ${count === 1 ? "hit" : "hits"} in ${ms} ms` : "Nothing found.");
-    $("hits").replaceChildren(...found.hits.map((hit) => card(hit, query, how)));
+    $("hits").replaceChildren(...answer.hits.map((hit) => card(hit, query, options)));
   } catch (error) {
     if (error.name === "AbortError") return;
     say(error.message, true);
@@ -71,41 +71,41 @@ function say(text, bad = false) {
   $("status").classList.toggle("bad", bad);
 }
 
-function card(hit, query, how) {
-  const whole = { lines: false, marks: hit.marks ?? [], name: "mark" };
+function card(hit, query, options) {
+  const view = { lines: false, marks: hit.marks ?? [], name: "mark" };
   const body = element("div");
   const paint = () => {
-    if (hit.path === null) { body.replaceChildren(prose(hit, whole.marks, whole.name)); return; }
-    const all = rows(hit, whole.marks, whole.name);
-    const first = whole.lines ? 0 : bestWindow(hit.text, hit.marks ?? [], LINES);
-    const shown = whole.lines ? all : all.slice(first, first + LINES);
+    if (hit.path === null) { body.replaceChildren(prose(hit, view.marks, view.name)); return; }
+    const all = rows(hit, view.marks, view.name);
+    const first = view.lines ? 0 : bestWindow(hit.text, hit.marks ?? [], LINES);
+    const shown = view.lines ? all : all.slice(first, first + LINES);
     body.replaceChildren(element("div", { class: "code" }, ...shown));
     if (all.length > LINES) {
       body.append(element("button", { type: "button", class: "more",
-        onclick: () => { whole.lines = !whole.lines; paint(); } },
-        whole.lines ? "fewer lines" : `all ${all.length} lines`));
+        onclick: () => { view.lines = !view.lines; paint(); } },
+        view.lines ? "fewer lines" : `all ${all.length} lines`));
     }
   };
-  const repaint = (marks, name) => { Object.assign(whole, { marks, name, lines: true }); paint(); };
+  const repaint = (marks, name) => { Object.assign(view, { marks, name, lines: true }); paint(); };
   const why = element("button", { type: "button", class: "why", "aria-expanded": "false" }, "why");
   let panel = null;
   why.addEventListener("click", async () => {
     const open = why.getAttribute("aria-expanded") === "true";
     why.setAttribute("aria-expanded", !open);
-    if (open) { panel?.remove(); panel = null; Object.assign(whole, { marks: hit.marks, name: "mark" }); paint(); return; }
+    if (open) { panel?.remove(); panel = null; Object.assign(view, { marks: hit.marks, name: "mark" }); paint(); return; }
     try {
-      const explained = await call("/api/explain", { query, id: hit.id, ...how });
+      const explained = await call("/api/explain", { query, id: hit.id, ...options });
       explained.matches.text = hit.text;
       panel = reasons(explained, repaint);
       item.append(panel);
     } catch (error) { say(error.message, true); why.setAttribute("aria-expanded", "false"); }
   });
   const name = String(hit.metadata.name ?? "") || (hit.path === null ? hit.title || hit.id : hit.path.split("/").pop());
-  const place = hit.path === null ? (hit.title ? element("span", { class: "place" }, hit.id) : null)
-    : element("button", { type: "button", class: "place", title: "The whole file, as it was indexed",
+  const location = hit.path === null ? (hit.title ? element("span", { class: "location" }, hit.id) : null)
+    : element("button", { type: "button", class: "location", title: "Show the entire file as it was indexed",
       onclick: () => openDocument(hit) }, `${hit.path}:${hit.start_line}-${hit.end_line}`);
   const item = element("li", { class: "hit" }, element("header", {},
-    element("span", { class: "rank" }, hit.rank), element("span", { class: "title" }, name), place,
+    element("span", { class: "rank" }, hit.rank), element("span", { class: "title" }, name), location,
     element("span", { class: "right" },
       ...["kind", "language"].filter((key) => typeof hit.metadata[key] === "string")
         .map((key) => element("span", { class: "tag" }, hit.metadata[key])),
@@ -117,16 +117,16 @@ function card(hit, query, how) {
 async function openDocument(hit) {
   const drawer = $("document");
   try {
-    const found = await call(`/api/document?path=${encodeURIComponent(hit.path)}`);
+    const answer = await call(`/api/document?path=${encodeURIComponent(hit.path)}`);
     let target = null;
-    const parts = found.passages.map((passage) => {
+    const parts = answer.passages.map((passage) => {
       const here = passage.id === hit.id;
       const lines = rows(passage, here ? hit.marks ?? [] : []);
       if (here) { lines.forEach((line) => line.classList.add("here")); target = lines[0]; }
       return element("section", {}, element("h4", {}, String(passage.metadata.name ?? passage.title)),
         element("div", { class: "code" }, ...lines));
     });
-    drawer.replaceChildren(element("header", {}, found.path,
+    drawer.replaceChildren(element("header", {}, answer.path,
       element("button", { type: "button", onclick: () => drawer.close() }, "close")), ...parts);
     drawer.showModal();
     target?.scrollIntoView({ block: "center" });

@@ -1,4 +1,4 @@
-// What both pages share: asking the service, and light or dark.
+// Shared by both pages: calls of the service, and the theme.
 
 import { element } from "./text.js";
 
@@ -15,23 +15,23 @@ export async function call(path, body, signal) {
   return value;
 }
 
-let asked = null;
+let pending = null;
 function askToken() {
-  asked ??= new Promise((resolve) => {
+  pending ??= new Promise((resolve) => {
     const token = element("input", { type: "password", autocomplete: "off", "aria-label": "Token" });
     const dialog = element("dialog", { class: "asks" }, element("form", { method: "dialog" },
       element("h2", {}, "This index needs a token"),
-      element("p", {}, "It is kept in this tab only."), token, element("button", {}, "Go on")));
+      element("p", {}, "It is stored for this tab only."), token, element("button", {}, "Continue")));
     dialog.addEventListener("close", () => {
       sessionStorage.setItem("token", token.value.trim());
       dialog.remove();
-      asked = null;
+      pending = null;
       resolve();
     }, { once: true });
     document.body.append(dialog);
     dialog.showModal();
   });
-  return asked;
+  return pending;
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");

@@ -1,10 +1,10 @@
-// Why a passage was found: the index's parts, the tokens that met, and a heat map of all scores.
+// Why a passage has its score: legs, matching tokens and words, and a heat map of all token scores.
 
 import { element, prose, rows } from "./text.js";
 
-const CELL = 16; // pixels a query token is high
+const CELL = 16; // height in pixels of a query token
 
-// explained: the answer of /api/explain. repaint(marks, name): colours the passage's text.
+// explained: answer of /api/explain. repaint(marks, name): colours the text of the passage.
 export function reasons(explained, repaint) {
   const { matches } = explained;
   const panel = element("div", { class: "reasons" });
@@ -18,23 +18,23 @@ function section(title, ...content) {
   return element("section", {}, element("h3", {}, title), ...content);
 }
 
-function legs(found) {
-  const most = Math.max(...found.map((leg) => leg.share), 1e-9);
+function legs(contributions) {
+  const most = Math.max(...contributions.map((leg) => leg.share), 1e-9);
   const grid = element("div", { class: "legs" });
-  for (const leg of found) {
-    const rank = leg.rank === null ? "below its best" : `rank ${leg.rank}`;
+  for (const leg of contributions) {
+    const rank = leg.rank === null ? "not ranked" : `rank ${leg.rank}`;
     const score = leg.score === null ? "" : ` · score ${leg.score.toPrecision(4)}`;
     grid.append(
       element("span", {}, { late: "late interaction", dense: "dense", lexical: "BM25" }[leg.leg] ?? leg.leg),
       element("div", { class: `bar ${leg.leg}` }, element("i", { "--part": Math.max(0, leg.share) / most })),
       element("code", {}, `${rank}${score} · adds ${leg.share.toPrecision(3)}`));
   }
-  return section("What each part of the index says", grid);
+  return section("Contribution of each leg", grid);
 }
 
-function words(found) {
+function words(matches) {
   return section("Words (BM25)", element("div", { class: "words" },
-    ...found.map((word) => element("div", {}, `${word.word} `, element("span", {}, word.score.toFixed(2))))));
+    ...matches.map((word) => element("div", {}, `${word.word} `, element("span", {}, word.score.toFixed(2))))));
 }
 
 function warmth(score, usual) {
@@ -44,28 +44,28 @@ function warmth(score, usual) {
 function tokens(matches, repaint) {
   const { table } = matches;
   const means = table.scores.map((row) => row.reduce((sum, score) => sum + score, 0) / row.length);
-  const heatOf = (token) => table.spans.map(([start, end], place) =>
-    [start, end, warmth(table.scores[token][place], means[token])]).filter(([, , heat]) => heat > 0.08);
+  const heatOf = (token) => table.spans.map(([start, end], column) =>
+    [start, end, warmth(table.scores[token][column], means[token])]).filter(([, , heat]) => heat > 0.08);
   let chosen = null;
   const choose = (token) => {
     chosen = chosen === token ? null : token;
-    buttons.forEach((button, place) => button.setAttribute("aria-pressed", place === chosen));
+    buttons.forEach((button, row) => button.setAttribute("aria-pressed", row === chosen));
     if (chosen === null) repaint(matches.marks, "mark");
     else repaint(heatOf(chosen), "span");
   };
-  const buttons = matches.tokens.map((match, place) => element("button", {
-    type: "button", class: `pair${table.telling[place] ? "" : " aside"}`, "aria-pressed": "false",
-    "--warmth": match.part === null ? 0 : warmth(match.score, means[place]),
-    title: "Colour the text by this token", onclick: () => choose(place),
-  }, element("b", {}, match.query), element("span", {}, `${met(match)} ${match.score.toFixed(2)}`)));
+  const buttons = matches.tokens.map((match, row) => element("button", {
+    type: "button", class: `pair${table.telling[row] ? "" : " aside"}`, "aria-pressed": "false",
+    "--warmth": match.part === null ? 0 : warmth(match.score, means[row]),
+    title: "Colour the text by this token", onclick: () => choose(row),
+  }, element("b", {}, match.query), element("span", {}, `${matched(match)} ${match.score.toFixed(2)}`)));
   return [
-    section("Each token of the query, and what it met", element("div", { class: "pairs" }, ...buttons),
-      element("p", { class: "hint" }, "Press one to colour the text above by its scores.")),
+    section("Each token of the query and its best match", element("div", { class: "pairs" }, ...buttons),
+      element("p", { class: "hint" }, "Press a token to colour the text above by its scores.")),
     section("Heat map: tokens of the query against tokens of the text", ...map(matches, means, choose)),
   ];
 }
 
-function met(match) {
+function matched(match) {
   if (match.part === "title") return `${match.text} in the title`;
   return match.line ? `${match.text}:${match.line}` : match.text;
 }

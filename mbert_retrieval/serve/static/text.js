@@ -1,4 +1,4 @@
-// Text as elements: lines, syntax colours, and heat over the pieces that answer.
+// Text as elements: lines, syntax colours, and heat over the spans that answer.
 
 const HASH = new Set(["python", "ruby", "bash", "shell", "yaml", "toml", "r", "perl", "make",
   "makefile", "dockerfile", "elixir", "cmake", "julia", "cython"]);
@@ -27,7 +27,7 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-// {classes: one a character, heats: one a character}
+// The CSS class of each character.
 function syntax(text, language) {
   const classes = new Array(text.length).fill("");
   if (PROSE.has(language)) return classes;
@@ -45,11 +45,11 @@ function syntax(text, language) {
 // marks: [start, end, heat] in code points, as Python counts; texts here count UTF-16 units
 export function toUnits(text, marks) {
   if (!/[\ud800-\udbff]/.test(text)) return marks;
-  const places = [];
+  const offsets = [];
   let unit = 0;
-  for (const point of text) { places.push(unit); unit += point.length; }
-  places.push(unit);
-  return marks.map(([start, end, heat]) => [places[start], places[end], heat]);
+  for (const point of text) { offsets.push(unit); unit += point.length; }
+  offsets.push(unit);
+  return marks.map(([start, end, heat]) => [offsets[start], offsets[end], heat]);
 }
 
 function spans(text, from, to, classes, heats, name) {
@@ -66,7 +66,7 @@ function spans(text, from, to, classes, heats, name) {
   return line;
 }
 
-// Rows of a passage: an element a line. here: whether a line is to stand out.
+// The rows of a passage: one element per line.
 export function rows(passage, marks, name = "mark") {
   const text = passage.text;
   const classes = syntax(text, String(passage.metadata?.language ?? ""));
@@ -91,10 +91,10 @@ export function prose(passage, marks, name = "mark") {
   return element("div", { class: "prose" }, spans(text, 0, text.length, none, heats, name));
 }
 
-// The first of `height` lines with the most different answering words.
+// The index of the first of `height` lines with the most distinct answering words.
 export function bestWindow(text, marks, height) {
   const lines = text.split("\n");
-  const found = lines.map(() => new Map());
+  const answering = lines.map(() => new Map());
   const starts = [];
   let begin = 0;
   for (const line of lines) { starts.push(begin); begin += line.length + 1; }
@@ -102,12 +102,12 @@ export function bestWindow(text, marks, height) {
   for (const [start, end, heat] of toUnits(text, marks)) {
     while (line + 1 < starts.length && starts[line + 1] <= start) line++;
     const word = text.slice(start, end).toLowerCase();
-    found[line].set(word, Math.max(heat, found[line].get(word) ?? 0));
+    answering[line].set(word, Math.max(heat, answering[line].get(word) ?? 0));
   }
   let best = 0, most = -1;
   for (let first = 0; first <= Math.max(0, lines.length - height); first++) {
     const words = new Map();
-    for (const each of found.slice(first, first + height)) {
+    for (const each of answering.slice(first, first + height)) {
       for (const [word, heat] of each) words.set(word, Math.max(heat, words.get(word) ?? 0));
     }
     const worth = [...words.values()].reduce((sum, heat) => sum + heat, 0);
