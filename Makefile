@@ -6,7 +6,8 @@ STAMP := .venv/installed
 INDEX = .demo/$(firstword $(shell cksum mbert_retrieval/encoders/nano/model.safetensors)).index
 
 # what users import: docstrings are checked against signatures
-PUBLIC = mbert_retrieval/*.py mbert_retrieval/search/*.py mbert_retrieval/sync/*.py \
+PUBLIC = $(addprefix indexes/, __init__.py device.py export.py filtering.py folder.py manifest.py writer.py) \
+	mbert_retrieval/*.py mbert_retrieval/search/*.py mbert_retrieval/sync/*.py \
 	mbert_retrieval/encoders/*.py mbert_retrieval/backbone/*.py \
 	$(addprefix mbert_retrieval/training/, __init__.py finetune.py losses.py mining.py mlm.py recipe.py) \
 	eval/*.py eval/*/*.py

@@ -52,6 +52,12 @@ class Filter:
 def parse_where(where: str) -> Filter:
     """Parse an expression; see the module for the syntax.
 
+    Args:
+        where: The expression, such as "language = 'python'".
+
+    Returns:
+        The filter, for `where` of a search.
+
     Raises:
         TypeError: If it is not a string.
         InputError: If it cannot be parsed.
@@ -75,7 +81,7 @@ def narrowed(
     languages: Sequence[str] = (),
     paths: Sequence[str] = (),
 ) -> Filter | None:
-    """Return the conjunction of several conditions, or None if there are none.
+    """Combine several conditions, all of which a passage must meet.
 
     Args:
         where: An expression; see `parse_where`.
@@ -85,6 +91,9 @@ def narrowed(
         languages: Names of programming languages, one of which the passage has.
         paths: Patterns, one of which matches the path or the end of it; `*` matches slashes too.
             A pattern without wildcards is a file or a folder.
+
+    Returns:
+        The filter; None if there are no conditions.
 
     Raises:
         InputError: If a condition cannot be parsed.

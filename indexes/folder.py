@@ -35,7 +35,7 @@ class IndexFolder:
     It sees the commit that was newest when it was opened or refreshed, and what is committed
     through its own `writer`. Searches may run in several threads.
 
-    Attributes:
+    Args:
         path: The folder.
         manifest: The legs, and whether there is a lexical index.
 
@@ -76,6 +76,9 @@ class IndexFolder:
             lexical: Whether to index words too, for BM25.
             settings: Any JSON, returned by `settings`.
 
+        Returns:
+            The index, open.
+
         Raises:
             InputError: If the legs are invalid, or the folder is not empty or cannot be written.
         """
@@ -100,6 +103,12 @@ class IndexFolder:
     @classmethod
     def open(cls, path: str | Path) -> IndexFolder:
         """Open an index.
+
+        Args:
+            path: The folder of the index.
+
+        Returns:
+            The index at its newest commit.
 
         Raises:
             InputError: If there is none, it is damaged, or it has another format version.
@@ -132,7 +141,10 @@ class IndexFolder:
         self._snapshot = None
 
     def writer(self) -> Writer:
-        """Return the writer, for a `with` block.
+        """Start writing.
+
+        Returns:
+            The writer, for a `with` block.
 
         Raises:
             InputError: If another process or thread is writing; the message names the process.
@@ -232,7 +244,13 @@ class IndexFolder:
             return [lexical_index.search(snapshot.connection, text, k, parsed) for text in texts]
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """Return the passages with these ids, in that order.
+        """Return the passages with these ids.
+
+        Args:
+            ids: Ids of passages.
+
+        Returns:
+            One passage per id, in that order.
 
         Raises:
             NotFoundError: If there is no passage with one of them.
@@ -282,11 +300,14 @@ class IndexFolder:
             return dict(rows.fetchall())
 
     def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
-        """Return (n, D) float32, the vectors of a passage, decompressed if necessary.
+        """Return the vectors of a passage.
 
         Args:
             id: The id of the passage.
             leg: "late" or "dense"; optional if there is only one.
+
+        Returns:
+            (n, D) float32, decompressed if necessary.
 
         Raises:
             NotFoundError: If there is no such passage.

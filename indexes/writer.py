@@ -205,6 +205,9 @@ class Writer:
         Args:
             paths: Source files whose passages are left out.
             ids: Ids of passages without a file that are left out; None for all of them.
+
+        Returns:
+            The ids of all others.
         """
         with store_errors(self._folder):
             rows = self._connection.execute("SELECT id, path FROM passages").fetchall()
