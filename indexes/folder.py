@@ -167,7 +167,8 @@ class IndexFolder:
         """The JSON given to `create` or `Writer.set_settings`."""
         snapshot = self._current
         with store_errors(self.path):
-            return get_meta(snapshot.connection, "settings")
+            settings: dict[str, Any] = get_meta(snapshot.connection, "settings")
+        return settings
 
     @property
     def generation(self) -> int:

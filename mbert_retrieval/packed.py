@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -78,7 +79,7 @@ class Packed:
 
     @classmethod
     def from_sequences(
-        cls, sequences: Iterable[np.ndarray | Sequence], dtype: DTypeLike | None = None
+        cls, sequences: Iterable[np.ndarray | Sequence[Any]], dtype: DTypeLike | None = None
     ) -> Packed:
         """Concatenate arrays or lists.
 

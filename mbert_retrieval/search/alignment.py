@@ -38,7 +38,8 @@ class Alignment:
     @property
     def best(self) -> np.ndarray:
         """(Q,) int64: index of the passage token that each query token matches best."""
-        return self.scores.argmax(axis=1)
+        best: np.ndarray = self.scores.argmax(axis=1)
+        return best
 
     def heat(self) -> np.ndarray:
         """(T,) float32 in 0..1: how strongly each passage token answers a content token of the
@@ -54,7 +55,8 @@ class Alignment:
             return np.zeros(len(self.content), np.float32)
         scores = self.scores[content_tokens]
         average = np.minimum(scores.mean(axis=1, keepdims=True), np.float32(0.99))
-        return ((scores - average) / (1 - average)).clip(0, 1).max(axis=0)
+        heat: np.ndarray = ((scores - average) / (1 - average)).clip(0, 1).max(axis=0)
+        return heat
 
     def marks(self, text: str) -> list[tuple[int, int, float]]:
         """Return (start, end, heat) of the disjoint spans of `text` that answer the query.
