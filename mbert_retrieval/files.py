@@ -93,5 +93,8 @@ def is_settled(mtime_ns: int) -> bool:
 
     Args:
         mtime_ns: Modification time in nanoseconds since the epoch, as in `os.stat_result`.
+
+    Returns:
+        True for a modification time of more than SETTLED_NS ago.
     """
     return time.time_ns() - mtime_ns > SETTLED_NS
