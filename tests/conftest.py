@@ -9,7 +9,7 @@ os.environ["MBERT_DTYPE"] = "float32"  # what is compared with references
 
 import pytest
 
-from support.cli import TREE
+from support.cli import write_tree
 from support.tiny_models import tiny_config, tiny_tokenizer
 
 
@@ -52,8 +52,4 @@ def tiny_encoder_folder(bare_folder, tmp_path_factory):
 
 @pytest.fixture
 def tree(tmp_path):
-    root = tmp_path / "tree"
-    for name, content in TREE.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content)
-    return root
+    return write_tree(tmp_path / "tree")

@@ -9,23 +9,31 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mbert_retrieval import Index
-from support.cli import TREE, assert_refused, ids, run, run_json
+from support.cli import (
+    TREE,
+    assert_loads_nothing_heavy,
+    assert_refused,
+    ids,
+    run,
+    run_json,
+    write_tree,
+)
 
 
 @pytest.fixture
 def built(tree):
+    """A tree with a lexical index at its default path."""
     done = run("index", "build", tree, "--encoder", "none")
     assert done.returncode == 0, done.stderr
     return tree
 
 
-def test_build_makes_an_index_inside_its_folder(built):
+def test_build_indexes_every_passage(built):
     assert ids(built / ".mbert") == {
         "net/retry.py:1-3",
         "net/retry.py:6-12",
@@ -33,23 +41,39 @@ def test_build_makes_an_index_inside_its_folder(built):
         "docs/guide.md:1-3",
         "docs/guide.md:5-7",
     }
+
+
+def test_git_ignores_an_index_in_its_sources(built):
     assert (built / ".mbert/.gitignore").read_text() == "*\n"
 
 
-def test_update_follows_the_sources(built):
-    (built / "net/http.py").unlink()
-    (built / "net/retry.py").write_text(TREE["net/retry.py"].replace("closed", "lost"))
-    (built / "new.txt").write_text("something new")
-    (facts,) = run_json("index", "update", cwd=built / "net")
-    assert {name: facts[name] for name in ("added", "updated", "unchanged", "deleted")} == {
-        "added": 1,
-        "updated": 1,
-        "unchanged": 3,
-        "deleted": 1,
-    }
-    (again,) = run_json("index", "build", built)
-    assert (again["unchanged"], again["passages"]) == (5, 5)
-    assert run_json("search", "query", "lost", cwd=built)[0]["path"] == "net/retry.py"
+@pytest.fixture(scope="module")
+def updated(tmp_path_factory):
+    """A tree after a file was deleted, one changed, one added, and `update`: (tree, its JSON)."""
+    tree = write_tree(tmp_path_factory.mktemp("updated") / "tree")
+    run_json("index", "build", tree, "--encoder", "none")
+    (tree / "net/http.py").unlink()
+    (tree / "net/retry.py").write_text(TREE["net/retry.py"].replace("closed", "lost"))
+    (tree / "new.txt").write_text("something new")
+    (facts,) = run_json("index", "update", cwd=tree / "net")
+    return tree, facts
+
+
+def test_update_counts_what_changed(updated):
+    _, facts = updated
+    changes = {"added": 1, "updated": 1, "unchanged": 3, "deleted": 1}
+    assert facts.items() >= changes.items()
+
+
+def test_update_makes_changed_text_searchable(updated):
+    tree, _ = updated
+    assert run_json("search", "query", "lost", cwd=tree)[0]["path"] == "net/retry.py"
+
+
+def test_build_after_update_changes_nothing(updated):
+    tree, _ = updated
+    (facts,) = run_json("index", "build", tree)
+    assert (facts["unchanged"], facts["passages"]) == (5, 5)
 
 
 def test_a_moved_project_keeps_its_sources(built):
@@ -59,17 +83,44 @@ def test_a_moved_project_keeps_its_sources(built):
     assert (facts["added"], facts["unchanged"], facts["deleted"]) == (1, 5, 0)
 
 
-def test_add_and_delete(built, tmp_path):
-    (tmp_path / "more.jsonl").write_text('{"_id": "m1", "text": "zebra", "year": 1999}\n')
-    index = built / ".mbert"
-    (facts,) = run_json("index", "add", tmp_path / "more.jsonl", "--index", index)
+@pytest.fixture(scope="module")
+def added(tmp_path_factory):
+    """A lexical index to which a record `m1` was added: (path, JSON of `add`)."""
+    folder = tmp_path_factory.mktemp("added")
+    index = write_tree(folder / "tree") / ".mbert"
+    run_json("index", "build", folder / "tree", "--encoder", "none")
+    (folder / "more.jsonl").write_text('{"_id": "m1", "text": "zebra", "year": 1999}\n')
+    (facts,) = run_json("index", "add", folder / "more.jsonl", "--index", index)
+    return index, facts
+
+
+def test_add_counts_what_changed(added):
+    _, facts = added
     assert (facts["added"], facts["deleted"], facts["passages"]) == (1, 0, 6)
+
+
+def test_added_passages_have_their_metadata(added):
+    index, _ = added
     assert run_json("search", "query", "zebra", "--index", index)[0]["metadata"] == {"year": 1999}
+
+
+def test_update_reads_added_sources_too(added):
+    index, _ = added
     (facts,) = run_json("index", "update", "--index", index)
     assert (facts["unchanged"], facts["deleted"]) == (6, 0)
-    assert run_json("index", "delete", "m1", "--index", index)[0]["deleted"] == 1
-    assert_refused(run("index", "delete", "m1", "--index", index), "no passage has the id 'm1'")
-    assert "m1" not in ids(index)
+
+
+def test_delete_deletes_by_id(built):
+    id = "net/http.py:1-2"
+    assert run_json("index", "delete", id, cwd=built)[0]["deleted"] == 1
+    assert id not in ids(built / ".mbert")
+
+
+def test_delete_refuses_an_unknown_id(built):
+    before = ids(built / ".mbert")
+    done = run("index", "delete", "net/http.py:1-2", "m1", cwd=built)
+    assert_refused(done, "no passage has the id 'm1'")
+    assert ids(built / ".mbert") == before
 
 
 def test_several_sources_have_paths_from_their_common_folder(tree, tmp_path):
@@ -79,71 +130,119 @@ def test_several_sources_have_paths_from_their_common_folder(tree, tmp_path):
     assert paths == {"net/retry.py", "net/http.py", "docs/guide.md"}
 
 
-def test_info_and_verify(built):
-    index = built / ".mbert"
-    (facts,) = run_json("index", "info", "--index", index)
+def test_info_counts_passages_and_bytes(built):
+    (facts,) = run_json("index", "info", cwd=built)
+    files = [file for file in (built / ".mbert").rglob("*") if file.is_file()]
     assert facts["passages"] == 5
     assert (facts["legs"], facts["lexical"]) == ({}, True)
-    files = [file for file in index.rglob("*") if file.is_file()]
     assert facts["bytes"] == sum(file.stat().st_size for file in files)
     assert facts["bytes"] == sum(facts["bytes_by_part"].values())
-    assert re.search(r"^passages +5$", run("index", "info", "--index", index).stdout, re.M)
+
+
+def test_info_prints_one_fact_per_line(built):
+    assert re.search(r"^passages +5$", run("index", "info", cwd=built).stdout, re.M)
+
+
+def test_verify_finds_no_problem_in_a_sound_index(built):
+    index = built / ".mbert"
     assert run_json("index", "verify", "--index", index) == [
         {"index": str(index), "whole": True, "problems": []}
     ]
     assert run("index", "verify", "--index", index).stdout == f"{index}: no problems found\n"
 
 
-def test_compact_makes_one_small_segment(tmp_path, tiny_encoder_folder):
+@pytest.fixture(scope="module")
+def compacted(tmp_path_factory, tiny_encoder_folder):
+    """An index of d0..d29 without d0..d9, compacted: (path, info before, JSON, info after)."""
+    folder = tmp_path_factory.mktemp("compacted")
     records = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) for n in range(30)]
-    (tmp_path / "c.jsonl").write_text("\n".join(records))
-    common = ("--index", tmp_path / "i")
-    run_json("index", "build", tmp_path / "c.jsonl", "--encoder", tiny_encoder_folder, *common)
-    run_json("index", "delete", *(f"d{n}" for n in range(10)), *common)
-    (before,) = run_json("index", "info", *common)
+    (folder / "c.jsonl").write_text("\n".join(records))
+    index = ("--index", folder / "i")
+    run_json("index", "build", folder / "c.jsonl", "--encoder", tiny_encoder_folder, *index)
+    run_json("index", "delete", *(f"d{n}" for n in range(10)), *index)
+    (before,) = run_json("index", "info", *index)
+    (facts,) = run_json("index", "compact", *index)
+    (after,) = run_json("index", "info", *index)
+    return folder / "i", before, facts, after
+
+
+def test_compact_makes_one_segment_without_deleted_passages(compacted):
+    _, before, facts, after = compacted
     assert (before["segments"], before["tombstones"]) == (1, 10)
-    (facts,) = run_json("index", "compact", *common)
     assert facts["replaced"] == 1
-    (after,) = run_json("index", "info", *common)
     assert (after["segments"], after["tombstones"], after["passages"]) == (1, 0, 20)
+
+
+def test_compact_makes_the_vectors_smaller(compacted):
+    _, before, _, after = compacted
     assert after["legs"]["late"]["vectors"] < before["legs"]["late"]["vectors"]
     assert after["bytes_by_part"]["vectors"] < before["bytes_by_part"]["vectors"]
-    assert run_json("index", "verify", *common)[0]["whole"]
-    assert ids(tmp_path / "i") == {f"d{n}" for n in range(10, 30)}
 
 
-def test_export_writes_what_the_index_holds(tmp_path, tiny_encoder_folder):
-    parquet = pytest.importorskip("pyarrow.parquet")
+def test_a_compacted_index_is_sound(compacted):
+    index, *_ = compacted
+    assert run_json("index", "verify", "--index", index)[0]["whole"]
+    assert ids(index) == {f"d{n}" for n in range(10, 30)}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, tiny_encoder_folder):
+    """An index of two records and its export: (folder of `i` and `out`, JSON of `export`)."""
+    pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path_factory.mktemp("exported")
     records = [
         {"_id": "ü", "title": "T", "text": "read", "year": 1999},
         {"_id": "b", "text": "write the log"},
         {"_id": "c", "text": "gone"},
     ]
-    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, records)))
-    common = ("--index", tmp_path / "i")
-    run_json("index", "build", tmp_path / "c.jsonl", "--encoder", tiny_encoder_folder, *common)
-    run_json("index", "delete", "c", *common)
-    (facts,) = run_json("index", "export", tmp_path / "out", *common)
+    (folder / "c.jsonl").write_text("\n".join(map(json.dumps, records)))
+    index = ("--index", folder / "i")
+    run_json("index", "build", folder / "c.jsonl", "--encoder", tiny_encoder_folder, *index)
+    run_json("index", "delete", "c", *index)
+    (facts,) = run_json("index", "export", folder / "out", *index)
+    return folder, facts
+
+
+def read_parquet(file: Path) -> list[dict]:
+    return pytest.importorskip("pyarrow.parquet").read_table(file).to_pylist()
+
+
+def test_export_names_its_files(exported):
+    folder, facts = exported
     names = ["passages.parquet", "vectors_late.parquet"]
-    assert facts["files"] == [str(tmp_path / "out" / name) for name in names]
-    assert sorted(os.listdir(tmp_path / "out")) == names
-    passages = parquet.read_table(tmp_path / "out" / names[0]).to_pylist()
+    assert facts["files"] == [str(folder / "out" / name) for name in names]
+    assert sorted(os.listdir(folder / "out")) == names
+
+
+def test_export_writes_the_passages(exported):
+    folder, _ = exported
     none = {"path": None, "start_line": None, "end_line": None}
-    assert passages == [
+    assert read_parquet(folder / "out/passages.parquet") == [
         {"id": "ü", "title": "T", "text": "read", "metadata": '{"year": 1999}'} | none,
         {"id": "b", "title": "", "text": "write the log", "metadata": "{}"} | none,
     ]
-    encoder = Index.open(tmp_path / "i").encoder
-    expected = encoder.encode_documents(["T read", "write the log"])
-    vectors = parquet.read_table(tmp_path / "out" / names[1]).to_pylist()
-    assert [row["id"] for row in vectors] == ["ü", "b"]
-    for row, rows in zip(vectors, expected, strict=True):
-        assert row["vectors"] == [pytest.approx(line, abs=1e-5) for line in rows.tolist()]
-    again = run("index", "export", tmp_path / "out", *common)
-    assert_refused(again, "passages.parquet exists already: name another folder, or use --force")
-    run_json("index", "export", tmp_path / "out", "--force", *common)
-    (tmp_path / "file").write_text("x")
-    assert_refused(run("index", "export", tmp_path / "file", *common), "cannot write to")
+
+
+def test_export_writes_the_vectors(exported):
+    folder, _ = exported
+    expected = Index.open(folder / "i").encoder.encode_documents(["T read", "write the log"])
+    exported_rows = read_parquet(folder / "out/vectors_late.parquet")
+    assert [row["id"] for row in exported_rows] == ["ü", "b"]
+    for row, vectors in zip(exported_rows, expected, strict=True):
+        assert row["vectors"] == [pytest.approx(vector, abs=1e-5) for vector in vectors.tolist()]
+
+
+def test_export_replaces_files_only_by_force(exported):
+    folder, _ = exported
+    arguments = ("index", "export", folder / "out", "--index", folder / "i")
+    assert_refused(run(*arguments), "exists already: name another folder, or use --force")
+    run_json(*arguments, "--force")
+
+
+def test_export_into_a_file_is_refused(exported):
+    folder, _ = exported
+    done = run("index", "export", folder / "c.jsonl", "--index", folder / "i")
+    assert_refused(done, "cannot write to")
 
 
 def test_verify_reports_damage(built):
@@ -158,21 +257,41 @@ def test_verify_reports_damage(built):
     assert any("net/retry.py:6-12" in problem for problem in facts["problems"])
 
 
-def test_files_that_are_no_text_are_counted_and_listed(tree, tmp_path):
+@pytest.fixture
+def tree_with_binaries(tree):
+    """A tree with three files that cannot be indexed."""
     (tree / "data.bin").write_bytes(b"a\0b")
     (tree / "latin.txt").write_bytes(b"caf\xe9")
     with open(tree / "huge.py", "wb") as file:
         file.truncate(1 << 30)
-    common = ("index", "build", tree, "--encoder", "none", "--index", tmp_path / "i")
-    done = run(*common)
+    return tree
+
+
+def test_skipped_files_are_counted(tree_with_binaries):
+    done = run("index", "build", tree_with_binaries, "--encoder", "none")
     assert done.returncode == 0
     assert "3 files were skipped" in done.stderr
-    verbose = run(*common, "--verbose").stderr.splitlines()
-    assert f"skipped {tree}/data.bin: binary" in verbose
-    assert f"skipped {tree}/latin.txt: not UTF-8 text" in verbose
-    (facts,) = run_json(*common)
+
+
+@pytest.mark.parametrize("option", ["--list-skipped", "--verbose"])
+def test_skipped_files_can_be_listed(tree_with_binaries, option):
+    done = run("index", "build", tree_with_binaries, "--encoder", "none", option)
+    lines = done.stderr.splitlines()
+    assert f"skipped {tree_with_binaries}/data.bin: binary" in lines
+    assert f"skipped {tree_with_binaries}/latin.txt: not UTF-8 text" in lines
+
+
+def test_skipped_files_are_in_the_json(tree_with_binaries):
+    (facts,) = run_json("index", "build", tree_with_binaries, "--encoder", "none")
     reasons = {Path(file["path"]).name: file["reason"] for file in facts["skipped"]}
     assert reasons["huge.py"] == "too large (1,073,741,824 bytes, the limit is 1,048,576)"
+
+
+def test_info_lists_skipped_files(tree_with_binaries):
+    run_json("index", "build", tree_with_binaries, "--encoder", "none")
+    listed = run_json("index", "info", "--skipped", cwd=tree_with_binaries)
+    names = {Path(file["path"]).name for file in listed}
+    assert names == {"data.bin", "latin.txt", "huge.py"}
 
 
 BAD_BUILDS = {
@@ -197,50 +316,76 @@ BAD_BUILDS = {
 }
 
 
-@pytest.fixture
-def junk(tmp_path):
-    """Bad sources, and an index `i` that was built before."""
-    for folder in ("void", "code"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "code/a.py").write_text("x = 1\n")
-    (tmp_path / "data.bin").write_bytes(b"a\0b")
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    with open(tmp_path / "huge.py", "wb") as file:
+@pytest.fixture(scope="module")
+def junk(tmp_path_factory):
+    """A folder of bad sources, and a sound index `i`."""
+    folder = tmp_path_factory.mktemp("junk")
+    for name in ("void", "code"):
+        (folder / name).mkdir()
+    (folder / "code/a.py").write_text("x = 1\n")
+    (folder / "data.bin").write_bytes(b"a\0b")
+    (folder / "latin.txt").write_bytes(b"caf\xe9")
+    with open(folder / "huge.py", "wb") as file:
         file.truncate(1 << 30)
     records = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) for n in range(30)]
-    (tmp_path / "good.jsonl").write_text("\n".join(records))
+    (folder / "good.jsonl").write_text("\n".join(records))
     changed = [record.replace("text ", "changed ") for record in records]
-    (tmp_path / "bad.jsonl").write_text("\n".join([*changed[:16], '{"_id": "x"', *changed[16:]]))
-    (tmp_path / "bad2.jsonl").write_text('{"_id": "a", "text": ""}\n\n{"_id": "a", "text": ""}\n')
-    Index.build(tmp_path / "i", [], None)
-    run("index", "build", "good.jsonl", "--index", "i", cwd=tmp_path)
-    return tmp_path
+    (folder / "bad.jsonl").write_text("\n".join([*changed[:16], '{"_id": "x"', *changed[16:]]))
+    (folder / "bad2.jsonl").write_text('{"_id": "a", "text": ""}\n\n{"_id": "a", "text": ""}\n')
+    Index.build(folder / "i", [], None)
+    run("index", "build", "good.jsonl", "--index", "i", cwd=folder)
+    Index.build(folder / "by-library", [], None)
+    return folder
 
 
-def test_bad_builds_say_so_in_a_line_and_leave_everything_whole(junk):
-    names = sorted(path.name for path in junk.iterdir())
-    before = {p.id: p.text for p in Index.open(junk / "i").folder.passages([*ids(junk / "i")])}
-    assert len(before) == 30
-    for case, (arguments, expected) in BAD_BUILDS.items():
+def state(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the names in a folder, and the texts of its index `i` by id."""
+    index = folder / "i"
+    texts = {
+        passage.id: passage.text for passage in Index.open(index).folder.passages([*ids(index)])
+    }
+    return sorted(path.name for path in folder.iterdir()), texts
+
+
+@pytest.fixture(scope="module")
+def bad_builds(junk):
+    """Run each of BAD_BUILDS: (state before, finished processes by case)."""
+    before = state(junk)
+    finished = {}
+    for case, (arguments, _) in BAD_BUILDS.items():
         options = arguments if "--encoder" in arguments else [*arguments, "--encoder", "none"]
-        try:
-            assert_refused(run("index", "build", *options, cwd=junk), expected)
-        except AssertionError as error:
-            raise AssertionError(case) from error
-    after = {p.id: p.text for p in Index.open(junk / "i").folder.passages([*ids(junk / "i")])}
-    assert after == before
+        finished[case] = run("index", "build", *options, cwd=junk)
+    return before, finished
+
+
+@pytest.mark.parametrize("case", BAD_BUILDS)
+def test_a_bad_build_is_refused(bad_builds, case):
+    _, finished = bad_builds
+    assert_refused(finished[case], BAD_BUILDS[case][1])
+
+
+def test_bad_builds_change_nothing(bad_builds, junk):
+    before, _ = bad_builds
+    assert len(before[1]) == 30
+    assert state(junk) == before
     assert Index.open(junk / "i").folder.verify() == []
-    assert sorted(path.name for path in junk.iterdir()) == names
     assert not (junk / "code/.mbert").exists()
 
 
-def test_other_commands_refuse_what_is_no_index(junk):
-    commands = ("info", "verify", "update", "delete x", "add good.jsonl", "compact", "export out")
-    for command in commands:
-        done = run("index", *command.split(), "--index", "void", cwd=junk)
-        assert_refused(done, "void is not an index")
+@pytest.mark.parametrize(
+    "command",
+    ["info", "verify", "update", "delete x", "add good.jsonl", "compact", "export out"],
+)
+def test_a_folder_that_is_no_index_is_refused(junk, command):
+    done = run("index", *command.split(), "--index", "void", cwd=junk)
+    assert_refused(done, "void is not an index")
+
+
+def test_an_index_must_be_named_where_none_is_near(junk):
     assert_refused(run("index", "info", cwd=junk), "no .mbert in this folder or above")
-    Index.build(junk / "by-library", [], None)
+
+
+def test_an_index_without_sources_cannot_be_updated(junk):
     done = run("index", "update", "--index", "by-library", cwd=junk)
     assert_refused(done, "remembers no sources")
 
@@ -249,28 +394,62 @@ def test_a_newline_in_a_name_does_not_break_the_line(tmp_path):
     assert_refused(run("index", "build", "a\nb\x1b[31m", cwd=tmp_path), "no such file or folder")
 
 
-def test_an_encoder_is_recorded_and_another_refused(tree, tiny_encoder_folder, tmp_path):
-    encoder = shutil.copytree(tiny_encoder_folder, tmp_path / "encoder")
-    (facts,) = run_json("index", "build", "tree", "--encoder", "encoder", cwd=tmp_path)
-    assert facts["added"] == 5
-    index = Index.open(tree / ".mbert")
-    assert index.folder.legs["late"].encoder.name == str(encoder)
-    assert {hit.passage.id for hit in index.search("retries", mode="vector")} == ids(
-        tree / ".mbert"
-    )
-    done = run("index", "build", "tree", "--encoder", "none", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def built_with_encoder(tmp_path_factory, tiny_encoder_folder):
+    """(a tree indexed with an encoder by its relative path, that encoder)."""
+    folder = tmp_path_factory.mktemp("with-encoder")
+    encoder = shutil.copytree(tiny_encoder_folder, folder / "encoder")
+    tree = write_tree(folder / "tree")
+    run_json("index", "build", "tree", "--encoder", "encoder", cwd=folder)
+    return tree, encoder
+
+
+@pytest.fixture
+def with_changed_encoder(built_with_encoder):
+    """The same tree while a setting of the encoder is another."""
+    tree, encoder = built_with_encoder
+    file = encoder / "sentence_bert_config.json"
+    original = file.read_text()
+    file.write_text(json.dumps(json.loads(original) | {"max_seq_length": 77}))
+    yield tree, encoder
+    file.write_text(original)
+
+
+def test_an_encoder_is_recorded_with_its_absolute_path(built_with_encoder):
+    tree, encoder = built_with_encoder
+    assert Index.open(tree / ".mbert").folder.legs["late"].encoder.name == str(encoder)
+
+
+def test_every_passage_has_vectors(built_with_encoder):
+    tree, _ = built_with_encoder
+    hits = Index.open(tree / ".mbert").search("retries", mode="vector")
+    assert {hit.passage.id for hit in hits} == ids(tree / ".mbert")
+
+
+def test_another_encoder_is_refused(built_with_encoder):
+    tree, encoder = built_with_encoder
+    done = run("index", "build", "tree", "--encoder", "none", cwd=tree.parent)
     assert_refused(done, f"was made with {encoder} (late), not with no encoder")
-    settings = json.loads((encoder / "sentence_bert_config.json").read_text())
-    settings["max_seq_length"] = 77
-    (encoder / "sentence_bert_config.json").write_text(json.dumps(settings))
-    done = run("index", "build", tree, "--encoder", encoder)
+
+
+@pytest.mark.parametrize("options", [(), ("--encoder", "encoder")])
+def test_build_refuses_an_encoder_that_has_changed(with_changed_encoder, options):
+    tree, _ = with_changed_encoder
+    done = run("index", "build", "tree", *options, cwd=tree.parent)
     assert_refused(done, "a different state or other settings of it")
-    assert_refused(run("index", "build", tree), "a different state or other settings of it")
+
+
+def test_search_refuses_an_encoder_that_has_changed(with_changed_encoder):
+    tree, _ = with_changed_encoder
     assert_refused(run("search", "query", "retries", cwd=tree), "a different state")
+
+
+def test_words_can_be_searched_without_the_encoder(with_changed_encoder):
+    tree, _ = with_changed_encoder
     assert run_json("search", "query", "retries", "--mode", "lexical", cwd=tree)
 
 
-def test_nothing_is_loaded_where_nothing_changed(tree, tiny_encoder_folder):
+def test_update_loads_no_torch_where_nothing_changed(tree, tiny_encoder_folder):
     run_json("index", "build", tree, "--encoder", tiny_encoder_folder)
     script = (
         "import sys; sys.argv[1:] = ['update'];"
@@ -300,57 +479,54 @@ main()
 """
 
 
-def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A build of 900 records that Ctrl+C interrupted: (folder, command, exit code, output)."""
+    folder = tmp_path_factory.mktemp("interrupted")
     records = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) for n in range(900)]
-    (tmp_path / "c.jsonl").write_text("\n".join(records))
+    (folder / "c.jsonl").write_text("\n".join(records))
     script = INTERRUPTED.format(tests=str(Path(__file__).parents[1]))
     command = [sys.executable, "-c", script, "build", "c.jsonl", "--index", "i"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for _ in range(5):
         assert process.stderr.readline() == "chunk\n"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert output == ""
-    last = errors.splitlines()[-1]
-    assert last.startswith("interrupted: i is whole and holds ")
-    kept = int(last.split(" holds ")[1].split()[0])
-    assert 0 < kept < 900
-    assert len(ids(tmp_path / "i")) == kept
-    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
+    return folder, command, process.returncode, output, errors.splitlines()[-1]
+
+
+def test_ctrl_c_ends_with_exit_code_130(interrupted):
+    _, _, code, output, _ = interrupted
+    assert (code, output) == (130, "")
+
+
+def test_ctrl_c_says_what_is_stored_and_the_same_command_goes_on(interrupted):
+    folder, command, _, _, line = interrupted
+    stored = int(re.search(r"^interrupted: i .* (\d+) passages", line)[1])
+    assert 0 < stored < 900
+    assert len(ids(folder / "i")) == stored
+    done = subprocess.run([*command, "--json"], cwd=folder, capture_output=True, check=True)
     facts = json.loads(done.stdout)
-    assert (facts["unchanged"], facts["added"]) == (kept, 900 - kept)
+    assert (facts["unchanged"], facts["added"]) == (stored, 900 - stored)
 
 
-def test_a_second_writer_is_turned_away(built):
+def test_a_second_writer_is_refused(built):
     index = Index.open(built / ".mbert")
     with index.folder.writer():
         assert_refused(run("index", "update", cwd=built), f"process {os.getpid()}")
 
 
-def test_help_is_fast_because_it_loads_nothing(tmp_path):
-    started = time.perf_counter()
-    for command, arguments in [("index", ["--help"]), ("index", ["build", "--help"])]:
-        script = (
-            f"import sys; sys.argv[1:] = {arguments}\n"
-            f"from mbert_retrieval.cli.{command} import app\n"
-            "app(standalone_mode=False)\n"
-            "heavy = {'torch', 'faiss', 'transformers', 'rich', 'pygments', 'sqlite3'}\n"
-            "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script], check=True, capture_output=True, text=True
-        )
-        assert "Usage:" in done.stdout
-    assert time.perf_counter() - started < 10
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"]])
+def test_help_loads_nothing_heavy(arguments):
+    assert "Usage:" in assert_loads_nothing_heavy("index", *arguments)
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything_is_made(tmp_path):
+def test_an_unknown_device_is_refused_before_anything_is_made(tmp_path):
     (tmp_path / "a.txt").write_text("some words")
-    place = tmp_path / "i"
-    done = run("index", "build", tmp_path / "a.txt", "--index", place, "--device", "cuda:97")
+    index = tmp_path / "i"
+    done = run("index", "build", tmp_path / "a.txt", "--index", index, "--device", "cuda:97")
     assert_refused(done, "cuda:97")
-    assert not place.exists()
+    assert not index.exists()

@@ -1,4 +1,4 @@
-"""Documents in one piece: a long one is read to its end, and the index remembers that it was."""
+"""Documents as one passage: a long one is read to its end, and the index remembers that."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def minutes(tokens: int) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Two long documents, alike but for the last line of the second."""
+    """Two long documents that differ only in their last line."""
     folder = tmp_path_factory.mktemp("long")
     text = minutes(4000)
     (folder / "a.txt").write_text(text + "The meeting ended late, and all went home by train.\n")
@@ -55,11 +55,14 @@ def test_a_fact_at_the_end_of_a_long_document_is_found(folder, tmp_path, source)
     assert run_json("index", "build", folder / source, *at, "--encoder", "nano")[0]["added"] == 0
 
 
-def test_what_was_read_in_part_is_not_taken_for_whole(folder, tmp_path):
+def test_vectors_of_cut_documents_do_not_serve_for_entire_ones(folder, tmp_path):
     at = ("--index", tmp_path / "i")
     run_json("index", "build", folder / "records.jsonl", *at)
-    refused = run("index", "build", folder / "records.jsonl", *at, "--whole")
-    assert_refused(refused, "other settings of it")
+    done = run("index", "build", folder / "records.jsonl", *at, "--whole")
+    assert_refused(done, "other settings of it")
+
+
+def test_a_lexical_index_can_change_to_entire_documents(folder, tmp_path):
     lexical = ("--index", tmp_path / "l", "--encoder", "none")
     run_json("index", "build", folder, *lexical)
     assert run_json("index", "build", folder, *lexical, "--whole")[0]["passages"] == 2

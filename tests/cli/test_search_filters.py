@@ -1,4 +1,4 @@
-"""-e, --language, --path, --where and --group, alone and together, against Python's own answers."""
+"""Filters and groups, alone and together, compared with the same in plain Python."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_a_pattern_leaves_what_it_matches(tree, everything, pattern):
-    """`^` and `$` are of lines, as grep has them."""
+def test_a_pattern_selects_the_texts_that_match(tree, everything, pattern):
+    """`^` and `$` match at lines, as in grep."""
     index, hits = everything
-    found = index.search("retry", 99, "lexical", narrowed(None, pattern))
+    filtered = index.search("retry", 99, "lexical", narrowed(None, pattern))
     regex = re.compile(pattern, re.MULTILINE)
-    assert [hit.passage.id for hit in found] == [
+    assert [hit.passage.id for hit in filtered] == [
         hit.passage.id for hit in hits if regex.search(hit.passage.text)
     ]
     if "(?" not in pattern and shutil.which("grep"):
@@ -64,7 +64,7 @@ def test_a_pattern_leaves_what_it_matches(tree, everything, pattern):
         listed = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, check=False
         )
-        assert {f"./{hit.passage.path}" for hit in found} == set(listed.stdout.splitlines())
+        assert {f"./{hit.passage.path}" for hit in filtered} == set(listed.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_pattern_leaves_what_it_matches(tree, everything, pattern):
         ("' OR 1=1", set()),
     ],
 )
-def test_a_path_leaves_the_files_of_that_name(everything, path, expected):
+def test_a_path_selects_files_and_folders(everything, path, expected):
     index, _ = everything
-    found = index.search("retry", 99, "lexical", narrowed(None, None, (), [path]))
-    assert {hit.passage.path for hit in found} == expected
+    filtered = index.search("retry", 99, "lexical", narrowed(None, None, (), [path]))
+    assert {hit.passage.path for hit in filtered} == expected
     if re.search(r"[*?\[]", path):
         assert expected == {
             name
@@ -96,7 +96,7 @@ def test_a_path_leaves_the_files_of_that_name(everything, path, expected):
         }
 
 
-def test_filters_together_leave_what_passes_all(everything):
+def test_filters_combine(everything):
     index, hits = everything
     for where, pattern, languages, paths in itertools.product(
         [None, "start_line = 1 OR kind = 'section'"],
@@ -121,11 +121,11 @@ def test_filters_together_leave_what_passes_all(everything):
             )
         ]
         chosen = narrowed(where, pattern, languages, paths)
-        found = index.search("retry", 99, "lexical", chosen)
-        assert [hit.passage.id for hit in found] == expected
+        filtered = index.search("retry", 99, "lexical", chosen)
+        assert [hit.passage.id for hit in filtered] == expected
 
 
-def test_a_group_is_a_document_by_its_best_passage(everything):
+def test_a_group_is_a_document_with_its_best_passage(everything):
     index, hits = everything
     grouped = index.search("retry", 99, "lexical", group=True)
     best = {}
@@ -139,28 +139,39 @@ def test_a_group_is_a_document_by_its_best_passage(everything):
         assert [hit.passage.id for hit in few] == list(best.values())[:k]
 
 
-def test_a_record_that_was_cut_is_one_group(tmp_path):
+def test_the_passages_of_a_record_are_one_group(tmp_path):
     long = "\n\n".join(f"retry {n} " + "word " * 90 for n in range(8))
     records = [{"id": "long", "text": long}, {"id": "short", "text": "retry"}]
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
     at = ("--index", tmp_path / "i")
     run_json("index", "build", tmp_path / "r.jsonl", *at, "--encoder", "none", "--cut")
-    found = run_json("search", "query", "retry", *at, "--group")
-    assert {hit["id"].partition("#")[0] for hit in found} == {"long", "short"}
-    assert len(found) == 2
+    filtered = run_json("search", "query", "retry", *at, "--group")
+    assert {hit["id"].partition("#")[0] for hit in filtered} == {"long", "short"}
+    assert len(filtered) == 2
     assert len(run_json("search", "query", "retry", *at)) > 2
 
 
-def test_the_command_narrows_as_the_library_does(tree):
+def test_the_command_combines_filters(tree):
     options = ["-e", "10", "--language", "python", "--language", "markdown", "--path", "src"]
-    assert [hit["path"] for hit in run_json("search", "query", "retry", *options, cwd=tree)] == [
-        "src/net/retry.py"
-    ]
+    hits = run_json("search", "query", "retry", *options, cwd=tree)
+    assert [hit["path"] for hit in hits] == ["src/net/retry.py"]
+
+
+def test_the_command_groups_and_filters_by_path(tree):
     printed = run("search", "query", "retry", "--group", "-l", "--path", "*.md", cwd=tree)
-    assert set(printed.stdout.split()) == {"docs/a.md", "docs/net.md"}
-    for options, expected in [
+    assert sorted(printed.stdout.split()) == ["docs/a.md", "docs/net.md"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
         (["-e", "("], "cannot read the regular expression '('"),
         (["-e", "x", "--where", "nope = 1"], "no passage has a field 'nope'"),
-    ]:
-        assert_refused(run("search", "query", "retry", *options, cwd=tree), expected)
+    ],
+)
+def test_a_bad_filter_is_refused(tree, options, expected):
+    assert_refused(run("search", "query", "retry", *options, cwd=tree), expected)
+
+
+def test_a_language_that_no_passage_has_gives_no_hit(tree):
     assert run("search", "query", "retry", "--language", "cobol", cwd=tree).returncode == 1

@@ -31,8 +31,19 @@ def with_retries(call):
 }
 
 
+HEAVY = {"torch", "faiss", "transformers", "rich", "pygments", "sqlite3"}
+
+
+def write_tree(root: Path) -> Path:
+    """Write the files of TREE below `root`."""
+    for name, content in TREE.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
 def run(command: str, *arguments: object, cwd: Path | None = None, **options):
-    """Run `mbert-index` or `mbert-search`; the finished process, its output as text."""
+    """Run `mbert-index`, `mbert-search` or another command. Returns the finished process."""
     line = [sys.executable, "-m", f"mbert_retrieval.cli.{command}", *map(str, arguments)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"} | options.pop("env", {})
     return subprocess.run(
@@ -41,6 +52,7 @@ def run(command: str, *arguments: object, cwd: Path | None = None, **options):
 
 
 def run_json(command: str, *arguments: object, cwd: Path | None = None) -> list[dict]:
+    """Run a command with --json, which must succeed. Returns its lines."""
     done = run(command, *arguments, "--json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -55,5 +67,18 @@ def assert_refused(done: subprocess.CompletedProcess[str], expected: str) -> Non
     assert expected in done.stderr
 
 
+def assert_loads_nothing_heavy(command: str, *arguments: str) -> str:
+    """The command imports none of HEAVY. Returns its output."""
+    script = (
+        f"import sys; sys.argv[1:] = {list(arguments)}\n"
+        f"from mbert_retrieval.cli.{command} import app\n"
+        "app(standalone_mode=False)\n"
+        f"assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)"
+    )
+    line = [sys.executable, "-c", script]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
 def ids(index: Path) -> set[str]:
+    """Return the ids of all passages."""
     return set(Index.open(index).folder.content_hashes())
