@@ -79,9 +79,9 @@ def cached_digest(description: bytes, files: list[Path], compute: Callable[[], s
     folder = cache_folder()
     if folder is not None:
         with suppress(OSError, ValueError):
-            kept = (folder / key).read_text(encoding="ascii")
-            if len(bytes.fromhex(kept)) == 32:
-                return kept
+            stored = (folder / key).read_text(encoding="ascii")
+            if len(bytes.fromhex(stored)) == 32:
+                return stored
     value = compute()
     newest = max((time for *_, modified, changed in states for time in (modified, changed)))
     if folder is not None and is_settled(newest) and states == [_state(path) for path in files]:
