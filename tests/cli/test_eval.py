@@ -101,6 +101,17 @@ def test_json_record_and_files(beir, tmp_path):
     assert mbert_eval("report", output.parent, "--json").stdout == done.stdout
 
 
+def test_own_ids_are_dropped_from_a_run_file_with_the_option_only(beir, tmp_path):
+    (beir / "qrels" / "test.tsv").write_text("q1\td1\t1\nq2\td3\t1\n")
+    with (beir / "corpus.jsonl").open("a") as corpus:
+        corpus.write('{"_id": "q1", "text": "swept wing lift"}\n')
+    run_file = tmp_path / "run.trec"
+    write_run(run_file, {"q1": {"q1": 2.0, "d1": 1.0}, "q2": {"d3": 1.0, "q1": 0.5}}, "x")
+    score = ("score", run_file, "--data", beir, "--measures", "RR", "--json")
+    records = [json.loads(mbert_eval(*score, *more).stdout) for more in ((), ("--drop-own-id",))]
+    assert [record["measures"]["RR"] for record in records] == [0.75, 1.0]
+
+
 def test_table_for_people_without_colour_in_a_pipe(beir):
     done = mbert_eval("run", "--data", beir, "--encoder", "none", "--system", "ours")
     assert done.returncode == 0, done.stderr

@@ -109,6 +109,33 @@ def test_p_values_of_no_difference_are_uniform():
     assert stats.kstest(values, "uniform").pvalue > 0.01
 
 
+def test_bootstrap_never_gives_a_p_value_of_zero():
+    differences = np.random.default_rng(7).normal(1, 0.1, 50)
+    assert comparison.bootstrap(differences, 999)[2] == pytest.approx(1 / 1000)
+
+
+def test_rounding_of_equal_differences_is_no_difference():
+    """Every sample, less the mean, is 0 up to rounding: no t is as large as that of the data."""
+    for count, value in ((6, 0.1), (6, 0.3), (11, 0.1), (13, 0.7)):
+        assert comparison.bootstrap(np.full(count, value), 199)[2] == pytest.approx(1 / 200)
+
+
+def test_one_query_has_no_t_test():
+    assert comparison.t_test(np.array([0.3])) == 1.0
+
+
+def test_most_changed_queries_are_largest_first_whatever_their_sign():
+    differences = {"a": 0.1, "b": -0.4, "c": 0.0, "d": 0.5, "e": -0.1, "f": 1e-12}
+    each = comparison.Comparison("x", "RR", "A", "B", 0, 0, 0, 0, 1, 1, differences)
+    assert each.most_changed(9) == [("d", 0.5), ("b", -0.4), ("a", 0.1), ("e", -0.1)]
+    assert each.most_changed(1) == [("d", 0.5)]
+    assert each.counts == (2, 2, 2)
+
+
+def test_corrected_p_values_are_at_most_one():
+    assert comparison.holm([0.9, 0.8, 0.01]) == pytest.approx([1, 1, 0.03])
+
+
 def test_holm_on_a_textbook_example():
     """R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")."""
     assert comparison.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

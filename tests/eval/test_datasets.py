@@ -72,12 +72,20 @@ def test_byte_order_mark_is_not_part_of_the_first_line(folder):
     assert read_beir(folder).documents == 4
 
 
+def test_ids_may_be_under_the_key_id(folder):
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        path = folder / name
+        path.write_text(path.read_text(encoding="utf-8").replace('"_id"', '"id"'), encoding="utf-8")
+    assert read_beir(folder).qrels == {"q2": {"d 3": 0}, "q1": {"d1": 4, "d2": 1}}
+
+
 def test_split_must_be_named_when_there_are_several(folder):
-    (folder / "qrels" / "dev.tsv").write_text("q1\td1\t1\n")
-    with pytest.raises(InputError, match="several splits: choose one of dev, test"):
+    for name in ("valid", "b", "dev", "a"):  # an order that is not the file system's
+        (folder / "qrels" / f"{name}.tsv").write_text("q1\td1\t1\n")
+    with pytest.raises(InputError, match="several splits: choose one of a, b, dev, test, valid"):
         read_beir(folder)
     assert read_beir(folder, "dev").qrels == {"q1": {"d1": 1}}
-    with pytest.raises(InputError, match="no split 'train': choose one of dev, test"):
+    with pytest.raises(InputError, match="no split 'train': choose one of a, b, dev, test, valid"):
         read_beir(folder, "train")
 
 
@@ -115,6 +123,7 @@ DOCUMENT = '{"_id": "d9", "text": "x"}\n'
         ("qrels/test.tsv", "q1\td1\n", r"test\.tsv:1: 2 columns, expected 3 \(BEIR\) or 4"),
         ("qrels/test.tsv", "q1\td1\thigh\n", r"test\.tsv:1: the grade 'high' is not"),
         ("qrels/test.tsv", f"q1\td1\t{10**9}\n", r"test\.tsv:1: the grade 1000000000 is beyond"),
+        ("qrels/test.tsv", f"q1\td1\t-{10**9}\n", r"test\.tsv:1: the grade -1000000000 is beyond"),
         ("qrels/test.tsv", "q1\td1\t1\n\nqX\td1\t1\n", r"test\.tsv:3: query 'qX' is not in"),
         ("qrels/test.tsv", "q1\tdX\t1\n", r"test\.tsv:1: document 'dX' is not in corpus"),
         ("qrels/test.tsv", "q1\td1\t1\nq1\td1\t0\n", r"test\.tsv:2: .*judged twice"),
@@ -125,6 +134,11 @@ DOCUMENT = '{"_id": "d9", "text": "x"}\n'
         ("corpus.jsonl", DOCUMENT * 2, r"corpus\.jsonl:2: document id 'd9' appears twice"),
         ("corpus.jsonl", '{"text": "x"}\n', r'corpus\.jsonl:1: no "_id"'),
         ("corpus.jsonl", '{"_id": "", "text": "x"}\n', r'corpus\.jsonl:1: no "_id"'),
+        (
+            "corpus.jsonl",
+            '{"_id": true, "text": "x"}\n',
+            r'corpus\.jsonl:1: "_id" must be a string',
+        ),
         ("corpus.jsonl", '{"_id": "d1"}\n', r'corpus\.jsonl:1: "text" must be a string'),
         ("corpus.jsonl", '{"_id": "d1", "text": ["x"]}\n', r'corpus\.jsonl:1: "text" must be'),
         ("corpus.jsonl", '{"_id": "d1", "text": "\\ud800"}\n', r"corpus\.jsonl:1: .*surrogate"),

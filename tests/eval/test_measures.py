@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbert_retrieval import InputError
-from mbert_retrieval.eval.measures import parse_measures, score
+from mbert_retrieval.eval.measures import cutoff_of, parse_measures, score
 
 NAMES = "nDCG@10 nDCG@3 nDCG R@100 R@2 AP AP@5 P@5 Success@1 RR"
 TREC_NAMES = {
@@ -139,6 +139,18 @@ def test_a_query_with_negative_grades_alone_counts_as_zero():
     run = {query: {"a": 2.0, "b": 1.0} for query in qrels}
     values = score(parse_measures("nDCG@10 R@2 RR@10 AP"), qrels, run).per_query
     assert all(value == {"q1": 1.0, "q2": 0.0, "q3": 0.0} for value in values.values())
+
+
+def test_cutoff_is_that_of_the_name():
+    names = "nDCG@10 R(rel=2)@100 RR@5 RR AP nDCG"
+    assert [cutoff_of(measure) for measure in parse_measures(names)] == [
+        10,
+        100,
+        5,
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mbert_retrieval import Index, InputError, Packed
+from mbert_retrieval.eval import runner
 from mbert_retrieval.eval.datasets import Dataset, read_beir
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.report import markdown_table
@@ -98,6 +99,30 @@ def test_own_id_is_dropped_only_when_asked_and_the_list_stays_full(tmp_path):
     assert result.per_query["R@3"]["a"] == 0.5
     assert result.search["drop_own_id"] is True
     assert result.system == "BM25"
+
+
+def test_a_ranking_without_the_own_id_is_cut_at_k_too(tmp_path):
+    rankings = {**RANKINGS, "c": [("d", 4.0), ("e", 3.0), ("b", 2.0), ("a", 1.0)]}
+    system = system_of(dataset_of(QRELS, tmp_path), rankings)
+    _, run = system.evaluate("lexical", MEASURES, k=3, drop_own_id=True)
+    assert run["c"] == {"d": 4.0, "e": 3.0, "b": 2.0}
+
+
+def test_latency_is_the_median_and_95th_percentile_of_single_queries(tmp_path, monkeypatch):
+    milliseconds = dict(zip(("text of a", "text of b", "text of c"), (1, 10, 2), strict=True))
+    clock = [0.0]
+
+    class TimedIndex(FakeIndex):
+        def search_many(self, texts, k, mode):
+            clock[0] += sum(milliseconds[text] for text in texts) / 1000
+            return super().search_many(texts, k, mode)
+
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    system = system_of(dataset_of(QRELS, tmp_path), RANKINGS)
+    timed = replace(system, index=TimedIndex(system.index.rankings))
+    search = timed.evaluate("lexical", MEASURES, k=3, latency_queries=5)[0].search
+    assert search["seconds"] == pytest.approx(0.013)
+    assert search["latency_ms"] == {"median": 2.0, "p95": 9.2, "queries": 3}
 
 
 def test_requests_that_cannot_be_answered(tmp_path):
