@@ -18,11 +18,12 @@ from mbert_retrieval.eval.benchmark import (
     run_suite,
 )
 from mbert_retrieval.eval.measures import parse_measures
-from mbert_retrieval.eval.suites import HubData, Suite, Task
+from mbert_retrieval.eval.suites import HubData, Published, Suite, Task
 from support.eval_hub import write_birds
 
 DATA = HubData("nobody/birds", "main", ("c", "c"), ("q", "q"), ("r", "r"))
-SUITE = Suite("zoo", "A zoo", [Task("birds", DATA)], protocol="")
+ROW = Published("by somebody", {"birds": 0.9}, "a paper")
+SUITE = Suite("zoo", "A zoo", [Task("birds", DATA)], protocol="", published=[ROW])
 BM25 = SystemOptions("bm25")
 
 
@@ -57,7 +58,9 @@ def test_a_finished_result_is_used_again(folders):
     assert first.path == folders.results / "zoo-birds-test-bm25.json"
 
 
-@pytest.mark.parametrize("changed", [{"measures": "nDCG@10 R@5"}, {"k": 20}])
+@pytest.mark.parametrize(
+    "changed", [{"measures": "nDCG@10 R@5"}, {"k": 20}, {"published": ROW.row}]
+)
 def test_a_result_of_other_options_is_replaced(folders, changed):
     run(folders)
     assert run(folders, **changed).is_new

@@ -12,10 +12,12 @@ from mbert_retrieval import InputError
 from mbert_retrieval.eval import page
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.eval.measures import parse_measures
+from mbert_retrieval.eval.plots import Point, bars, scatter
 from mbert_retrieval.eval.report import suite_report
 from mbert_retrieval.eval.results import read_result
 from mbert_retrieval.eval.runner import prepare
 from mbert_retrieval.eval.suites import find_suite
+from mbert_retrieval.eval.tables import Table, to_html
 from support.eval_hub import mbert_eval, write_birds
 
 
@@ -108,3 +110,37 @@ def test_old_records_are_read(results, tmp_path):
     path.write_text(json.dumps(record))
     assert read_result(path) == results[0]
     assert page.as_markdown([read_result(path)], ["nDCG@10"]).startswith("| system |")
+
+
+def test_a_score_that_nobody_published_does_not_count_as_measured(results):
+    """BM25's published row has no cell for MS MARCO and no mean."""
+    cells = [cell(results[0], task, 0.3, system="BM25") for task in ("msmarco", "scifact")]
+    assert suite_report(find_suite("beir"), cells).measured == 1
+
+
+def test_texts_of_a_table_are_escaped():
+    table = Table(["<a>", "b & c"], ["x < y"], [["<i>1</i>"]], {(0, 0)})
+    page_cells = [
+        e.text for e in ElementTree.fromstring(to_html(table)).iter() if e.text and e.text.strip()
+    ]
+    assert page_cells == ["<a>", "b & c", "x < y", "<i>1</i>"]
+    plain = ElementTree.fromstring(to_html(Table(["a", "b"], ["x"], [["<i>"]])))
+    assert [e.text for e in plain.iter("td")] == ["<i>"]
+
+
+def test_bars_are_as_tall_as_their_values():
+    drawing = ElementTree.fromstring(bars({"set": {"low": 0.25, "high": 0.5, "beyond": 3.0}}))
+    drawn = [e for e in drawing.iter() if e.tag.endswith("rect") and len(e)]
+    heights = [float(e.get("height")) for e in drawn]
+    assert heights == pytest.approx([55, 110, 220])
+    assert len({float(e.get("y")) + float(e.get("height")) for e in drawn}) == 1  # one base line
+
+
+def test_better_points_are_higher_and_dearer_ones_to_the_right():
+    points = [Point(1, 0.2, "a", "s"), Point(10, 0.4, "b", "s"), Point(100, 0.3, "c", "s")]
+    drawing = ElementTree.fromstring(scatter(points, "cost", "quality"))
+    circles = [e for e in drawing.iter() if e.tag.endswith("circle") and len(e)]
+    x, y = ([float(e.get(name)) for e in circles] for name in ("cx", "cy"))
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1])  # equal steps of a logarithmic axis
+    assert x[0] < x[1]
+    assert y[1] < y[2] < y[0]
