@@ -143,7 +143,8 @@ def _without_rank_cutoff(measure: Measure) -> Measure:
     """Return RR for RR@k: trec_eval's reciprocal rank has no cutoff, so `_within` applies it."""
     if measure.NAME != "RR":
         return measure
-    return RR(**{name: value for name, value in measure.params.items() if name != "cutoff"})
+    uncut: Measure = RR(**{name: v for name, v in measure.params.items() if name != "cutoff"})
+    return uncut
 
 
 def _within(reciprocal_rank: float, cutoff: int | None) -> float:

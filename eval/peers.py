@@ -262,4 +262,5 @@ def _is_foreign(name: str) -> bool:
     folder = find_checkpoint(name)
     if not (folder / "modules.json").is_file() or not (folder / "config.json").is_file():
         return False
-    return read_json(folder / "config.json").get("model_type", "modernbert") != "modernbert"
+    model_type = read_json(folder / "config.json").get("model_type", "modernbert")
+    return bool(model_type != "modernbert")
