@@ -1,1 +1,1 @@
-"""Measuring retrieval: datasets, runs, measures, the runner, and the record of a result."""
+"""Evaluation of retrieval: data sets and suites, runs, measures, result files, reports."""

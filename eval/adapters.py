@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..types import Passage, titled
+from .peers import check_encoder
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -88,6 +89,7 @@ def for_mteb(encoder: DocumentEncoder) -> MtebEncoder | MtebSearch:
         >>> type(for_mteb(load_encoder("nano", "late"))).__name__
         'MtebSearch'
     """
+    check_encoder(encoder)
     return MtebEncoder(encoder) if encoder.kind == "dense" else MtebSearch(encoder)
 
 
@@ -222,6 +224,7 @@ class MtebSearch(_MtebModel):
 
 
 def _check_dense(encoder: DocumentEncoder, interface: str) -> DocumentEncoder:
+    check_encoder(encoder)
     if encoder.kind != "dense":
         raise InputError(
             f"{interface} takes one vector per text, and {encoder.name} is late-interaction: "

@@ -8,6 +8,7 @@ descending order.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -24,7 +25,7 @@ except ModuleNotFoundError:
         "evaluation needs ir_measures: install it with pip install 'mbert-retrieval[eval]'"
     ) from None
 
-__all__ = ["Measure", "Scores", "cutoff_of", "parse_measures", "score"]
+__all__ = ["Measure", "Scores", "check_measures", "cutoff_of", "parse_measures", "score"]
 
 SEPARATOR = re.compile(r"[\s,]+(?![^(]*\))")  # but not inside the brackets of one measure
 
@@ -55,11 +56,16 @@ def parse_measures(text: str) -> list[Measure]:
 
     Raises:
         InputError: A name is unknown, trec_eval cannot compute it, or there is none.
+        TypeError: `text` is not a string.
 
     Example:
         >>> parse_measures("nDCG@10, R@100 nDCG@10")
         [nDCG@10, R@100]
     """
+    if not isinstance(text, str):
+        raise TypeError(
+            f"measures must be one string, such as 'nDCG@10 R@100', not {type(text).__name__}"
+        )
     measures: list[Measure] = []
     for name in filter(None, SEPARATOR.split(text)):
         try:
@@ -76,6 +82,12 @@ def parse_measures(text: str) -> list[Measure]:
     if not measures:
         raise InputError("no measures: name one, such as nDCG@10")
     return measures
+
+
+def check_measures(measures: Sequence[Measure]) -> None:
+    """Raise TypeError if these are not measures of `parse_measures`."""
+    if isinstance(measures, str) or not all(isinstance(each, Measure) for each in measures):
+        raise TypeError(f"measures must come from parse_measures, not be {measures!r}")
 
 
 def _in_range(measure: Measure) -> bool:
@@ -96,7 +108,7 @@ def cutoff_of(measure: Measure) -> int | None:
     return None if cutoff is NOT_PROVIDED else cutoff
 
 
-def score(measures: list[Measure], qrels: Qrels, run: Run) -> Scores:
+def score(measures: Sequence[Measure], qrels: Qrels, run: Run) -> Scores:
     """Compute measures of a run. Queries that are not judged are ignored, as in trec_eval.
 
     Args:
@@ -107,12 +119,16 @@ def score(measures: list[Measure], qrels: Qrels, run: Run) -> Scores:
     Returns:
         The values for each judged query and their means; a query without results counts as zero.
 
+    Raises:
+        TypeError: The measures do not come from `parse_measures`.
+
     Example:
         >>> qrels = {"q1": {"d1": 1}, "q2": {"d7": 1}}
         >>> scores = score(parse_measures("RR@10"), qrels, {"q1": {"d1": 0.5, "d2": 0.9}})
         >>> scores.mean, scores.per_query
         ({'RR@10': 0.25}, {'RR@10': {'q1': 0.5, 'q2': 0.0}})
     """
+    check_measures(measures)
     # trec_eval miscounts relevant documents, or crashes, for a query whose grades are all negative
     # (form_res_rels.c sizes its table by the highest grade): such a query has no relevant document,
     # so it is not given to trec_eval and counts as zero

@@ -60,6 +60,14 @@ def open_encoder(
     return load_encoder(name, head=head)
 
 
+def check_encoder(encoder: object | None) -> None:
+    """Raise TypeError if this is neither an encoder nor None, but the name of one, say."""
+    if encoder is not None and not hasattr(encoder, "encode_queries"):
+        raise TypeError(
+            f"{encoder!r} is not an encoder: load one with load_encoder or open_encoder"
+        )
+
+
 def limit_lengths(encoder: Any, query: int | None, document: int | None) -> None:
     """Set the lengths that an encoder reads, at most the positions of its network.
 

@@ -25,7 +25,8 @@ from ..errors import InputError
 from ..files import sha256_of_file
 from ..types import MODES, Mode
 from .datasets import Dataset
-from .measures import Measure, cutoff_of, score
+from .measures import Measure, check_measures, cutoff_of, score
+from .peers import check_encoder
 from .results import EncoderRecord, Result, environment, now, peak_memory_bytes
 from .runs import Run
 
@@ -93,6 +94,7 @@ class System:
 
         Raises:
             InputError: The mode is unknown or needs an encoder, or `k` is too small for a measure.
+            TypeError: The measures do not come from `parse_measures`.
         """
         checked_mode = check_mode(mode, self.encoder)
         check_depth(k, measures)
@@ -192,6 +194,7 @@ def prepare(
 
     Raises:
         InputError: An engine is given without an encoder, or the index cannot be written.
+        TypeError: `encoder` is not an encoder, but the name of one, say.
 
     Example:
         >>> from pathlib import Path
@@ -212,6 +215,7 @@ def prepare(
     """
     from ..index import Index
 
+    check_encoder(encoder)
     if encoder is None and engine is not None:
         raise InputError(f"index kind {engine} needs an encoder: name one, or no kind")
     if encoder is not None and engine is None:
@@ -316,6 +320,7 @@ def check_mode(mode: str, encoder: Any) -> Mode:
 
 def check_depth(k: int, measures: Sequence[Measure]) -> None:
     """Raise InputError if `k` results are too few for the cutoff of a measure."""
+    check_measures(measures)
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
     for measure in measures:
@@ -345,7 +350,7 @@ def _result(
     search: dict[str, Any],
     suite: dict[str, Any] | None = None,
 ) -> Result:
-    scores = score(list(measures), dataset.qrels, run)
+    scores = score(measures, dataset.qrels, run)
     without = sum(not run.get(query) for query in dataset.qrels)
     return Result(
         system=system,

@@ -173,6 +173,12 @@ def test_mteb_encodes_queries_and_documents_differently(dense):
     assert model.similarity_pairwise(queries, documents).numpy() == pytest.approx(expected)
 
 
+def test_the_name_of_an_encoder_is_refused():
+    for adapter in (BeirModel, MtebEncoder, for_mteb):
+        with pytest.raises(TypeError, match="'nano' is not an encoder: load one"):
+            adapter("nano")
+
+
 def test_late_interaction_is_refused_where_it_does_not_fit(late):
     for adapter in (BeirModel, MtebEncoder):
         with pytest.raises(InputError, match="late-interaction"):

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,6 +137,21 @@ def test_requests_that_cannot_be_answered(tmp_path):
     with pytest.raises(InputError, match="at least 1"):
         system.evaluate("lexical", parse_measures("AP"), k=0)
     assert not system.index.calls
+
+
+def test_what_is_no_encoder_or_measure_is_named(tmp_path):
+    dataset = dataset_of(QRELS, tmp_path)
+    with (
+        pytest.raises(TypeError, match="'nano' is not an encoder: load one"),
+        prepare(dataset, "nano"),
+    ):
+        pass
+    with pytest.raises(TypeError, match="from parse_measures, not be 'R@3'"):
+        system_of(dataset, RANKINGS).evaluate("lexical", "R@3")
+    with pytest.raises(TypeError, match=r"from parse_measures, not be \['R@3'\]"):
+        score_run(dataset, Path(__file__), {"b": {"c": 1.0}}, ["R@3"])
+    with pytest.raises(TypeError, match="one string, such as 'nDCG@10 R@100', not list"):
+        parse_measures(["R@3"])
 
 
 def test_a_score_that_is_not_a_number_is_not_measured(tmp_path):
