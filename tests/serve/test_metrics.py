@@ -17,7 +17,7 @@ def metrics(writing_client):
     search(writing_client, "connection")
     writing_client.post("/api/search", json={"query": ""})
     writing_client.request("MAGIC", "/health")
-    add(writing_client, {"id": "z", "text": "a zebra"})
+    add(writing_client, {"id": "z", "text": "a zebra"}, {"id": "g", "text": "a gnu"})
     lines = writing_client.get("/metrics").text.splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in values.items()}
@@ -37,10 +37,14 @@ def test_batches_are_counted(metrics):
     assert metrics["mbert_batch_size_count"] == 1
 
 
-def test_the_index_and_its_changes_are_counted(metrics):
-    assert metrics["mbert_index_passages"] == len(TEXTS) + 1
-    assert metrics['mbert_passages_changed_total{how="added"}'] == 1
+def test_the_index_is_measured(metrics):
+    assert metrics["mbert_index_passages"] == len(TEXTS) + 2
     assert metrics["mbert_index_opened_total"] == 2
+
+
+@pytest.mark.parametrize(("how", "count"), [("added", 2), ("updated", 0), ("deleted", 0)])
+def test_changed_passages_are_counted(metrics, how, count):
+    assert metrics[f'mbert_passages_changed_total{{how="{how}"}}'] == count
 
 
 def test_requests_in_flight_are_counted(metrics):

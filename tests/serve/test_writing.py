@@ -56,13 +56,13 @@ def test_each_answer_is_of_one_commit_while_the_index_changes(tmp_path, tiny_enc
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """An index after `close` in the middle of an endless change: (path, the change's error)."""
+    """An index after `close` in the middle of a long change: (path, the change's error)."""
     index = made_index(tmp_path_factory.mktemp("stopped") / "i")
     begun = threading.Event()
 
-    def add_endlessly(library: Index, progress) -> None:
+    def add_many(library: Index, progress) -> None:
         def stream() -> Iterator[Passage]:
-            for n in range(10**9):
+            for n in range(30_000):
                 yield Passage(f"n{n}", "gnu")
                 begun.set()
 
@@ -70,7 +70,7 @@ def stopped(tmp_path_factory):
 
     async def main() -> BaseException | None:
         writes = WriteQueue(index, lambda: None)
-        change = asyncio.create_task(writes.run(add_endlessly))
+        change = asyncio.create_task(writes.run(add_many))
         await asyncio.to_thread(begun.wait, 30)
         await writes.close()
         await asyncio.wait([change])
