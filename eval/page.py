@@ -50,9 +50,9 @@ def as_markdown(
         InputError: Two results belong to the same cell of a table.
     """
     parts = []
-    free = _outside_suites(results)
-    if free and not suites:
-        parts.append(markdown_table(free, measures))
+    standalone = _outside_suites(results)
+    if standalone and not suites:
+        parts.append(markdown_table(standalone, measures))
     for suite in suites_of(results, suites):
         parts.append(f"### {suite.title}\n\n{suite_table(suite, results)}\n{suite.protocol}\n")
     if suites_of(results, suites):
@@ -65,9 +65,9 @@ def as_latex(
 ) -> str:
     """Return the tables of `as_markdown` in LaTeX."""
     parts = []
-    free = _outside_suites(results)
-    if free and not suites:
-        parts.append(latex(systems_table(free, measures), "Systems by data set and measure."))
+    standalone = _outside_suites(results)
+    if standalone and not suites:
+        parts.append(latex(systems_table(standalone, measures), "Systems by data set and measure."))
     for suite in suites_of(results, suites):
         report = suite_report(suite, results)
         caption = f"{suite.title}. {suite.protocol} {report.count_line}"
@@ -96,14 +96,14 @@ def as_html(
     """
     main = measures[0]
     parts = ["<h1>Retrieval results</h1>"]
-    free = _outside_suites(results)
-    if free and not suites:
+    standalone = _outside_suites(results)
+    if standalone and not suites:
         groups: dict[str, dict[str, float]] = {}
-        for result in free:
+        for result in standalone:
             if main in result.measures:
                 name = f"{result.dataset['name']} {result.dataset['split']}"
                 groups.setdefault(name, {})[result.system] = result.measures[main]
-        parts += [to_html(systems_table(free, measures)), f"<h2>{html.escape(main)}</h2>"]
+        parts += [to_html(systems_table(standalone, measures)), f"<h2>{html.escape(main)}</h2>"]
         parts.append(bars(groups))
     for suite in suites_of(results, suites):
         parts += _suite_section(suite_report(suite, results))
