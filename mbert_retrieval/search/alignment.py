@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
+from ..encoders.base import BaseEncoder
 from ..encoders.spans import TokenSpans, document_token_spans, query_token_spans
 from ..indexes.lexical import PART, STOP_WORDS
 from ..types import Passage
 from .ranked import RankedQuery
-
-if TYPE_CHECKING:
-    from ..encoders.base import BaseEncoder
 
 MIN_HEAT = 0.4  # heat from which a match tells a reader something
 LEG = "late"
@@ -93,7 +91,9 @@ class Alignment:
 
 
 def align(result: RankedQuery, passages: Sequence[Passage]) -> Sequence[Alignment | None]:
-    """Compare the query's vectors with those of each passage; None where the late leg took no part.
+    """Compare the query's vectors with those of each passage.
+
+    None where the late leg took no part or its encoder does not tell its tokens.
 
     The stored vectors are used where there is one per token, so that the scores are the ones that
     ranked the passage. Where tokens were pooled, the passage is encoded again.
@@ -101,7 +101,9 @@ def align(result: RankedQuery, passages: Sequence[Passage]) -> Sequence[Alignmen
     vectors = result.vectors.get(LEG)  # (Q, D)
     if vectors is None:
         return [None] * len(passages)
-    encoder = cast("BaseEncoder", result.encoders.query_encoder(LEG))
+    encoder = result.encoders.query_encoder(LEG)
+    if not isinstance(encoder, BaseEncoder):  # of the user's own: its tokens are not known
+        return [None] * len(passages)
     query = query_token_spans(encoder, result.query)
     alignments = []
     for passage in passages:

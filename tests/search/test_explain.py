@@ -19,6 +19,7 @@ from mbert_retrieval.encoders.spans import TokenSpans, document_token_spans
 from mbert_retrieval.errors import InputError, NotFoundError
 from mbert_retrieval.search.alignment import Alignment, align
 from support.cli import TREE, assert_refused, run, run_json
+from support.hash_encoder import HashEncoder
 from support.tiny_models import tiny_tokenizer
 
 TEXTS = [
@@ -281,3 +282,12 @@ def test_tokens_are_printed_without_torch(index):
     assert re.search(r"read→\S+", done.stdout)
     assert re.search(r"late #\d .* lexical #\d", done.stdout)
     assert json.loads(json.dumps(index.search("read").explain(["p0"])[0].to_json(table=True)))
+
+
+def test_an_encoder_of_the_users_own_is_explained_without_tokens(tmp_path):
+    index = Index.build(tmp_path / "i", [Passage("a", "retry the call")], HashEncoder())
+    result = index.search("retry")
+    (explanation,) = result.explain()
+    assert [leg.leg for leg in explanation.legs] == ["late", "lexical"]
+    assert explanation.tokens == []
+    assert explanation.marks == result.marks()[0] == [(0, 5, 1.0)]
