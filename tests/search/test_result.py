@@ -48,7 +48,7 @@ def test_json_is_flat_and_in_the_order_of_old(index):
 
 
 def test_passages_are_read_once(index, monkeypatch):
-    result = index.search("retry")
+    result = index.search("retry a call")  # no name, whose definition would be looked for
     read = []
     original = result.folder.passages
     monkeypatch.setattr(result.folder, "passages", lambda ids: read.append(ids) or original(ids))
