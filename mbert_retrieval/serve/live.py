@@ -18,7 +18,8 @@ def at_newest_commit(index: Index) -> Index:
 
     Raises InputError as `Index.open`.
     """
-    return index if index.folder.is_newest() else index.reopen()
+    folder = index.folder
+    return index if folder.is_newest() else index.reopen()
 
 
 class LiveIndex:
@@ -53,6 +54,11 @@ class LiveIndex:
     def folder(self) -> IndexFolder:
         """Storage of the commit that is served."""
         return self.index.folder
+
+    @property
+    def commit(self) -> int:
+        """Number of the commit that is served."""
+        return self.folder.generation
 
     def refresh(self) -> None:
         """Open the newest commit. Where it cannot be read `index` stays, and `trouble` says why."""

@@ -97,7 +97,7 @@ class Service:
 
     def health(self) -> JSON:
         """Return the state; "trouble" says why newer commits cannot be read, where they cannot."""
-        status: JSON = {"status": "ok", "commit": self._live.folder.generation}
+        status: JSON = {"status": "ok", "commit": self._live.commit}
         trouble = self._live.trouble
         return status | ({"trouble": trouble} if trouble else {})
 
@@ -192,7 +192,7 @@ class Service:
         counts = asdict(changes)
         for how in ("added", "updated", "deleted"):
             self.metrics.changed.labels(how).inc(counts[how])
-        return counts | {"commit": self._live.folder.generation}
+        return counts | {"commit": self._live.commit}
 
     def _check_writable(self) -> None:
         if not self.writable:
