@@ -14,6 +14,7 @@ import urllib.error
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 
 import pytest
 
@@ -132,6 +133,17 @@ def test_an_idle_connection_is_closed_after_its_answer(slow_address):
     with connected(slow_address, REQUEST.format("/health").encode()) as connection:
         assert b"200 OK" in connection.recv(4096)
         assert 0.9 < seconds_until_closed(connection) < 2.4
+
+
+def test_a_connection_in_use_stays_open(slow_address):
+    connection = HTTPConnection(*slow_address, timeout=20)
+    connection.connect()
+    connection.auto_open = 0  # an error where it was closed
+    for _ in range(5):  # longer than a second, all together
+        time.sleep(0.3)
+        connection.request("GET", "/health")
+        assert b'"ok"' in connection.getresponse().read()
+    connection.close()
 
 
 def test_an_answer_that_takes_longer_is_not_cut_off(slow_address):
