@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import pytrec_eval
 
 from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.eval.runs import read_run, write_run
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no test collections at {SHARED}")
+from support.collections import DATA, needs_data
 
 # runs the command with every heavy library made impossible to import
 LIGHT = """
@@ -172,7 +169,7 @@ def test_faults_of_the_data_exit_2_naming_the_line(beir):
     assert f"{beir / 'qrels' / 'test.tsv'}:2: document 'd9' is not in corpus.jsonl" in done.stderr
 
 
-@needs_shared
+@needs_data
 @pytest.mark.parametrize(
     ("name", "ndcg", "recall"), [("cosqa", 0.286, 0.726), ("cranfield", 0.316, 0.683)]
 )
@@ -181,14 +178,14 @@ def test_bm25_is_not_below_its_reference(tmp_path, name, ndcg, recall):
     stems, so it must not be worse."""
     run_file = tmp_path / "run.trec"
     done = mbert_eval(
-        "run", "--data", SHARED / name, "--encoder", "none", "--json", "--run-file", run_file
+        "run", "--data", DATA / name, "--encoder", "none", "--json", "--run-file", run_file
     )
     assert done.returncode == 0, done.stderr
     measures = json.loads(done.stdout)["measures"]
     assert measures["nDCG@10"] > ndcg
     assert measures["R@100"] > recall
     # the same rankings, measured by pytrec_eval itself
-    qrels = read_beir(SHARED / name).qrels
+    qrels = read_beir(DATA / name).qrels
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.100"})
     values = evaluator.evaluate(read_run(run_file))
     for trec_name, measure in {"ndcg_cut_10": "nDCG@10", "recall_100": "R@100"}.items():
@@ -196,14 +193,14 @@ def test_bm25_is_not_below_its_reference(tmp_path, name, ndcg, recall):
         assert measures[measure] == pytest.approx(total / len(qrels), abs=1e-9)
 
 
-@needs_shared
+@needs_data
 @pytest.mark.parametrize(
     ("name", "ndcg", "recall"), [("cosqa", 0.286, 0.726), ("cranfield", 0.316, 0.683)]
 )
 def test_a_run_of_bm25s_has_its_reference_scores(tmp_path, name, ndcg, recall):
     """The BM25 rows of shared/data/README.md, from a run file that bm25s itself made."""
     bm25s = pytest.importorskip("bm25s")
-    dataset = read_beir(SHARED / name)
+    dataset = read_beir(DATA / name)
     passages = list(dataset.passages())
 
     def tokens(texts):
@@ -219,7 +216,7 @@ def test_a_run_of_bm25s_has_its_reference_scores(tmp_path, name, ndcg, recall):
         for query, *ranking in zip(dataset.queries, positions, scores, strict=True)
     }
     write_run(tmp_path / "bm25s.trec", run, "bm25s")
-    done = mbert_eval("score", tmp_path / "bm25s.trec", "--data", SHARED / name, "--json")
+    done = mbert_eval("score", tmp_path / "bm25s.trec", "--data", DATA / name, "--json")
     assert json.loads(done.stdout)["measures"] == pytest.approx(
         {"nDCG@10": ndcg, "R@100": recall}, abs=0.005
     )

