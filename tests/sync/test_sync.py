@@ -279,7 +279,7 @@ def test_one_index_a_repository(tree):
     assert not (tree / "net/.mbert").exists()
     done = run("index", "build", "docs", "--encoder", "none", cwd=tree)
     assert done.returncode == 2
-    assert "use mbert-index add, or name another with --index" in done.stderr
+    assert "use mbert-index add, or name another index with --index" in done.stderr
     run_json("index", "add", "docs", cwd=tree)
     hits = run_json("search", "query", "cache tokens", cwd=tree / "docs")
     assert hits[0]["path"].endswith("docs/guide.md")
