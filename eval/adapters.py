@@ -183,7 +183,7 @@ class MtebSearch(_MtebModel):
         passages = (Passage(str(row["id"]), row["text"], row.get("title") or "") for row in corpus)
         self._documents = len(corpus)
         self._index = Index.build(
-            Path(self._folder.name) / "index", passages, self.encoder, kind="flat", lexical=False
+            Path(self._folder.name) / "index", passages, self.encoder, engine="flat", lexical=False
         )
 
     def search(

@@ -223,7 +223,7 @@ def prepare(
     with TemporaryDirectory() if cache is None else _cache_folder(cache) as root:
         folder = Path(root) / _index_name(dataset, encoder, engine)
         started = time.perf_counter()
-        index = Index.create(folder, encoder, kind=engine, lexical=True)
+        index = Index.create(folder, encoder, engine=engine, lexical=True)
         changes = index.sync(dataset.passages(), progress)
         seconds = time.perf_counter() - started
         record = None if encoder is None else EncoderRecord.of(encoder)

@@ -58,9 +58,9 @@ class Index:
         passages: Iterable[Passage],
         encoder: Encoders,
         *,
-        kind: Engines = None,
+        engine: Engines = None,
+        engine_settings: Mapping[str, Any] | None = None,
         lexical: bool = True,
-        engine: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Index:
         """Make the index at `path` hold exactly `passages`.
@@ -72,9 +72,9 @@ class Index:
             path: Folder of the index.
             passages: Any number of passages; they are read as they are encoded.
             encoder: See `create`.
-            kind: See `create`.
-            lexical: See `create`.
             engine: See `create`.
+            engine_settings: See `create`.
+            lexical: See `create`.
             progress: Called with the number of passages done.
 
         Returns:
@@ -85,7 +85,9 @@ class Index:
         """
         passages = iter(passages)
         head = list(islice(passages, 1))  # a source that fails at once leaves no folder behind
-        index = cls.create(path, encoder, kind=kind, lexical=lexical, engine=engine)
+        index = cls.create(
+            path, encoder, engine=engine, engine_settings=engine_settings, lexical=lexical
+        )
         index.sync(chain(head, passages), progress)
         return index
 
@@ -95,9 +97,9 @@ class Index:
         path: str | Path,
         encoder: Encoders,
         *,
-        kind: Engines = None,
+        engine: Engines = None,
+        engine_settings: Mapping[str, Any] | None = None,
         lexical: bool = True,
-        engine: Mapping[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> Index:
         """Open the index at `path` if it was made like this, else create an empty one.
@@ -105,11 +107,11 @@ class Index:
         Args:
             path: Folder of the index.
             encoder: One encoder, or a late-interaction and a dense one; None for BM25 alone.
-            kind: The engine, "plaid", "faiss" or "flat", for all vectors or by leg
+            engine: The engine, "plaid", "faiss" or "flat", for all vectors or by leg
                 (`{"late": "plaid"}`). Default: plaid for late interaction, faiss for dense.
+            engine_settings: "nbits" and "centroids" of plaid, "factory" of faiss. Default: chosen
+                by the size of the collection.
             lexical: With BM25.
-            engine: Settings of the engine: "nbits" and "centroids" of plaid, "factory" of faiss.
-                Default: chosen by the size of the collection.
             settings: JSON stored with a new index.
 
         Returns:
@@ -121,12 +123,12 @@ class Index:
             TypeError: `encoder` is no encoder.
         """
         encoders = as_list(encoder)
-        legs = make_legs(encoders, kind, engine or {})
+        legs = make_legs(encoders, engine, engine_settings or {})
         if not is_index(path):
             folder = IndexFolder.create(path, legs=legs, lexical=lexical, settings=settings or {})
             return cls(folder, IndexEncoders(folder, encoders))
         index = cls.open(path, encoders)
-        check_same_legs(index.folder, legs, lexical, compare_settings=engine is not None)
+        check_same_legs(index.folder, legs, lexical, compare_settings=engine_settings is not None)
         return index
 
     @classmethod

@@ -49,7 +49,7 @@ def vector_ranking(
 )
 def test_vector_search_is_the_exhaustive_ranking(tmp_path, kind, encoder_kind):
     encoder, passages = HashEncoder(encoder_kind), make_passages(50)
-    index = Index.build(tmp_path / "i", passages, encoder, kind=kind)
+    index = Index.build(tmp_path / "i", passages, encoder, engine=kind)
     for query in ("retry http", "number7 cache", "lock"):
         expected = vector_ranking(encoder, passages, query, 10)
         found = index.search_many([query], 10, "vector")[0].ranking
@@ -82,7 +82,7 @@ def test_hybrid_is_the_weighted_sum_of_both_legs(tmp_path):
 def test_two_encoders_in_one_index_answer_apart_and_together(tmp_path):
     encoders = [HashEncoder("late", chunk=7), HashEncoder("dense", chunk=5)]
     passages = make_passages(60)
-    index = Index.build(tmp_path / "i", iter(passages), encoders, kind="flat")
+    index = Index.build(tmp_path / "i", iter(passages), encoders, engine="flat")
     contents = [passage.content for passage in passages]
     assert [encoder.encoded for encoder in encoders] == [contents, contents]
     query, k = "retry socket number7", 60
@@ -222,12 +222,15 @@ def test_an_index_of_another_encoder_or_kind_is_refused_and_stays(tmp_path):
         ({"encoder": HashEncoder("late")}, r"made by hash \(dense\), not by a late encoder"),
         ({"encoder": [HashEncoder("late"), HashEncoder("dense")]}, "not by a late encoder"),
         ({"encoder": [HashEncoder("dense")] * 2}, "one dense encoder at most"),
-        ({"encoder": HashEncoder("dense"), "kind": "flat"}, "as kind faiss, not flat"),
+        ({"encoder": HashEncoder("dense"), "engine": "flat"}, "as kind faiss, not flat"),
         (
-            {"encoder": HashEncoder("dense"), "engine": {"factory": "Flat"}},
+            {"encoder": HashEncoder("dense"), "engine_settings": {"factory": "Flat"}},
             "with automatic settings, not with factory Flat",
         ),
-        ({"encoder": HashEncoder("dense"), "engine": {"nbits": 4}}, "setting of kind plaid"),
+        (
+            {"encoder": HashEncoder("dense"), "engine_settings": {"nbits": 4}},
+            "setting of kind plaid",
+        ),
         ({"encoder": HashEncoder("dense"), "lexical": False}, "with a lexical part"),
         ({"encoder": None}, r"with hash \(dense\), not with no encoder"),
     ]

@@ -64,7 +64,7 @@ def ndcg(ranking: Ranking, relevant: dict[str, int], k: int = 10) -> float:
 def beir(folder: Path, split: str, heads: Heads, work: Path) -> Collection:
     dataset = read_beir(folder, split)
     texts = list(dataset.queries.values())
-    index = Index.build(work / f"{dataset.name}.index", dataset.passages(), heads, kind="flat")
+    index = Index.build(work / f"{dataset.name}.index", dataset.passages(), heads, engine="flat")
     rankings = {leg: index.search_many(texts, DEPTH, leg) for leg in LEGS}
     questions = [
         Question(
@@ -79,7 +79,7 @@ def beir(folder: Path, split: str, heads: Heads, work: Path) -> Collection:
 
 def source_tree(tree: Tree, heads: Heads, work: Path) -> dict[str, Collection]:
     passages = list(read_source(tree.root, []))
-    index = Index.build(work / f"{tree.root.name}.index", passages, heads, kind="flat")
+    index = Index.build(work / f"{tree.root.name}.index", passages, heads, engine="flat")
     by_kind = {
         f"{kind}s": [
             (q.text, relevant)

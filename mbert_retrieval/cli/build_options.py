@@ -143,7 +143,7 @@ class BuildOptions:
         return Index.create(
             path,
             options.load_encoders(whole),
-            kind=options.engines or {name: leg.engine for name, leg in stored.items()},
-            engine=options.engine_settings,
+            engine=options.engines or {name: leg.engine for name, leg in stored.items()},
+            engine_settings=options.engine_settings,
             lexical=lexical,
         )

@@ -90,8 +90,8 @@ def _create(
     index = Index.create(
         path,
         encoders,
-        kind=options.engines,
-        engine=options.engine_settings,
+        engine=options.engines,
+        engine_settings=options.engine_settings,
         lexical=options.lexical is not False,
         settings=settings_of(plan.tree, path),
     )
@@ -228,7 +228,7 @@ def apply_with_progress(plan: SyncPlan, index: Index, removal: Removal) -> Chang
 
     def state() -> str:
         return (
-            f"{index.path} is whole and holds {len(index):,} passages; "
+            f"{index.path} is intact and has {len(index):,} passages; "
             "the same command goes on from there"
         )
 

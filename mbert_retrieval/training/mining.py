@@ -210,7 +210,7 @@ def mine(
         mined.output.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory() as temporary, open(partial, "w", encoding="utf-8") as file:
             folder = options.index or Path(temporary) / "index"
-            index = Index.build(folder, passages, encoder, kind=options.engine, lexical=False)
+            index = Index.build(folder, passages, encoder, engine=options.engine, lexical=False)
             for start in range(0, len(examples), QUERIES):
                 batch = examples[start : start + QUERIES]
                 queries = [example.query for example in batch]

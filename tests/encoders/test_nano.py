@@ -67,7 +67,7 @@ def test_it_finds_real_code(tmp_path, head):
     sources = [Path(json.__file__).parent, Path(json.__file__).parent.parent / "email"]
     passages = [p for source in sources for p in read_source(source, [])]
     kind = "flat" if head == "late" else "faiss"
-    index = Index.build(tmp_path / "index", passages, load_encoder("nano", head=head), kind=kind)
+    index = Index.build(tmp_path / "index", passages, load_encoder("nano", head=head), engine=kind)
     hits = index.search("turn an object into a json string", k=10, mode="vector")
     assert any("dumps" in hit.passage.text or "JSONEncoder" in hit.passage.text for hit in hits)
     hits = index.search("split an e-mail address into name and address", k=10, mode="vector")

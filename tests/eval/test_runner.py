@@ -281,7 +281,7 @@ def test_one_kept_index_answers_every_mode(tmp_path, kind, index_kind):
 def test_an_index_with_two_encoders_is_named_by_what_answers(tmp_path):
     dataset = beir_of(tmp_path / "letters", DOCUMENTS)
     encoders = [LetterEncoder("late"), LetterEncoder("dense", fingerprint="2" * 64)]
-    Index.build(tmp_path / "both.index", dataset.passages(), encoders, kind="flat")
+    Index.build(tmp_path / "both.index", dataset.passages(), encoders, engine="flat")
     system = open_index(dataset, tmp_path / "both.index")
     system.index.encoders = IndexEncoders(system.index.folder, encoders)
     results = {

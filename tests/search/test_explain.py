@@ -40,7 +40,7 @@ def index(tmp_path_factory, tiny_encoder_folder):
         for n, text in enumerate(TEXTS)
     ]
     folder = tmp_path_factory.mktemp("explained") / "i"
-    return Index.build(folder, passages, load_encoder(tiny_encoder_folder), kind="flat")
+    return Index.build(folder, passages, load_encoder(tiny_encoder_folder), engine="flat")
 
 
 def offsets(text: str) -> list[tuple[int, int]]:
@@ -94,7 +94,7 @@ def test_tokens_are_maxsim_computed_by_hand(index, tiny_encoder_folder):
 
 def test_pooled_passages_are_aligned_token_by_token(tmp_path, tiny_encoder_folder):
     encoder = load_encoder(tiny_encoder_folder, pool_factor=2)
-    built = Index.build(tmp_path / "i", [Passage("a", TEXTS[1])], encoder, kind="flat")
+    built = Index.build(tmp_path / "i", [Passage("a", TEXTS[1])], encoder, engine="flat")
     (alignment,) = align(built.search("retry"), [built.get("a")])
     whole = load_encoder(tiny_encoder_folder)
     scores = whole.encode_queries(["retry"])[0] @ whole.encode_documents([TEXTS[1]])[0].T
@@ -137,7 +137,7 @@ def test_a_passage_that_was_not_found_is_explained_too(index):
 @pytest.mark.parametrize("group", [False, True])
 def test_a_search_says_why_without_searching_again(tmp_path, tiny_encoder_folder, group):
     passages = [Passage(f"p{n}", t, path=f"{n // 2}.py") for n, t in enumerate(TEXTS)]
-    index = Index.build(tmp_path / "i", passages, load_encoder(tiny_encoder_folder), kind="flat")
+    index = Index.build(tmp_path / "i", passages, load_encoder(tiny_encoder_folder), engine="flat")
     result = index.search(QUESTION, 2, group=group)
     ids = [hit.passage.id for hit in result]
     expected = index.search(QUESTION, 8 if group else 2).explain(ids)

@@ -17,7 +17,7 @@ PASSAGES = [
 
 @pytest.fixture
 def index(tmp_path):
-    return Index.build(tmp_path / "i", PASSAGES, HashEncoder(), kind="flat")
+    return Index.build(tmp_path / "i", PASSAGES, HashEncoder(), engine="flat")
 
 
 def test_it_is_a_sequence_of_hits(index):

@@ -43,7 +43,7 @@ def passages() -> list[Passage]:
 def made_index(folder: Path, encoder: Path | None = None) -> Path:
     """Build an index of `passages()`. encoder: a folder; None for BM25 alone."""
     loaded = None if encoder is None else load_encoder(encoder)
-    Index.build(folder, passages(), loaded, kind=None if loaded is None else "flat")
+    Index.build(folder, passages(), loaded, engine=None if loaded is None else "flat")
     return folder
 
 
