@@ -31,8 +31,11 @@ demo: $(STAMP)
 	$(BIN)/mbert-search query "decode an attachment of a mail message" -k 3 --index $(INDEX)
 	$(BIN)/mbert-search query "follow a redirect but not forever" -k 3 --index $(INDEX)
 
+# a file's tests stay in one process; each process computes with one thread
+JOBS ?= 2
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # mypy cannot follow the package mapping of the tree, so it checks links laid out as the package
 lint: $(STAMP)

@@ -24,7 +24,7 @@ def check_own_files(index: Path, files: Iterable[str], folders: Iterable[str]) -
     """Raise InputError if one of these exists in `index` and is not a regular file or folder."""
     for names, is_expected, what in ((files, S_ISREG, "file"), (folders, S_ISDIR, "folder")):
         for name in names:
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with suppress(OSError):  # what cannot be looked at cannot be opened either
                 if not is_expected(os.lstat(index / name).st_mode):
                     raise InputError(
                         f"{index / name} is not a {what} of the index but a link or something "

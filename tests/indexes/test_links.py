@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -104,3 +105,27 @@ def test_a_recorded_name_outside_the_folder_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="cannot be the name of a file"):
         check_inside(tmp_path / "segment", name)
+
+
+def test_an_index_that_may_not_be_entered_is_refused_in_a_line(index):
+    if os.getuid() != 0:
+        pytest.skip("needs root, to give root's rights up")
+    for parent in [index.parent, *index.parents]:
+        if "pytest" in str(parent):
+            parent.chmod(0o755)
+    index.chmod(0)
+    command = [sys.executable, "-c", AS_NOBODY, str(index)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("InputError cannot read")
+
+
+AS_NOBODY = """
+import os, sys
+from mbert_retrieval.indexes import IndexFolder
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    IndexFolder.open(sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
