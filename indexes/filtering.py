@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from .validation import check_text
 
 COLUMNS = ("id", "path", "start_line", "end_line", "title", "text")
 KEYWORDS = {"and", "or", "not", "in", "like", "glob", "between", "is", "null", "true", "false"}
@@ -68,6 +69,7 @@ def parse_where(where: str) -> Filter:
     """
     if not isinstance(where, str):
         raise TypeError(f"a filter must be text, not {type(where).__name__}")
+    check_text(where, "the filter")
     parser = _Parser(where)
     sql = parser.either(0)
     if parser.kind:
@@ -99,6 +101,8 @@ def narrowed(
         InputError: If a condition cannot be parsed.
     """
     conditions = [parse_where(where)] if where is not None else []
+    for value in (pattern or "", *languages, *paths):
+        check_text(value, "the pattern, language or path of the filter")
     if pattern is not None:
         try:
             re.compile(pattern)
@@ -234,8 +238,11 @@ class _Parser:
         if text := self.take("string"):
             return self.parameter(text[1:-1].replace("''", "'"))
         if text := self.take("number"):
-            number = float(text) if re.search(r"[.eE]", text) else int(text)
-            return self.parameter(number if abs(number) < 2**63 else float(number))
+            try:
+                number = float(text) if re.search(r"[.eE]", text) else int(text)
+                return self.parameter(number if abs(number) < 2**63 else float(number))
+            except (OverflowError, ValueError):
+                raise self.error(f"the number {text[:20]}... has too many digits") from None
         if text := self.take("true", "false"):
             return "1" if text == "TRUE" else "0"
         if text := self.take("name"):

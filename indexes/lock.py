@@ -13,20 +13,16 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, LockedError
 
 FILE = "writer.lock"
-
-
-class Locked(InputError):
-    """Another process is writing."""
 
 
 class WriterLock:
     """The lock of an index, acquired at once, until `release`.
 
     Raises:
-        Locked: If another process (or another writer of this one) has it; the message says which.
+        LockedError: If another process (or writer of this one) has it; the message says which.
         InputError: If the lock file cannot be written.
     """
 
@@ -42,7 +38,7 @@ class WriterLock:
             name = _holder(self._descriptor)
             os.close(self._descriptor)
             if isinstance(error, BlockingIOError):
-                raise Locked(
+                raise LockedError(
                     f"the index {folder} is being written by {name}: try again later"
                 ) from None
             raise InputError(f"cannot lock {path}: {error.strerror}") from None

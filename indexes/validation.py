@@ -20,6 +20,8 @@ from .store import row_checksum
 # (id, path, start_line, end_line, metadata, content_sha256, checksum, title, text)
 Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
 
+MAX_K = 2**31 - 1  # results of one query
+
 
 def check_list(values: Iterable[str], what: str) -> Iterable[str]:
     """Return `values`. Raises TypeError for a single string, whose characters would be taken for a
@@ -141,6 +143,8 @@ def check_k(k: SupportsIndex) -> int:
         raise TypeError(f"k must be an integer, not {k!r}") from None
     if number < 1:
         raise InputError(f"k must be at least 1, it is {number}")
+    if number > MAX_K:
+        raise InputError(f"k must be at most {MAX_K:,}, it is {number}")
     return number
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, NotFoundError
+from .errors import InputError, LockedError, NotFoundError
 from .types import Hit, Passage
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "Hit",
     "Index",
     "InputError",
+    "LockedError",
     "NotFoundError",
     "Packed",
     "Passage",

@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class NotFoundError(InputError):
     """The index has no passage with that id or path."""
+
+
+class LockedError(InputError):
+    """Another process, or another writer of this one, is changing the index: try again later."""

@@ -16,7 +16,7 @@ from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
 from .protocols import DocumentEncoder
 from .search.encoders import Encoders, Engines, IndexEncoders, as_list, join_names, make_legs
-from .search.options import SearchOptions, check_query
+from .search.options import SearchOptions, check_query, check_texts
 from .search.result import SearchResult
 from .search.run import legs_of, search
 from .sync.passages import Changes, Progress, write_passages
@@ -48,6 +48,8 @@ class Index:
     """
 
     def __init__(self, folder: IndexFolder, encoders: IndexEncoders | None = None) -> None:
+        if not isinstance(folder, IndexFolder):
+            raise TypeError("Index takes an IndexFolder: Index.open(path) opens an index")
         self.folder = folder
         self.encoders = encoders or IndexEncoders(folder)
 
@@ -122,6 +124,8 @@ class Index:
                 do not fit together.
             TypeError: `encoder` is no encoder.
         """
+        if not (settings is None or isinstance(settings, dict)):
+            raise TypeError(f"settings must be a dictionary, not {type(settings).__name__}")
         encoders = as_list(encoder)
         legs = make_legs(encoders, engine, engine_settings or {})
         if not is_index(path):
@@ -193,6 +197,7 @@ class Index:
         Raises:
             InputError: An id comes twice, or a passage is not valid; nothing is deleted then, and
                 what was committed stays.
+            LockedError: Another process is changing the index.
             TypeError: Something else than a Passage.
         """
         return write_passages(self.folder, self.encoders, passages, progress, delete_others=True)
@@ -225,6 +230,8 @@ class Index:
         Raises:
             NotFoundError: The index has no passage with such an id.
         """
+        if not isinstance(ids, Iterable):
+            raise TypeError(f"ids must be an id or a list of them, not {type(ids).__name__}")
         unique = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
         with self.folder.writer() as writer:
             writer.delete(unique)
@@ -274,7 +281,7 @@ class Index:
 
     def search_many(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         k: int = 10,
         mode: Mode = "hybrid",
         where: str | Filter | None = None,
@@ -301,10 +308,8 @@ class Index:
             InputError: The index cannot answer in this mode.
             TypeError: `texts` is one string, or an argument is of the wrong type.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("texts must be a list of strings; `search` takes a single one")
         options = SearchOptions(k, mode, where, tuning, group)
-        return search(self.folder, self.encoders, texts, options)
+        return search(self.folder, self.encoders, check_texts(texts), options)
 
     def get(self, id: str) -> Passage:
         """Return a stored passage.

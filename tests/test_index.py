@@ -393,3 +393,49 @@ def test_passages_are_pulled_as_they_are_encoded(tmp_path):
     Index.build(tmp_path / "i", counted(), encoder, lexical=False)
     assert len(encoder.encoded) == 5000
     assert max(ahead) <= BATCH + encoder.chunk
+
+
+class FewVectors(HashEncoder):
+    """Loses the last document of a stream."""
+
+    def stream_documents(self, texts):
+        return super().stream_documents(list(texts)[:-1])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_encoder_that_loses_texts_is_refused(tmp_path, count):
+    with pytest.raises(InputError, match="the late encoder returned vectors for too few texts"):
+        Index.build(tmp_path / "i", make_passages(count), FewVectors())
+
+
+@pytest.mark.parametrize("chunk", [None, np.zeros((1, 64), np.float32)])
+def test_an_encoder_that_yields_something_else_is_refused(tmp_path, chunk):
+    encoder = HashEncoder()
+    encoder.stream_documents = lambda texts: iter([chunk])
+    with pytest.raises(TypeError, match="must yield Packed vectors"):
+        Index.build(tmp_path / "i", make_passages(1), encoder)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda index: index.add(None), "passages must be several Passage objects.* NoneType"),
+        (lambda index: index.add(Passage("x", "y")), "for example a list, not Passage"),
+        (lambda index: index.sync(3), "passages must be several Passage objects.* int"),
+        (lambda index: index.add([{"id": "x"}]), "passages must be Passage objects, not dict"),
+        (lambda index: index.delete(None), "ids must be an id or a list of them"),
+        (lambda index: Index(index.path), r"Index.open\(path\) opens an index"),
+        (lambda index: Index.create(index.path, HashEncoder), "an encoder must be"),
+        (lambda index: Index.create(index.path, HashEncoder(), engine=3), "engine must be a name"),
+        (
+            lambda index: Index.create(index.path, HashEncoder(), engine_settings="nbits"),
+            "engine_settings must be a dictionary",
+        ),
+        (lambda index: Index.create(index.path, None, settings=3), "settings must be a dictionary"),
+    ],
+)
+def test_a_wrong_type_is_one_clear_type_error(tmp_path, call, message):
+    index = Index.build(tmp_path / "i", make_passages(2), HashEncoder())
+    with pytest.raises(TypeError, match=message):
+        call(index)
+    assert len(Index.open(tmp_path / "i")) == 2

@@ -48,6 +48,8 @@ def _commands() -> None:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command and exit; errors become one line on standard error and an exit code."""
+    if sys.stdout is None:  # closed by the caller: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # "?" for what the terminal lacks
             stream.reconfigure(errors="replace")

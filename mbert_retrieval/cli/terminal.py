@@ -50,7 +50,7 @@ def heading(hit: Hit, root: Path | None) -> Text:
     passage = hit.passage
     text = Text()
     text.append(f"{hit.rank:>2}  ", "bold")
-    text.append(f"{hit.score:<8.4g}", "dim")
+    text.append(f"{hit.score:<7.4g} ", "dim")
     if passage.path is None:
         text.append(visible(passage.id), "cyan")
         name = passage.title

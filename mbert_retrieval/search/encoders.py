@@ -129,6 +129,7 @@ class IndexEncoders:
 
 
 Vectors = dict[str, Packed]  # leg -> float32 vectors, one sequence per passage
+_END: Any = object()  # of a stream
 
 
 def encode_in_step(
@@ -138,7 +139,7 @@ def encode_in_step(
 
     Yield batches in order, each with the vectors of every encoder. Encoders chunk their streams as
     they like; a batch ends wherever one of them does. Only the chunk on which each encoder works
-    is in memory.
+    is in memory. Raises InputError for an encoder that returns too few vectors.
     """
     own, *copies = tee(passages, 1 + len(encoders))
     streams = {
@@ -149,9 +150,16 @@ def encode_in_step(
     while True:
         for name, stream in streams.items():
             while name not in pending or len(pending[name]) == 0:
-                chunk = next(stream, None)
-                if chunk is None:
+                chunk = next(stream, _END)
+                if chunk is _END:
+                    if next(own, None) is not None:
+                        raise InputError(f"the {name} encoder returned vectors for too few texts")
                     return
+                if not isinstance(chunk, Packed):
+                    raise TypeError(
+                        "an encoder's stream_documents must yield Packed vectors, "
+                        f"not {type(chunk).__name__}"
+                    )
                 pending[name] = chunk
         count = min(map(len, pending.values()))
         yield (
@@ -176,7 +184,7 @@ def as_list(encoders: Encoders) -> list[DocumentEncoder]:
         return []
     listed: list[Any] = list(encoders) if isinstance(encoders, list | tuple) else [encoders]
     for encoder in listed:
-        if not hasattr(encoder, "stream_documents"):
+        if isinstance(encoder, type) or not hasattr(encoder, "stream_documents"):
             raise TypeError(
                 "an encoder must be what load_encoder returns (or have its methods), "
                 f"not {type(encoder).__name__}: load_encoder('nano') for example"
@@ -191,8 +199,12 @@ def make_legs(
 ) -> list[Leg]:
     """Return a leg per encoder; see `Index.create` for the arguments.
 
-    Raises InputError for a setting that no leg's engine takes.
+    Raises InputError for a setting that no leg's engine takes, TypeError for a wrong type.
     """
+    if not (engines is None or isinstance(engines, str | Mapping)):
+        raise TypeError(f"engine must be a name such as 'flat', not {type(engines).__name__}")
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"engine_settings must be a dictionary, not {type(settings).__name__}")
     legs = []
     for encoder in encoders:
         chosen = engines if isinstance(engines, str) else (engines or {}).get(encoder.kind)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
 from ..indexes.filtering import Filter, parse_where
-from ..indexes.validation import check_k
+from ..indexes.validation import check_k, check_text
 from ..types import MODES, Mode
 
 
@@ -36,8 +36,21 @@ class SearchOptions:
 
 
 def check_query(text: Any) -> None:
-    """Raise TypeError where the query is no string, InputError where it is empty."""
+    """Raise TypeError where the query is no string, InputError where it is empty or no Unicode."""
     if not isinstance(text, str):
         raise TypeError(f"the query must be a string, not {type(text).__name__}")
+    check_text(text, "the query")
     if not text.strip():
         raise InputError("the query is empty: say what to look for")
+
+
+def check_texts(texts: Any) -> list[str]:
+    """Return several queries as a list. Raise TypeError where they are something else."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise TypeError("texts must be a list of strings; `search` takes a single one")
+    listed = list(texts)
+    for text in listed:
+        if not isinstance(text, str):
+            raise TypeError(f"texts must be a list of strings, not of {type(text).__name__}")
+        check_text(text, "the query")
+    return listed

@@ -51,11 +51,12 @@ class SearchResult(RankedQuery, Sequence[Hit]):
             )
         ]
 
-    def explain(self, ids: Sequence[str] | None = None) -> list[Explanation]:
+    def explain(self, ids: str | Sequence[str] | None = None) -> list[Explanation]:
         """Explain why passages have their scores; nothing is searched or encoded again.
 
         Args:
-            ids: Passages to explain, not necessarily among the hits; the hits where None.
+            ids: A passage or several to explain, not necessarily among the hits; the hits where
+                None.
 
         Returns:
             One `Explanation` per passage: contributions of the legs, tokens and words that match.
@@ -63,7 +64,9 @@ class SearchResult(RankedQuery, Sequence[Hit]):
         Raises:
             NotFoundError: The index has no passage with such an id.
         """
-        return explain_passages(self, [hit.passage.id for hit in self] if ids is None else ids)
+        if ids is None:
+            ids = [hit.passage.id for hit in self]
+        return explain_passages(self, [ids] if isinstance(ids, str) else ids)
 
     def marks(self) -> list[list[Mark]]:
         """Return for each hit the spans of its text that answer the query."""

@@ -15,8 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from .. import __version__
-from ..errors import InputError, NotFoundError
-from ..indexes.lock import Locked
+from ..errors import InputError, LockedError, NotFoundError
 from . import models
 from .guard import Guard
 from .limits import Overloaded
@@ -156,8 +155,8 @@ def _add_errors(app: FastAPI) -> None:
     async def input_error(request: Request, error: InputError) -> Response:
         return problem(404 if isinstance(error, NotFoundError) else 400, str(error))
 
-    @app.exception_handler(Locked)
-    async def locked(request: Request, error: Locked) -> Response:
+    @app.exception_handler(LockedError)
+    async def locked(request: Request, error: LockedError) -> Response:
         return problem(409, str(error), RETRY_LATER)
 
     @app.exception_handler(Overloaded)

@@ -56,6 +56,11 @@ def write_passages(
 
     progress: called with the number of passages done.
     """
+    if isinstance(passages, Passage) or not isinstance(passages, Iterable):
+        raise TypeError(
+            "passages must be several Passage objects, for example a list, "
+            f"not {type(passages).__name__}"
+        )
     with folder.writer() as writer:
         folder.refresh()
         stored = set(folder.content_hashes())
@@ -152,5 +157,5 @@ def _as_stored(passage: Passage) -> Passage:
     """
     try:
         return replace(passage, metadata=json.loads(json.dumps(passage.metadata)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return passage

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -175,3 +176,27 @@ def test_a_bad_filter_is_refused(tree, options, expected):
 
 def test_a_language_that_no_passage_has_gives_no_hit(tree):
     assert run("search", "query", "retry", "--language", "cobol", cwd=tree).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [b"caf\xe9"],
+        [b"retry", b"--language", b"\xff"],
+        [b"retry", b"--path", b"\xff"],
+        [b"retry", b"-e", b"\xff"],
+        [b"retry", b"--where", b"language = '\xff'"],
+        [b"retry", b"--where", b"start_line = " + b"9" * 400],
+        [b"retry", b"-k", b"1" + b"0" * 30],
+    ],
+)
+def test_what_is_no_text_or_too_large_is_refused_in_a_line(tree, arguments):
+    command = [sys.executable, "-m", "mbert_retrieval.cli.search", "query", *arguments]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    assert_refused(done, "error: ")
+
+
+def test_closed_output_is_no_defect(tree):
+    command = f"{sys.executable} -m mbert_retrieval.cli.search query retry >&-"
+    done = subprocess.run(command, cwd=tree, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

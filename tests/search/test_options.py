@@ -7,7 +7,7 @@ import pytest
 
 from mbert_retrieval import InputError
 from mbert_retrieval.indexes.filtering import Filter, parse_where
-from mbert_retrieval.search.options import SearchOptions, check_query
+from mbert_retrieval.search.options import SearchOptions, check_query, check_texts
 
 
 def test_the_defaults():
@@ -55,3 +55,18 @@ def test_an_empty_query_is_refused(text):
 def test_a_query_that_is_no_string_is_refused(text):
     with pytest.raises(TypeError, match=f"must be a string, not {type(text).__name__}"):
         check_query(text)
+
+
+def test_several_queries_may_come_from_a_generator():
+    assert check_texts(text for text in ("a", "b")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("check", [check_query, lambda text: check_texts([text])])
+def test_a_lone_surrogate_is_no_query(check):
+    with pytest.raises(InputError, match="the query is not valid Unicode"):
+        check("caf\udce9")
+
+
+def test_a_number_of_hits_beyond_any_index_is_refused():
+    with pytest.raises(InputError, match="k must be at most"):
+        SearchOptions(k=10**30)
