@@ -161,3 +161,72 @@ def test_an_index_inside_its_sources_can_move_with_them(sources, tmp_path):
 def test_an_index_that_knows_no_sources_says_so(index):
     with pytest.raises(InputError, match="does not know its sources"):
         sync_with_sources(index.folder, index.encoders)
+
+
+def test_a_skipped_file_has_no_size_time_or_hash(index, sources):
+    (sources / "link").symlink_to("a.py")
+    (state,) = plan_of(index, sources).skipped
+    assert (state.size, state.mtime_ns, state.sha256) == (0, 0, "")
+    assert state.skipped
+
+
+def test_another_reason_for_skipping_is_recorded(index, sources):
+    (sources / "link").symlink_to("a.py")
+    sync(index, sources)
+    tree = scan([sources], sources)
+    for reason in ("a", "zzz"):
+        tree.skipped["link"] = reason
+        assert [state.skipped for state in plan_sync(tree, index.folder).skipped] == [reason]
+
+
+def test_a_skipped_file_that_is_gone_is_no_collection(index, sources):
+    (sources / "link").symlink_to("a.py")
+    sync(index, sources)
+    (sources / "link").unlink()
+    plan = plan_of(index, sources)
+    assert (plan.gone, plan.collections) == (["link"], False)
+
+
+def test_changed_and_new_files_are_counted(index, sources):
+    write(sources / "a.py", "def a():\n    return 22\n")
+    write(sources / "c.py", "def c():\n    return 3\n")
+    assert plan_of(index, sources).count_settled() == 2
+
+
+def test_each_kind_of_change_alone_makes_a_plan_of_something_to_do(index, sources):
+    (sources / "link").symlink_to("a.py")
+    plan = plan_of(index, sources)
+    assert (plan.changed, plan.gone, plan.collections) == ([], [], False)
+    assert plan
+
+
+def plan_of_records(folder, text):
+    write(folder / "r.jsonl", text)
+    return plan_sync(scan([folder / "r.jsonl"], folder))
+
+
+def test_collections_without_a_passage_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no text to index in .*r\.jsonl"):
+        plan_of_records(tmp_path, "\n").check_collections(lambda count: None)
+
+
+def test_collections_beside_files_may_be_empty(sources):
+    write(sources.parent / "r.jsonl", "\n")
+    plan = plan_sync(scan([sources, sources.parent / "r.jsonl"], sources.parent))
+    plan.check_collections(lambda count: None)
+
+
+def test_collections_are_read_with_progress(tmp_path):
+    records = "".join(f'{{"id": "{n}", "text": "one"}}\n' for n in range(2500))
+    seen = []
+    plan_of_records(tmp_path, records).check_collections(seen.append)
+    assert seen == [1000, 2000]
+
+
+def test_unchanged_collections_are_not_read(tmp_path, monkeypatch):
+    plan = plan_of_records(tmp_path, '{"id": "1", "text": "one"}\n')
+    index = Index.create(tmp_path / "i", None)
+    apply_plan(plan, index.folder, index.encoders, "all")
+    monkeypatch.setattr("mbert_retrieval.sync.plan.collection_passages", None)  # a call would fail
+    again = plan_sync(scan([tmp_path / "r.jsonl"], tmp_path), index.folder)
+    again.check_collections(lambda count: None)
