@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..encoders.base import BaseEncoder
-from ..encoders.spans import TokenSpans, document_token_spans, query_token_spans
 from ..indexes.lexical import PART, STOP_WORDS
 from ..types import Passage
 from .ranked import RankedQuery
+
+if TYPE_CHECKING:
+    from ..encoders.spans import TokenSpans
 
 MIN_HEAT = 0.4  # heat from which a match tells a reader something
 LEG = "late"
@@ -101,6 +102,10 @@ def align(result: RankedQuery, passages: Sequence[Passage]) -> Sequence[Alignmen
     vectors = result.vectors.get(LEG)  # (Q, D)
     if vectors is None:
         return [None] * len(passages)
+    # imported here, so that a query by words alone does not load the encoders
+    from ..encoders.base import BaseEncoder
+    from ..encoders.spans import document_token_spans, query_token_spans
+
     encoder = result.encoders.query_encoder(LEG)
     if not isinstance(encoder, BaseEncoder):  # of the user's own: its tokens are not known
         return [None] * len(passages)
@@ -124,4 +129,4 @@ def _spans_in_text(tokens: TokenSpans, passage: Passage) -> TokenSpans:
     spans = tokens.spans - start
     outside = (spans[:, 0] < 0) | (spans[:, 1] > len(text)) | (tokens.spans[:, 0] < 0)
     spans[outside] = -1
-    return TokenSpans(spans, tokens.names)
+    return replace(tokens, spans=spans)
