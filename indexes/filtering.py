@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from . import text_patterns
 from .validation import check_text
 
 COLUMNS = ("id", "path", "start_line", "end_line", "title", "text")
@@ -106,7 +107,7 @@ def narrowed(
     if pattern is not None:
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InputError(f"cannot read the regular expression {pattern!r}: {error}") from None
         conditions.append(Filter("(passages.text REGEXP ?)", [pattern]))
     if languages:
@@ -119,12 +120,19 @@ def narrowed(
         for path in paths:
             ends = [path] if re.search(r"[*?\[]", path) else [path, path.rstrip("/") + "/*"]
             globs += [glob for end in ends for glob in (end, f"*/{end}")]
-        conditions.append(Filter(_join(["passages.path GLOB ?"] * len(globs), "OR"), list(globs)))
+        conditions.append(_any_path(globs))
     if not conditions:
         return None
     parameters = [value for each in conditions for value in each.parameters]
     keys = {name: key for each in conditions for name, key in each.keys.items()}
     return Filter(_join([f"({each.sql})" for each in conditions], "AND"), parameters, keys)
+
+
+def _any_path(globs: Sequence[str]) -> Filter:
+    terms = [text_patterns.condition("GLOB", "passages.path", [], "?", [glob]) for glob in globs]
+    # the first condition makes SQLite read the index of paths instead of the passages
+    sql = f"(passages.path IS NOT NULL AND {_join([sql for sql, _ in terms], 'OR')})"
+    return Filter(sql, [value for _, parameters in terms for value in parameters])
 
 
 class _Parser:
@@ -202,6 +210,7 @@ class _Parser:
             if not self.mark(")"):
                 raise self.error(f"expected ')' before {self.text!r}")
             return inner
+        start = len(self.parameters)
         left = self.operand()
         if operator := self.take("operator"):
             return f"({left} {operator} {self.operand()})"
@@ -212,7 +221,13 @@ class _Parser:
             return f"({left} IS {negation}NULL)"
         negation = "NOT " if self.take("not") else ""
         if word := self.take("like", "glob"):
-            return f"({left} {negation}{word} {self.operand()})"
+            end = len(self.parameters)
+            right = self.operand()
+            before, of_right = self.parameters[start:end], self.parameters[end:]
+            sql, self.parameters[start:] = text_patterns.condition(
+                word, left, before, right, of_right
+            )
+            return f"(NOT {sql})" if negation else f"({sql})"
         if self.take("between"):
             low = self.operand()
             if not self.take("and"):

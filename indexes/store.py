@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from . import text_patterns
+from .deadline import cause_of, make_interruptible
 
 FILE = "store.sqlite"
 VACUUM_FRACTION = 0.1  # of unused pages above which the store is rewritten
@@ -77,7 +78,7 @@ def store_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise InputError(f"{file}: {error}") from None
+        raise cause_of(error) or InputError(f"{file}: {error}") from None
     except sqlite3.DatabaseError as error:
         raise InputError(f"{file} is damaged ({error}): build the index again") from None
 
@@ -152,7 +153,8 @@ def _connect(folder: Path, mode: str) -> sqlite3.Connection:
 
 def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
-        connection.create_function("regexp", 2, _matches, deterministic=True)
+        text_patterns.install(connection)
+        make_interruptible(connection)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM meta").fetchone()
@@ -160,11 +162,6 @@ def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _matches(pattern: str, text: str) -> bool:
-    """Implement SQL's `text REGEXP pattern`."""
-    return re.search(pattern, text, re.MULTILINE) is not None
 
 
 def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) -> None:

@@ -14,3 +14,7 @@ class NotFoundError(InputError):
 
 class LockedError(InputError):
     """Another process, or another writer of this one, is changing the index: try again later."""
+
+
+class TimeLimitError(InputError):
+    """The search took longer than it may."""

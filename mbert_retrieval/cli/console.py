@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ def _commands() -> None:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command and exit; errors become one line on standard error and an exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `start`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.stdout is None:  # closed by the caller: `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from . import locate, serving
 from .console import NOTHING_FOUND, new_app, run
 from .locate import NearIndex
+from .match_limit import limited_matches
 from .sync_sources import update_before_query
 
 if TYPE_CHECKING:
@@ -103,7 +105,8 @@ def query(
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
     filtered = narrowed(where, pattern, language or (), path or ())
-    result = target.search(" ".join(text), k, cast("Mode", mode), filtered, tuning, group)
+    with limited_matches() if pattern is not None else nullcontext():
+        result = target.search(" ".join(text), k, cast("Mode", mode), filtered, tuning, group)
     if not result:
         raise typer.Exit(NOTHING_FOUND)
     print_result(result, form, Provenance.of(target.folder).root)

@@ -48,6 +48,10 @@ def serve(
     concurrency: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests answered at once; more get 503.")
     ] = 256,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Time for a search; then 504."),
+    ] = 10.0,
 ) -> None:
     """Serve an index over HTTP, with a search page. Ctrl+C finishes the requests and stops."""
     _check_installed()
@@ -59,7 +63,8 @@ def serve(
 
     token = read_token(token_file, host)
     path = locate.index_from_here(index)
-    service = Service(path, Limits(body_bytes=body, concurrency=concurrency), not read_only)
+    limits = Limits(body_bytes=body, concurrency=concurrency, search_seconds=timeout)
+    service = Service(path, limits, not read_only)
     run_server(
         service, host, port, token, lambda url: message(f"{path} is served at {url} (Ctrl+C stops)")
     )

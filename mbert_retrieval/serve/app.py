@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from .. import __version__
-from ..errors import InputError, LockedError, NotFoundError
+from ..errors import InputError, LockedError, NotFoundError, TimeLimitError
 from . import models
 from .guard import Guard
 from .limits import Overloaded
@@ -32,6 +32,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     413: _PROBLEM | {"description": "The body is too large"},
     422: _PROBLEM | {"description": "The request does not have the described form"},
     503: _PROBLEM | {"description": "The service is too busy: try again"},
+    504: _PROBLEM | {"description": "The search took too long: use a simpler filter"},
 }
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: _PROBLEM | {"description": "There is no such passage or document"}
@@ -153,7 +154,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(InputError)
     async def input_error(request: Request, error: InputError) -> Response:
-        return problem(404 if isinstance(error, NotFoundError) else 400, str(error))
+        statuses = {NotFoundError: 404, TimeLimitError: 504}
+        return problem(statuses.get(type(error), 400), str(error))
 
     @app.exception_handler(LockedError)
     async def locked(request: Request, error: LockedError) -> Response:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ..errors import TimeLimitError
 from .limits import Overloaded
 
 Key = TypeVar("Key", bound=Hashable)
@@ -31,7 +32,8 @@ class Batcher(Generic[Key, Answer]):
     that have the key of the oldest one, so batches grow with the load. One thread is faster than
     two, which would halve the batches.
 
-    When a batch fails, each of its queries runs again alone, so that only the bad ones fail.
+    When a batch fails, each of its queries runs again alone, so that only the bad ones fail; not
+    when its time was over, which is the fault of what they share.
     """
 
     def __init__(
@@ -104,8 +106,9 @@ class Batcher(Generic[Key, Answer]):
         try:
             answers = await loop.run_in_executor(self._pool, self._run_batch, batch[0].key, queries)
         except Exception as error:
-            if len(batch) == 1:
-                _settle(batch[0].future, error=error)
+            if len(batch) == 1 or isinstance(error, TimeLimitError):
+                for pending in batch:
+                    _settle(pending.future, error=error)
                 return
             for pending in batch:
                 await self._run([pending])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import ipaddress
 import os
 import signal
@@ -20,6 +21,8 @@ from .service import Service
 
 TOKEN_VARIABLE = "MBERT_TOKEN"
 GRACE_SECONDS = 20  # in which requests in progress are finished when the service stops
+FORCED_SECONDS = 5  # after a second signal
+STOP_SECONDS = GRACE_SECONDS + 10  # after which the process ends, whatever still runs in it
 MAX_CONNECTIONS = 1024
 MIN_TOKEN_LENGTH = 16
 
@@ -57,7 +60,9 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; then finish the requests in progress, and return.
 
-    A second signal drops the requests that are left.
+    A second signal drops the requests that are left. The process ends in any case: what does not
+    stop by itself is written to standard error as a traceback, and the exit code is 1. The index
+    stays as it was at the last commit.
 
     Args:
         service: What to serve; it is started and closed here.
@@ -129,8 +134,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop, number)
         yield
+
+    def _stop(self, number: int) -> None:
+        # a timer in C, which no Python thread can hold up
+        seconds = FORCED_SECONDS if self.should_exit else STOP_SECONDS
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        self.handle_exit(number, None)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, NotFoundError
+from ..errors import InputError, NotFoundError, TimeLimitError
 from ..indexes import IndexFolder
+from ..indexes.deadline import time_limit
 from ..indexes.filtering import Filter, narrowed
 from ..search.options import check_query
 from ..search.result import SearchResult
@@ -134,10 +136,11 @@ class Service:
 
     def _search_batch(self, request: SearchRequest, queries: list[str]) -> list[JSON]:
         index = self._live.index  # one commit for the entire batch
-        return [
-            {"hits": _hits_json(result, request), "commit": result.folder.generation}
-            for result in index.search_many(queries, request.k, request.mode, request.filter)
-        ]
+        with self._limited():
+            return [
+                {"hits": _hits_json(result, request), "commit": result.folder.generation}
+                for result in index.search_many(queries, request.k, request.mode, request.filter)
+            ]
 
     async def explain(self, query: str, id: str, request: SearchRequest) -> JSON:
         """Return why a passage has its score, with all token scores of late interaction.
@@ -148,9 +151,10 @@ class Service:
 
         def search_and_explain() -> JSON:
             index = self._live.index
-            passage = index.get(id)
-            result = index.search(query, request.k, request.mode, request.filter)
-            (explanation,) = result.explain([id])
+            with self._limited():
+                passage = index.get(id)
+                result = index.search(query, request.k, request.mode, request.filter)
+                (explanation,) = result.explain([id])
             return {"passage": asdict(passage), "matches": explanation.to_json(table=True)}
 
         return await self._in_time(asyncio.to_thread(search_and_explain))
@@ -198,8 +202,20 @@ class Service:
         if not self.writable:
             raise InputError("this service only reads: start it without --read-only")
 
-    async def _in_time(self, answer: Awaitable[JSON]) -> JSON:
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Stop the search in a `with` block when its time is over. Raises TimeLimitError."""
         seconds = self.limits.search_seconds
+        try:
+            with time_limit(seconds):
+                yield
+        except TimeLimitError:
+            raise TimeLimitError(
+                f"the search took longer than {seconds:g} s: use a simpler filter"
+            ) from None
+
+    async def _in_time(self, answer: Awaitable[JSON]) -> JSON:
+        seconds = 2 * self.limits.search_seconds
         try:
             return await asyncio.wait_for(answer, seconds)
         except TimeoutError:
