@@ -1,4 +1,4 @@
-"""Ctrl+C ends a command within a second, in every phase, and patterns that do not end are refused."""
+"""Ctrl+C ends a command within a second in every phase; patterns that do not end are refused."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_filters_select_by_long_text(folder, where, expected):
 HOSTILE = [
     "text GLOB '*[^@]" + "?" * 9000 + "ZQ*'",
     "text LIKE '%" + "a" * 9000 + "b%'",
-    "'" + "a" * 9000 + "b' GLOB '*' OR text GLOB text",
+    "text GLOB text",
     "text GLOB '" + "*" + "[a-z]" * 1500 + "Z*'",
     " OR ".join(["text GLOB '*" + "?" * 60 + "Z*'"] * 300),
 ]
@@ -110,13 +110,8 @@ HOSTILE = [
 @pytest.mark.parametrize("where", HOSTILE)
 def test_a_hostile_pattern_ends_with_the_time(folder, where):
     started = time.monotonic()
-    try:
-        with time_limit(0.3):
-            ids(folder, where)
-    except TimeLimitError as error:
-        assert "took too long" in str(error)
-    except InputError as error:
-        assert "characters at most" in str(error)
+    with time_limit(0.3), pytest.raises(InputError, match=r"took too long|characters at most"):
+        ids(folder, where)
     assert time.monotonic() - started < 1.5
 
 
