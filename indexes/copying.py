@@ -14,6 +14,7 @@ from .segments import FOLDER as SEGMENTS_FOLDER
 from .snapshot import open_snapshot
 from .store import FILE as STORE_FILE
 from .store import store_errors
+from .trust import record_made
 
 ATTEMPTS = 3
 
@@ -22,7 +23,8 @@ def copy_index(source: IndexFolder, target: Path) -> None:
     """Copy the newest commit of an index.
 
     Segments never change, so their files are hard links where the file system allows; the store is
-    copied. The manifest is written last: before that, `target` is not an index.
+    copied. The manifest is written last: before that, `target` is not an index. The
+    copy is trusted if the original is.
 
     Args:
         source: The index to copy.
@@ -43,6 +45,8 @@ def copy_index(source: IndexFolder, target: Path) -> None:
             except FileNotFoundError:  # a writer dropped a segment meanwhile
                 if attempt + 1 == ATTEMPTS:
                     raise
+        if source.is_trusted:
+            record_made(target, source.manifest.index_id)
         write_manifest(target, source.manifest)
     except (OSError, InputError) as error:
         shutil.rmtree(target, ignore_errors=True)

@@ -24,6 +24,7 @@ from .segments import ENGINE_MODULES
 from .segments import FOLDER as SEGMENTS_FOLDER
 from .snapshot import Snapshot, in_batches, open_snapshot
 from .store import create_store, get_meta, newest_generation, store_errors
+from .trust import check_trusted, is_trusted, record_made
 from .validation import check_k, check_list, check_text, check_vectors, row_passage
 from .verify import verify
 from .writer import FileState, Writer
@@ -94,6 +95,7 @@ class IndexFolder:
             with store_errors(path):
                 schema = lexical_index.SCHEMA if lexical else ""
                 create_store(path, manifest.index_id, settings or {}, schema)
+            record_made(path, manifest.index_id)
             write_manifest(path, manifest)
             sync_folder(path.absolute().parent)
         finally:
@@ -116,6 +118,22 @@ class IndexFolder:
         path = Path(path)
         check_no_links(path)
         return cls(path, read_manifest(path))
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether this user made the index on this machine, or trusts it (module `trust`)."""
+        return is_trusted(self.path, self.manifest.index_id)
+
+    def check_trusted(self, refused: str) -> None:
+        """Raise UntrustedError unless the index is trusted.
+
+        Args:
+            refused: What is not done with an index of somebody else, such as "it is not changed".
+
+        Raises:
+            UntrustedError: It is not trusted; the message says how to trust it.
+        """
+        check_trusted(self.path, self.manifest.index_id, refused)
 
     def refresh(self) -> None:
         """See the newest commit from now on."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, LockedError, NotFoundError
+from .errors import InputError, LockedError, NotFoundError, UntrustedError
 from .types import Hit, Passage
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "Packed",
     "Passage",
     "SearchResult",
+    "UntrustedError",
     "load_encoder",
 ]
 __version__ = "0.1.0"

@@ -18,3 +18,8 @@ class LockedError(InputError):
 
 class TimeLimitError(InputError):
     """The search took longer than it may."""
+
+
+class UntrustedError(InputError):
+    """The index was not made by this user on this machine: it is searched, and nothing else, until
+    the user trusts it (`mbert-index trust`)."""

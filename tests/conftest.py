@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["MBERT_DTYPE"] = "float32"  # what is compared with references
+# the tests' indexes are recorded as trusted here, not in the home folder
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mbert-state-")
 
 import pytest
 
 from support.cli import write_tree
 from support.tiny_models import tiny_config, tiny_tokenizer
+
+
+def pytest_sessionfinish():
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from . import locate
 from .build_options import DEFAULT_ENCODER, NO_ENCODER, BuildOptions, SelectionOptions
 from .console import BAD_INPUT, message, new_app, print_json, run, visible
@@ -162,7 +163,7 @@ def add(
 ) -> None:
     """Add more sources to an index; passages that exist and differ are replaced."""
     started = time.perf_counter()
-    target = _open(index)
+    target = _open_to_change(index)
     _report(target, add_sources(target, sources), started, json, verbose)
 
 
@@ -170,7 +171,7 @@ def add(
 def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = False) -> None:
     """Bring the index in sync with its sources: only changed files are read."""
     started = time.perf_counter()
-    target = _open(index)
+    target = _open_to_change(index)
     _report(target, update_index(target), started, json, verbose)
 
 
@@ -181,7 +182,7 @@ def delete(
     json: AsJson = False,
 ) -> None:
     """Delete passages by id: all of them, or none where one does not exist."""
-    target = _open(index)
+    target = _open_to_change(index)
     deleted = target.delete(ids)
     if json:
         print_json({"index": str(target.path), "deleted": deleted})
@@ -215,7 +216,7 @@ def info(
 @app.command()
 def compact(index: NearIndex = None, json: AsJson = False) -> None:
     """Rewrite the index as one segment, without deleted passages. Searches go on meanwhile."""
-    target = _open(index)
+    target = _open_to_change(index)
     before = target.folder.info()["bytes"]
     replaced = target.compact()
     after = target.folder.info()["bytes"]
@@ -256,10 +257,46 @@ def verify(index: NearIndex = None, json: AsJson = False) -> None:
         raise typer.Exit(BAD_INPUT)
 
 
-def _open(index: Path | None) -> Index:
+@app.command()
+def trust(
+    index: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="INDEX",
+            help="Folder of the index. Default: the nearest .mbert from here upward.",
+        ),
+    ] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="No longer trust it.")] = False,
+) -> None:
+    """Trust an index that somebody else made, or that was moved.
+
+    Before, it is only searched. From then on a query reads the source folders that it records, and
+    loads the encoder that it names. An index that you made on this machine is trusted.
+    """
+    from ..indexes.trust import record_trust
+    from ..indexes.trust import revoke as revoke_trust
+    from .index_info import recorded_wishes
+
+    folder = _open_folder(index)
+    path, index_id = folder.path, folder.manifest.index_id
+    shown = visible(str(path))
+    if revoke:
+        was_trusted = revoke_trust(path, index_id)
+        print(f"{shown}: no longer trusted" if was_trusted else f"{shown}: was not trusted")
+        return
+    try:
+        record_trust(path, index_id)
+    except OSError as error:
+        raise InputError(f"cannot record that {path} is trusted: {error}") from None
+    print(f"{shown}: trusted; {recorded_wishes(folder)}")
+
+
+def _open_to_change(index: Path | None) -> Index:
     from ..index import Index
 
-    return Index.open(locate.index_from_here(index))
+    target = Index.open(locate.index_from_here(index))
+    target.folder.check_trusted("it is not changed")
+    return target
 
 
 def _open_folder(index: Path | None) -> IndexFolder:

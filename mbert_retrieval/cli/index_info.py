@@ -18,6 +18,7 @@ def index_facts(folder: IndexFolder) -> dict[str, Any]:
     """Return what the index holds, and its size on disk, as JSON."""
     facts = folder.info()
     facts["bytes_by_part"] = _bytes_by_part(folder.path)
+    facts["trusted"] = folder.is_trusted
     facts["bytes"] = sum(facts["bytes_by_part"].values())
     return facts
 
@@ -37,6 +38,9 @@ def print_facts(facts: dict[str, Any], folder: IndexFolder) -> None:
         lines[f"{name} kind"] = leg["kind"] + (f": {used}" if used else "")
     sizes = ", ".join(f"{part} {size:,}" for part, size in facts["bytes_by_part"].items())
     lines |= {
+        "trusted": "yes"
+        if folder.is_trusted
+        else "no: it is only searched (see mbert-index trust)",
         "lexical": "BM25" if facts["lexical"] else "none",
         "created": f"{facts['created']} by {facts['created_by']}",
         "bytes": f"{facts['bytes']:,} ({sizes})",
@@ -44,6 +48,13 @@ def print_facts(facts: dict[str, Any], folder: IndexFolder) -> None:
     }
     for name, value in lines.items():
         print(f"{name:<10} {visible(value)}")
+
+
+def recorded_wishes(folder: IndexFolder) -> str:
+    """Return what a trusted index makes the commands read and load, in a few words."""
+    sources = ", ".join(map(str, Provenance.of(folder).paths)) or "no sources"
+    encoders = dict.fromkeys(leg.encoder.name for leg in folder.legs.values())
+    return visible(f"it reads {sources} and loads {', '.join(encoders) or 'no encoder'}")
 
 
 def _engine_text(facts: dict[str, Any]) -> str:

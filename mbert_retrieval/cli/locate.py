@@ -20,6 +20,16 @@ NearIndex = Annotated[
     ),
 ]
 
+QueryEncoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Load this encoder (nano, a folder, or a model on the hub), not the one that the "
+        "index names; it must be the same.",
+    ),
+]
+
 
 def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
     """Return the path of the index that `build` makes.

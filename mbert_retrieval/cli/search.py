@@ -9,7 +9,7 @@ import typer
 
 from . import locate, serving
 from .console import NOTHING_FOUND, new_app, run
-from .locate import NearIndex
+from .locate import NearIndex, QueryEncoderName
 from .match_limit import limited_matches
 from .sync_sources import update_before_query
 
@@ -87,19 +87,23 @@ def query(
             help="First read the files that changed since they were indexed.",
         ),
     ] = True,
+    encoder: QueryEncoderName = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")
     ] = False,
 ) -> None:
     """Find the passages that answer TEXT best. Exit code 1 where there is none."""
     from ..index import Index
+    from ..indexes import IndexFolder
     from ..indexes.filtering import narrowed
+    from ..search.encoders import IndexEncoders
     from ..sync.provenance import Provenance
     from .output import OutputForm, print_result
 
     form = OutputForm(json, explain, lines, files, counts)
     form.check()
-    target = Index.open(locate.index_from_here(index))
+    folder = IndexFolder.open(locate.index_from_here(index))
+    target = Index(folder, IndexEncoders(folder, name=encoder))
     if update:
         update_before_query(target)
     given = {"nprobe": nprobe, "candidates": candidates}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
 from . import locate
 from .console import message
-from .locate import NearIndex
+from .locate import NearIndex, QueryEncoderName
+
+if TYPE_CHECKING:
+    from ..serve.service import Service
 
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="Allow no changes to the index.")]
 
@@ -52,6 +55,7 @@ def serve(
         float,
         typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Time for a search; then 504."),
     ] = 10.0,
+    encoder: QueryEncoderName = None,
 ) -> None:
     """Serve an index over HTTP, with a search page. Ctrl+C finishes the requests and stops."""
     _check_installed()
@@ -64,19 +68,29 @@ def serve(
     token = read_token(token_file, host)
     path = locate.index_from_here(index)
     limits = Limits(body_bytes=body, concurrency=concurrency, search_seconds=timeout)
-    service = Service(path, limits, not read_only)
+    service = Service(path, limits, not read_only, encoder)
+    _say_untrusted(service)
     run_server(
         service, host, port, token, lambda url: message(f"{path} is served at {url} (Ctrl+C stops)")
     )
 
 
-def mcp(index: NearIndex = None, read_only: ReadOnly = False) -> None:
+def mcp(
+    index: NearIndex = None, read_only: ReadOnly = False, encoder: QueryEncoderName = None
+) -> None:
     """Serve an index to an agent: Model Context Protocol on standard input and output."""
     _check_installed()
     from ..serve.mcp_server import run
     from ..serve.service import Service
 
-    run(Service(locate.index_from_here(index), writable=not read_only))
+    service = Service(locate.index_from_here(index), None, not read_only, encoder)
+    _say_untrusted(service)
+    run(service)
+
+
+def _say_untrusted(service: Service) -> None:
+    if service.caution:
+        message(f"note: {service.caution}")
 
 
 def _limit_blas_threads() -> None:

@@ -60,7 +60,9 @@ def _plan_update(
     from ..sync.plan import plan_sync
     from ..sync.provenance import Provenance
 
-    before = Provenance.of(IndexFolder.open(path))
+    folder = IndexFolder.open(path)
+    folder.check_trusted("it is not changed (--rebuild makes your own)")
+    before = Provenance.of(folder)
     selection = selection_options.over(before.selection)
     index = options.open_existing(path, selection.documents == "whole")
     reread = not before.is_current or selection != before.selection
@@ -139,10 +141,14 @@ def update_before_query(index: Index) -> None:
     What prevents it (another process writes, a source is gone, too many files changed) is said,
     and the query is answered from what the index holds.
     """
+    from ..indexes.trust import searched_as_it_is
     from ..sources.scan import scan
     from ..sync.plan import plan_sync
     from ..sync.provenance import Provenance
 
+    if not index.folder.is_trusted:
+        message(f"note: {searched_as_it_is(index.path, index.folder.manifest.index_id)}")
+        return
     sources = Provenance.of(index.folder)
     if not sources.paths or sources.root is None:
         return

@@ -16,7 +16,7 @@ from .console import message
 def copy_from_worktree(path: Path) -> None:
     """Copy an index of another worktree of the same repository to `path`.
 
-    Does nothing where there is none, or where `path` exists.
+    Does nothing where there is none that is trusted, or where `path` exists.
     """
     from ..index import is_index
     from ..indexes import IndexFolder
@@ -29,7 +29,10 @@ def copy_from_worktree(path: Path) -> None:
         if not is_index(other):
             continue
         try:
-            copy_index(IndexFolder.open(other), path)
+            source = IndexFolder.open(other)
+            if not source.is_trusted:
+                continue
+            copy_index(source, path)
         except InputError as error:
             message(f"note: {error}")
             continue

@@ -20,6 +20,8 @@ FEW = 12  # passages that are encoded sooner without torch than torch is loaded
 Encoders = DocumentEncoder | Sequence[DocumentEncoder] | None
 Engines = str | Mapping[str, str] | None
 
+# what an encoder is loaded with, beside its name and head
+ENCODER_OPTIONS = {"truncate", "pool_factor", "query_length", "document_length"}
 # a setting of an engine -> the engine that takes it
 ENGINE_SETTINGS = {"nbits": "plaid", "centroids": "plaid", "factory": "faiss"}
 
@@ -27,8 +29,17 @@ ENGINE_SETTINGS = {"nbits": "plaid", "centroids": "plaid", "factory": "faiss"}
 class IndexEncoders:
     """Encoders by leg: those that were given, the others loaded when first needed.
 
-    Raises InputError, here and where one is loaded, for an encoder that did not make the index's
-    vectors, and for one that does not exist.
+    An index that is not trusted records any name, so of those only shipped encoders are loaded.
+
+    Args:
+        folder: The index.
+        document_encoders: Loaded encoders.
+        query_encoders: Loaded encoders of queries.
+        name: The encoder to load in place of the recorded name, as the user gave it.
+
+    Raises:
+        InputError: An encoder did not make the index's vectors; also where one is loaded, which may
+            not exist.
     """
 
     def __init__(
@@ -36,8 +47,9 @@ class IndexEncoders:
         folder: IndexFolder,
         document_encoders: Sequence[DocumentEncoder] = (),
         query_encoders: Sequence[QueryEncoder] = (),
+        name: str | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder, self._given_name = folder, name
         self._document_encoders = {encoder.kind: encoder for encoder in document_encoders}
         self._query_encoders = {encoder.kind: encoder for encoder in query_encoders}
         for encoder in (*document_encoders, *query_encoders):
@@ -45,9 +57,8 @@ class IndexEncoders:
 
     def for_folder(self, folder: IndexFolder) -> IndexEncoders:
         """Return the same loaded encoders for another commit of the index."""
-        return IndexEncoders(
-            folder, list(self._document_encoders.values()), list(self._query_encoders.values())
-        )
+        documents, queries = self._document_encoders.values(), self._query_encoders.values()
+        return IndexEncoders(folder, list(documents), list(queries), self._given_name)
 
     def check(self) -> None:
         """Load the query encoders. Raise InputError where one did not make the index's vectors."""
@@ -59,8 +70,7 @@ class IndexEncoders:
         if leg not in self._document_encoders:
             from ..encoders import load_encoder
 
-            recorded = self._folder.legs[leg].encoder
-            encoder = load_encoder(recorded.name, recorded.kind, **recorded.options)
+            encoder = load_encoder(self._name(leg), leg, **self._options(leg))
             self._check_made(encoder)
             self._document_encoders[leg] = encoder
         return self._document_encoders[leg]
@@ -72,13 +82,36 @@ class IndexEncoders:
         if leg not in self._query_encoders:
             from ..encoders import load_query_encoder
 
-            recorded = self._folder.legs[leg].encoder
-            encoder = load_query_encoder(recorded.name, recorded.kind, **recorded.options)
+            encoder = load_query_encoder(self._name(leg), leg, **self._options(leg))
             if encoder is None:
                 return self.document_encoder(leg)
             self._check_made(encoder)
             self._query_encoders[leg] = encoder
         return self._query_encoders[leg]
+
+    def _name(self, leg: str) -> str:
+        """Return the name of the leg's encoder, if it may be loaded."""
+        from ..encoders import SHIPPED
+
+        name = self._folder.legs[leg].encoder.name
+        if self._given_name is not None:
+            return self._given_name
+        if name not in SHIPPED:
+            self._folder.check_trusted(
+                f"the encoder {name!r} that it names is not loaded (--encoder NAME gives the "
+                "encoder, and --mode lexical needs none)"
+            )
+        return name
+
+    def _options(self, leg: str) -> dict[str, Any]:
+        """Return the options of the leg's encoder."""
+        options = self._folder.legs[leg].encoder.options
+        if unknown := sorted(options.keys() - ENCODER_OPTIONS):
+            raise InputError(
+                f"the index {self._folder.path} was made by an encoder with {unknown[0]!r}, which "
+                "load_encoder does not take: give the loaded encoder"
+            )
+        return options
 
     def encode(self, passages: Iterator[Passage]) -> Iterator[tuple[list[Passage], Vectors]]:
         """Yield batches of passages with their vectors by leg, in order.

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..index import Index
 from ..indexes import IndexFolder
+from ..search.encoders import IndexEncoders
 
 POLL_SECONDS = 0.5  # how soon a commit of another process is seen
 
@@ -20,6 +21,12 @@ def at_newest_commit(index: Index) -> Index:
     """
     folder = index.folder
     return index if folder.is_newest() else index.reopen()
+
+
+def open_index(path: Path, encoder: str | None) -> Index:
+    """Open an index. encoder: the encoder to load in place of the one that it names."""
+    folder = IndexFolder.open(path)
+    return Index(folder, IndexEncoders(folder, name=encoder))
 
 
 class LiveIndex:
@@ -34,20 +41,24 @@ class LiveIndex:
     """
 
     def __init__(
-        self, path: Path, on_commit: Callable[[IndexFolder], None] = lambda folder: None
+        self,
+        path: Path,
+        on_commit: Callable[[IndexFolder], None] = lambda folder: None,
+        encoder: str | None = None,
     ) -> None:
         """Open the index at `path`. Raises InputError as `Index.open`.
 
         Args:
             path: Folder of the index.
             on_commit: Called with each commit that is opened, the first included.
+            encoder: See `open_index`.
         """
         self._on_commit = on_commit
         self._refreshing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
         self.trouble = ""
-        self.index = Index.open(path)
+        self.index = open_index(path, encoder)
         on_commit(self.folder)
 
     @property

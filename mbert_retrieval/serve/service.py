@@ -14,6 +14,7 @@ from ..errors import InputError, NotFoundError, TimeLimitError
 from ..indexes import IndexFolder
 from ..indexes.deadline import time_limit
 from ..indexes.filtering import Filter, narrowed
+from ..indexes.trust import searched_as_it_is
 from ..search.options import check_query
 from ..search.result import SearchResult
 from ..search.run import legs_of
@@ -66,26 +67,47 @@ class Service:
     Between `start` and `close`, any number of calls may run at once in one event loop.
     """
 
-    def __init__(self, path: Path, limits: Limits | None = None, writable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits | None = None,
+        writable: bool = True,
+        encoder: str | None = None,
+    ) -> None:
         """Open the index and load its query encoders.
 
         Args:
             path: Folder of the index.
             limits: Default: those of `Limits()`.
-            writable: Whether the index may be changed.
+            writable: Whether the index may be changed; one that is not trusted is not.
+            encoder: Name of the encoder to load in place of the one that the index records.
 
         Raises:
             InputError: As `Index.open`, or an encoder cannot be loaded.
         """
-        self.limits, self.writable = limits or Limits(), writable
+        self.limits = limits or Limits()
         self.metrics = Metrics()
-        self._live = LiveIndex(path, self._record_commit)
+        self._live = LiveIndex(path, self._record_commit, encoder)
+        self._may_write = writable
         self._batcher: Batcher[SearchRequest, JSON] = Batcher(
             self._search_batch, self.limits.concurrency, self.metrics.batch.observe
         )
-        self._writes = WriteQueue(path, self._live.refresh)
+        self._writes = WriteQueue(path, self._live.refresh, encoder)
         self._live.index.search_many([WARM_UP_QUERY], 1)  # loads the query encoders
         self.metrics.waiting.set_function(lambda: len(self._batcher))
+
+    @property
+    def writable(self) -> bool:
+        """Whether the index may be changed through this service."""
+        return self._may_write and self._live.folder.is_trusted
+
+    @property
+    def caution(self) -> str:
+        """What the user should know where the index is not trusted; else empty."""
+        folder = self._live.folder
+        if folder.is_trusted:
+            return ""
+        return searched_as_it_is(folder.path, folder.manifest.index_id)
 
     async def start(self) -> None:
         """Follow newer commits from now on."""
@@ -199,8 +221,9 @@ class Service:
         return counts | {"commit": self._live.commit}
 
     def _check_writable(self) -> None:
-        if not self.writable:
+        if not self._may_write:
             raise InputError("this service only reads: start it without --read-only")
+        self._live.folder.check_trusted("it is not changed")
 
     @contextmanager
     def _limited(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from ..index import Index
 from ..sync.passages import Changes, Progress
 from ..types import Passage
 from .limits import Overloaded
-from .live import at_newest_commit
+from .live import at_newest_commit, open_index
 
 MAX_CHANGES = 32  # that wait or run
 NICENESS = 10  # of the thread that writes: searches go first
@@ -30,14 +30,17 @@ class _Stopped(KeyboardInterrupt):
 class WriteQueue:
     """Runs changes to an index in the order in which they come."""
 
-    def __init__(self, path: Path, on_commit: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, on_commit: Callable[[], None], encoder: str | None = None
+    ) -> None:
         """Make an empty queue.
 
         Args:
             path: Folder of the index.
             on_commit: Called in the writing thread after each change.
+            encoder: See `live.open_index`.
         """
-        self._path, self._on_commit = path, on_commit
+        self._path, self._on_commit, self._encoder = path, on_commit, encoder
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_lower_priority)
         self._stopping = threading.Event()
         self._pending = 0
@@ -74,7 +77,7 @@ class WriteQueue:
     def _apply(self, change: Callable[[Index, Progress], Any]) -> Any:
         # an Index with encoders of its own, so that searches share theirs undisturbed
         if self._index is None:
-            self._index = Index.open(self._path)
+            self._index = open_index(self._path, self._encoder)
         else:
             self._index = at_newest_commit(self._index)
         try:

@@ -59,8 +59,10 @@ def sync_with_sources(
 ) -> Changes:
     """Bring an index in sync with the sources that it remembers.
 
-    Raises InputError where it remembers none, and as `apply_plan`.
+    Raises InputError where it remembers none, UntrustedError where somebody else recorded them, and
+    as `apply_plan`.
     """
+    folder.check_trusted("it is not changed and its sources are not read")
     sources = Provenance.of(folder)
     if not sources.paths:
         raise InputError("the index does not know its sources: build it with mbert-index")

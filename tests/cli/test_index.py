@@ -71,6 +71,7 @@ def test_build_after_update_changes_nothing(updated):
 def test_a_moved_project_keeps_its_sources(built):
     moved = built.rename(built.with_name("moved"))
     (moved / "new.txt").write_text("something new")
+    run("index", "trust", cwd=moved)
     (facts,) = run_json("index", "update", cwd=moved)
     assert (facts["added"], facts["unchanged"], facts["deleted"]) == (1, 5, 0)
 

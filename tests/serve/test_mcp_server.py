@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 import pytest
@@ -21,7 +22,8 @@ ZEBRA = {"id": "z", "text": "a zebra", "metadata": {"year": 1999}}
 def converse(index, conversation, *options):
     """Run `conversation(client)` against the command in a process of its own."""
     arguments = ["-m", "mbert_retrieval.cli.search", "mcp", "--index", str(index), *options]
-    server = mcp.StdioServerParameters(command=sys.executable, args=arguments)
+    env = dict(os.environ)
+    server = mcp.StdioServerParameters(command=sys.executable, args=arguments, env=env)
 
     async def main():
         async with mcp.Client(mcp.stdio_client(server)) as client:

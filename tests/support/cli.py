@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from mbert_retrieval import Index
+from mbert_retrieval.cli import console
 
 TREE = {
     "net/retry.py": '''"""Retries."""
@@ -49,6 +54,26 @@ def run(command: str, *arguments: object, cwd: Path | None = None, **options):
     return subprocess.run(
         line, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options
     )
+
+
+def run_here(command: str, *arguments: object, cwd: Path | None = None, env=None):
+    """Run a command as `run` does, but in this process, which is faster."""
+    app = importlib.import_module(f"mbert_retrieval.cli.{command}").app
+    output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        patch.dict(os.environ, env or {}),
+        patch.object(sys, "argv", ["mbert", *map(str, arguments)]),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            console.run(app)
+        except SystemExit as exit:
+            code = exit.code
+    for stream in (output, errors):
+        stream.seek(0)
+    return subprocess.CompletedProcess(arguments, code, output.read(), errors.read())
 
 
 def run_json(command: str, *arguments: object, cwd: Path | None = None) -> list[dict]:
