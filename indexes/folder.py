@@ -351,7 +351,7 @@ class IndexFolder:
         snapshot = self._current
         with store_errors(self.path):
             rows = snapshot.connection.execute(
-                "SELECT path, size, mtime_ns, sha256, skipped FROM files"
+                "SELECT path, size, mtime_ns, sha256, skipped, complete FROM files"
             )
             return {row[0]: FileState(*row) for row in rows}
 

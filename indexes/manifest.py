@@ -21,7 +21,7 @@ from ..files import write_atomically
 
 FILE = "manifest.json"
 FORMAT = "mbert-retrieval index"
-VERSION = 3
+VERSION = 4
 ENGINES = ("plaid", "flat", "faiss")  # `segments.ENGINE_MODULES` are their modules
 LEGS = ("late", "dense")
 DEFAULT_ENGINES = {"late": "plaid", "dense": "faiss"}

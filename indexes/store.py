@@ -15,6 +15,9 @@ A passage's `key` is used once, and again only for a passage of the same content
 the same. Segments have disjoint ranges of keys, and contain the vectors of every leg for each of
 their keys; a key of a segment is a live passage or a tombstone. A tombstone records the hash of its
 content, so that text that comes back or moves to other lines is not encoded again.
+
+A passage's `source` is the path, in table `files`, of the file or collection that it was read from.
+It is NULL for a passage that was added by itself; a sync with the sources leaves those alone.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ CREATE TABLE passages (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     path TEXT,
+    source TEXT,
     start_line INTEGER,
     end_line INTEGER,
     metadata TEXT NOT NULL,
@@ -49,6 +53,7 @@ CREATE TABLE passages (
     text TEXT NOT NULL
 );
 CREATE INDEX passages_by_path ON passages (path) WHERE path IS NOT NULL;
+CREATE INDEX records_by_source ON passages (source) WHERE path IS NULL AND source IS NOT NULL;
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY,
     first_key INTEGER NOT NULL,
@@ -66,6 +71,7 @@ CREATE TABLE files (
     mtime_ns INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     skipped TEXT NOT NULL,
+    complete INTEGER NOT NULL,
     checksum TEXT NOT NULL
 );
 """

@@ -17,8 +17,8 @@ from ..types import Passage
 from .manifest import EncoderIdentity
 from .store import row_checksum
 
-# (id, path, start_line, end_line, metadata, content_sha256, checksum, title, text)
-Row = tuple[str, str | None, int | None, int | None, str, str, str, str, str]
+# (id, path, source, start_line, end_line, metadata, content_sha256, checksum, title, text)
+Row = tuple[str, str | None, str | None, int | None, int | None, str, str, str, str, str]
 
 MAX_K = 2**31 - 1  # results of one query
 
@@ -79,7 +79,7 @@ def content_sha256(passage: Passage) -> str:
     return hashlib.sha256(passage.content.encode("utf-8", "replace")).hexdigest()
 
 
-def passage_row(passage: Passage) -> Row:
+def passage_row(passage: Passage, source: str | None = None) -> Row:
     """Return the columns of table `passages` after `key`. Raises InputError for invalid values."""
     if not isinstance(passage, Passage):
         raise TypeError(f"passages must be Passage objects, not {type(passage).__name__}")
@@ -99,7 +99,7 @@ def passage_row(passage: Passage) -> Row:
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"metadata of {name} is not JSON: {error}") from None
     check_text(metadata, f"metadata of {name}")
-    columns = (passage.id, passage.path, passage.start_line, passage.end_line, metadata)
+    columns = (passage.id, passage.path, source, passage.start_line, passage.end_line, metadata)
     content = content_sha256(passage)
     checksum = row_checksum(*columns, content, passage.title, passage.text)
     return (*columns, content, checksum, passage.title, passage.text)
@@ -107,7 +107,7 @@ def passage_row(passage: Passage) -> Row:
 
 def content_of(row: Row) -> str:
     """Return the content_sha256 of a row."""
-    return row[5]
+    return row[6]
 
 
 def row_passage(

@@ -46,10 +46,10 @@ def _store_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
         if line != "ok":
             yield line
     yield from _schema_problems(connection, manifest)
-    columns = "id, path, start_line, end_line, metadata, title, text"
+    columns = "id, path, source, start_line, end_line, metadata, title, text"
     select = f"SELECT content_sha256, checksum, {columns} FROM passages"
     for content_sha256, checksum, *row in connection.execute(select):
-        if row_checksum(*row[:5], content_sha256, *row[5:]) != checksum:
+        if row_checksum(*row[:6], content_sha256, *row[6:]) != checksum:
             yield f"passage {row[0]!r} is not what was written"
     for table in ("meta", "files"):
         for row in connection.execute(f"SELECT * FROM {table}"):

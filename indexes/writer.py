@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError, NotFoundError
@@ -39,17 +40,20 @@ from .validation import (
     row_passage,
 )
 
+NO_SOURCES: Mapping[str, str] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class FileState:
-    """A source file as it was when it was indexed.
+    """A source file or collection as it was when it was indexed.
 
     Args:
         path: The path, as passages of the file have it.
         size: Bytes.
         mtime_ns: Modification time in nanoseconds since the epoch.
         sha256: SHA-256 of the content, in hexadecimal.
-        skipped: Why the file was not indexed; "" if it was.
+        skipped: Why the file was not indexed, or could not be read the last time; "" if it was.
+        complete: Whether the index has all its passages. If not, the next update reads it again.
 
     Example:
         >>> FileState("src/a.py", 10, 1_700_000_000_000_000_000, "ab").skipped
@@ -61,6 +65,7 @@ class FileState:
     mtime_ns: int
     sha256: str
     skipped: str = ""
+    complete: bool = True
 
 
 class Writer:
@@ -114,19 +119,26 @@ class Writer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def add(self, passages: Iterable[Passage], vectors: Mapping[str, Packed]) -> None:
+    def add(
+        self,
+        passages: Iterable[Passage],
+        vectors: Mapping[str, Packed],
+        sources: Mapping[str, str] = NO_SOURCES,
+    ) -> None:
         """Add passages. A passage whose id is in the index already is replaced, in every leg.
 
         Args:
             passages: Passages with different ids.
             vectors: For each leg of the index, the vectors of the passages, in their order: values
                 (N, D) floating-point, stored as float32. A dense leg takes one vector per passage.
+            sources: By id, the `FileState.path` of what the passage was read from. The others are
+                no source's, and stay until they are deleted by id.
 
         Raises:
             InputError: If passages or vectors are invalid, or two passages have the same id.
         """
         passages = list(passages)
-        rows = [passage_row(passage) for passage in passages]
+        rows = [passage_row(passage, sources.get(passage.id)) for passage in passages]
         ids = [passage.id for passage in passages]
         if len(set(ids)) < len(ids):
             duplicate = next(id for id in ids if ids.count(id) > 1)
@@ -146,19 +158,22 @@ class Writer:
                     self._segment = SegmentWriter(self._folder, number, self._manifest.legs)
                 self._segment.append(keys, vectors)
 
-    def reuse(self, passages: Sequence[Passage]) -> list[Passage]:
+    def reuse(
+        self, passages: Sequence[Passage], sources: Mapping[str, str] = NO_SOURCES
+    ) -> list[Passage]:
         """Add those passages whose content has vectors in the index already, so that it need not
         be encoded: the vectors of the passage that they replace, or of a deleted one.
 
         Args:
             passages: Passages with different ids.
+            sources: See `add`.
 
         Returns:
             The other passages, which are not added.
         """
         if not self._manifest.legs:
             return list(passages)
-        rows = [passage_row(passage) for passage in passages]
+        rows = [passage_row(passage, sources.get(passage.id)) for passage in passages]
         with self._changing() as connection:
             select = "SELECT id, key, content_sha256 FROM passages"
             stored = {
@@ -189,33 +204,45 @@ class Writer:
         return free
 
     def passages_of(self, path: str) -> list[tuple[Passage, str]]:
-        """Return the passages of a source file, including uncommitted changes, each with the
-        SHA-256 of its content."""
+        """Return the passages that were read from a file, including uncommitted changes, each with
+        the SHA-256 of its content."""
         select = (
             "SELECT content_sha256, id, path, start_line, end_line, metadata, title, text "
-            "FROM passages WHERE path = ?"
+            "FROM passages WHERE path = ? AND source = path"
         )
         with store_errors(self._folder):
             rows = self._connection.execute(select, (path,)).fetchall()
             return [(row_passage(*rest), content) for content, *rest in rows]
 
-    def ids_elsewhere(self, paths: set[str], ids: set[str] | None) -> list[str]:
-        """Return the ids of passages that come from elsewhere.
+    def ids_of(self, source: str) -> list[str]:
+        """Return the ids of the passages that were read from a file or a collection.
 
         Args:
-            paths: Source files whose passages are left out.
-            ids: Ids of passages without a file that are left out; None for all of them.
+            source: Its `FileState.path`.
 
         Returns:
-            The ids of all others.
+            Ids, including those of uncommitted changes.
         """
+        select = (
+            "SELECT id FROM passages WHERE path = ?1 AND source = path UNION ALL "
+            "SELECT id FROM passages WHERE path IS NULL AND source = ?1"
+        )
         with store_errors(self._folder):
-            rows = self._connection.execute("SELECT id, path FROM passages").fetchall()
-        return [
-            id
-            for id, path in rows
-            if (path not in paths if path is not None else ids is not None and id not in ids)
-        ]
+            return [id for (id,) in self._connection.execute(select, (source,))]
+
+    def sources_of(self, ids: Iterable[str]) -> set[str]:
+        """Return the `FileState.path` of the files and collections that passages were read from.
+
+        Args:
+            ids: Ids of passages; those that were added by themselves have no source.
+
+        Returns:
+            Paths.
+        """
+        select = "SELECT source FROM passages"
+        with store_errors(self._folder):
+            rows = in_batches(self._connection, select, "id", list(ids))
+            return {source for (source,) in rows if source is not None}
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete passages, in every leg.
@@ -242,18 +269,27 @@ class Writer:
         """Record the state of a source file whose passages were added."""
         check_text(state.path, "the path of a file")
         with self._changing() as connection:
-            row = (*astuple(state), row_checksum(*astuple(state)))
-            connection.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
+            row = (*astuple(state)[:-1], int(state.complete))
+            checksum = row_checksum(*row)
+            connection.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum))
 
     def forget_file(self, path: str) -> None:
         """Remove the state of a source file."""
         with self._changing() as connection:
             connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
-    def forget_files(self) -> None:
-        """Remove the states of all source files."""
+    def mark_incomplete(self, paths: Container[str] | None = None) -> None:
+        """Let the next update read source files again.
+
+        Args:
+            paths: Their paths; None for all files.
+        """
         with self._changing() as connection:
-            connection.execute("DELETE FROM files")
+            select = "SELECT path, size, mtime_ns, sha256, skipped, 0 FROM files WHERE complete"
+            states = [FileState(*row) for row in connection.execute(select)]
+        for state in states:
+            if paths is None or state.path in paths:
+                self.set_file_state(state)
 
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Replace `IndexFolder.settings`."""
@@ -355,8 +391,8 @@ class Writer:
         self, keys: Sequence[int], passages: Sequence[Passage], rows: Sequence[Row]
     ) -> None:
         self._connection.executemany(
-            "INSERT INTO passages (key, id, path, start_line, end_line, metadata, "
-            "content_sha256, checksum, title, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO passages (key, id, path, source, start_line, end_line, metadata, "
+            "content_sha256, checksum, title, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((key, *row) for key, row in zip(keys, rows, strict=True)),
         )
         if self._manifest.lexical:

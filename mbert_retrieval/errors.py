@@ -12,6 +12,10 @@ class NotFoundError(InputError):
     """The index has no passage with that id or path."""
 
 
+class UnreadableError(InputError):
+    """A file is there and cannot be read, so that nothing is known of its content."""
+
+
 class LockedError(InputError):
     """Another process, or another writer of this one, is changing the index: try again later."""
 

@@ -221,6 +221,9 @@ class Index:
     def delete(self, ids: str | Iterable[str]) -> int:
         """Delete passages: all of them, or none where one does not exist.
 
+        A passage that was read from a source file comes back when the file changes, or by the next
+        `mbert-index update`, `add` or `build` that covers it.
+
         Args:
             ids: An id, or several.
 
@@ -234,7 +237,9 @@ class Index:
             raise TypeError(f"ids must be an id or a list of them, not {type(ids).__name__}")
         unique = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
         with self.folder.writer() as writer:
+            sources = writer.sources_of(unique)
             writer.delete(unique)
+            writer.mark_incomplete(sources)
             writer.compact()  # commits first
         return len(unique)
 

@@ -131,7 +131,7 @@ def _timed_index(root: Path, path: Path, encoders: list) -> tuple[Index, list[st
 
     def sync() -> None:
         plan = plan_sync(scan([root], root), index.folder)
-        apply_plan(plan, index.folder, index.encoders, "all")
+        apply_plan(plan, index.folder, index.encoders)
 
     def step() -> None:
         started = time.perf_counter()

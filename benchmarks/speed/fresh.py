@@ -95,7 +95,7 @@ def build(tree: Path, path: Path, known: Path) -> None:
     def progress(done: int) -> None:
         print(f"\r{done:,} files", end="")
 
-    apply_plan(plan, index.folder, index.encoders, "all", progress)
+    apply_plan(plan, index.folder, index.encoders, progress)
     record(index.folder, plan.tree)
     print()
 

@@ -139,7 +139,8 @@ def build(
     """Make an index of the sources, or bring it in sync with them.
 
     Run again, it reads only new and changed files, and deletes passages that are no longer in the
-    sources. After an interruption it continues where it stopped.
+    sources; passages that came from no source stay. After an interruption it continues where it
+    stopped.
     """
     from ..indexes.device import on_device
 
@@ -169,7 +170,11 @@ def add(
 
 @app.command()
 def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = False) -> None:
-    """Bring the index in sync with its sources: only changed files are read."""
+    """Bring the index in sync with its sources: only changed files are read.
+
+    What cannot be read keeps its passages, and so does a source that is missing or became empty:
+    build makes sure of the latter. Passages that came from no source stay.
+    """
     started = time.perf_counter()
     target = _open_to_change(index)
     _report(target, update_index(target), started, json, verbose)
@@ -181,7 +186,10 @@ def delete(
     index: NearIndex = None,
     json: AsJson = False,
 ) -> None:
-    """Delete passages by id: all of them, or none where one does not exist."""
+    """Delete passages by id: all of them, or none where one does not exist.
+
+    A passage of a source comes back when its file changes, or with the next update.
+    """
     target = _open_to_change(index)
     deleted = target.delete(ids)
     if json:

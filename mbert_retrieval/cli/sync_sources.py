@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, UnreadableError
 from ..sources.selection import EVERYTHING
 from . import locate
 from .build_options import BuildOptions, SelectionOptions
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..indexes import IndexFolder
     from ..sources import Selection
     from ..sources.scan import SourceTree
-    from ..sync.apply import Removal
     from ..sync.passages import Changes
     from ..sync.plan import SyncPlan
 
@@ -44,7 +43,7 @@ def build_index(
         index, plan = _plan_update(sources, named, path, options, selection)
     else:
         index, plan = _create(sources, named, path, options, selection)
-    changes = apply_with_progress(plan, index, "all")
+    changes = apply_with_progress(plan, index)
     record(index.folder, plan.tree)
     return index, changes
 
@@ -69,7 +68,7 @@ def _plan_update(
     tree = scan_sources(sources, None, selection, check_text=reread)
     if named is None:
         locate.check_same_sources(before.paths, path, tree.sources)
-    plan = plan_sync(tree, index.folder, reread or before.root != tree.root)
+    plan = plan_sync(tree, index.folder, reread or before.root != tree.root, "build")
     check_collections(plan)
     return index, plan
 
@@ -87,7 +86,7 @@ def _create(
 
     selection = selection_options.over(EVERYTHING)
     encoders = options.load_encoders(selection.documents == "whole")
-    plan = plan_sync(scan_sources(sources, None, selection, check_text=True))
+    plan = plan_sync(scan_sources(sources, None, selection, check_text=True), purpose="build")
     check_collections(plan)
     index = Index.create(
         path,
@@ -109,16 +108,16 @@ def add_sources(index: Index, sources: list[Path]) -> Changes:
 
     before = Provenance.of(index.folder)
     tree = scan_sources(sources, before.root, before.selection, check_text=True)
-    plan = plan_sync(tree, index.folder)
+    plan = plan_sync(tree, index.folder, purpose="add")
     check_collections(plan)
     record_more(index.folder, tree)
-    return apply_with_progress(plan, index, "nothing")
+    return apply_with_progress(plan, index)
 
 
 def update_index(index: Index) -> Changes:
     """Bring an index in sync with the sources that it remembers; see `mbert-index update`."""
     from ..sync.plan import plan_sync
-    from ..sync.provenance import Provenance, record
+    from ..sync.provenance import Provenance, record, scan_again
 
     sources = Provenance.of(index.folder)
     if not sources.paths:
@@ -126,10 +125,14 @@ def update_index(index: Index) -> Changes:
             f"the index {index.path} remembers no sources: use mbert-index build or add"
         )
     reread = not sources.is_current
-    tree = scan_sources(sources.paths, sources.root, sources.selection, check_text=reread)
+    with interruptible("nothing was changed"):
+        tree = scan_again(sources)
+        _check_named(tree, allow_unreadable=True)
+        if reread:
+            _check_text(tree)
     plan = plan_sync(tree, index.folder, reread)
     check_collections(plan)
-    changes = apply_with_progress(plan, index, "all")
+    changes = apply_with_progress(plan, index)
     if reread:
         record(index.folder, tree)
     return changes
@@ -142,9 +145,8 @@ def update_before_query(index: Index) -> None:
     and the query is answered from what the index holds.
     """
     from ..indexes.trust import searched_as_it_is
-    from ..sources.scan import scan
     from ..sync.plan import plan_sync
-    from ..sync.provenance import Provenance
+    from ..sync.provenance import Provenance, scan_again
 
     if not index.folder.is_trusted:
         message(f"note: {searched_as_it_is(index.path, index.folder.manifest.index_id)}")
@@ -153,11 +155,12 @@ def update_before_query(index: Index) -> None:
     if not sources.paths or sources.root is None:
         return
     try:
-        plan = plan_sync(scan(sources.paths, sources.root, sources.selection), index.folder)
+        plan = plan_sync(scan_again(sources), index.folder, purpose="query")
         if not sources.is_current:
             message("note: another version of this program cut the files: mbert-index update")
             return
         if not (plan.changed or plan.skipped or plan.gone):
+            report_unreadable(plan)
             return
         changed = plan.count_settled()
         if changed > MAX_FILES_BEFORE_QUERY:
@@ -166,7 +169,7 @@ def update_before_query(index: Index) -> None:
                 "mbert-index update reads them"
             )
             return
-        apply_with_progress(plan, index, "gone")
+        apply_with_progress(plan, index)
     except InputError as error:
         message(f"note: the answer is from the index as it was: {error}")
 
@@ -186,14 +189,14 @@ def scan_sources(
     own_root = source_root(sources)
     with interruptible("nothing was changed"):
         tree = scan(sources, root or own_root, selection)
-        _check_named(tree)
+        _check_named(tree, allow_unreadable=False)
         if check_text:
             _check_text(tree)
     return tree
 
 
-def _check_named(tree: SourceTree) -> None:
-    """Raise InputError where a file that is a source itself cannot be read."""
+def _check_named(tree: SourceTree, allow_unreadable: bool) -> None:
+    """Raise InputError where a file that is a source itself cannot be indexed."""
     from ..sources.passages import file_passages, read_file
 
     for path, file in tree.files.items():
@@ -202,6 +205,8 @@ def _check_named(tree: SourceTree) -> None:
         try:
             next(file_passages(file, path, read_file(file, tree.selection), tree.selection), None)
         except InputError as reason:
+            if allow_unreadable and isinstance(reason, UnreadableError):
+                continue
             raise InputError(f"cannot index {file.path_on_disk}: {reason}") from None
 
 
@@ -228,8 +233,8 @@ def check_collections(plan: SyncPlan) -> None:
         plan.check_collections(advance)
 
 
-def apply_with_progress(plan: SyncPlan, index: Index, removal: Removal) -> Changes:
-    """Apply a plan with a progress bar."""
+def apply_with_progress(plan: SyncPlan, index: Index) -> Changes:
+    """Apply a plan with a progress bar, and say what could not be read."""
     from ..sync.apply import apply_plan
 
     def state() -> str:
@@ -239,7 +244,22 @@ def apply_with_progress(plan: SyncPlan, index: Index, removal: Removal) -> Chang
         )
 
     with interruptible(state), progress_bar("indexing files", len(plan.changed)) as advance:
-        return apply_plan(plan, index.folder, index.encoders, removal, advance)
+        changes = apply_plan(plan, index.folder, index.encoders, advance)
+    report_unreadable(plan)
+    return changes
+
+
+def report_unreadable(plan: SyncPlan) -> None:
+    """Say in one line what could not be read, so that its passages stay as they were."""
+    if not plan.unreadable:
+        return
+    path, reason = min(plan.unreadable.items())
+    more = len(plan.unreadable) - 1
+    others = f", and {more:,} more" if more else ""
+    message(
+        f"note: cannot read {plan.tree.root / path} ({reason}){others}: the passages stay as they "
+        "were"
+    )
 
 
 def skipped_files(folder: IndexFolder) -> list[dict[str, str]]:

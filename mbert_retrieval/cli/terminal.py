@@ -106,7 +106,7 @@ def from_here(path: str, root: Path | None) -> str:
     Relative where the current folder is inside `root` or contains the file, else absolute. The
     path is unchanged where there is no such file.
     """
-    if root is None or not (root / path).exists():
+    if root is None or not os.path.exists(root / path):
         return path
     here = Path.cwd()
     near = here.is_relative_to(root) or (root / path).is_relative_to(here)

@@ -173,7 +173,8 @@ class Explained(BaseModel):
 class Changed(BaseModel):
     """Numbers of passages.
 
-    reused: passages whose vectors the index had already. commit: the first commit that has them.
+    reused: passages whose vectors the index had already. unreadable: files and folders whose
+    passages stay because they could not be read. commit: the first commit that has them.
     """
 
     added: int
@@ -181,6 +182,7 @@ class Changed(BaseModel):
     unchanged: int
     deleted: int
     reused: int
+    unreadable: int
     commit: int
 
 

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, UnreadableError
 
 MAX_BYTES = 1 << 20  # default limit for a file of code or prose; collections have none
 
@@ -31,8 +31,8 @@ _DECLARATION = re.compile(
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the content of a file.
 
-    Raise InputError, with the reason alone as message, if the file is too large, unreadable or not
-    a plain file (a pipe is never opened).
+    Raise InputError, with the reason alone as message, if the file is too large or not a plain file
+    (a pipe is never opened), and UnreadableError if it cannot be read.
     """
     try:
         status = path.stat()
@@ -42,7 +42,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             raise InputError(f"too large ({status.st_size:,} bytes, the limit is {max_bytes:,})")
         return path.read_bytes()
     except OSError as error:
-        raise InputError(error.strerror or "unreadable") from None
+        raise UnreadableError(error.strerror or "unreadable") from None
 
 
 def decode(content: bytes) -> str:

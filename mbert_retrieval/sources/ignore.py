@@ -101,7 +101,7 @@ class IgnoreRules:
 
 def repository_top(folder: Path) -> Path | None:
     """Return the nearest folder that contains `.git`: `folder` itself or one above."""
-    return next((f for f in (folder, *folder.parents) if (f / ".git").exists()), None)
+    return next((f for f in (folder, *folder.parents) if os.path.exists(f / ".git")), None)
 
 
 def _read_rules(file: str) -> list[Rule]:

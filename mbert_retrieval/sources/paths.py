@@ -64,7 +64,7 @@ def collection_file(path: Path) -> Path | None:
     """Return the `.jsonl` file to read if the source is a collection, else None."""
     if path.is_dir():
         corpus = path / BEIR_CORPUS
-        return corpus if corpus.is_file() else None
+        return corpus if os.path.isfile(corpus) else None
     return path if path.suffix.lower() in COLLECTION_SUFFIXES and path.is_file() else None
 
 

@@ -43,6 +43,8 @@ class SourceTree:
         files: Code and prose by path, as passages state it.
         collections: `.jsonl` files by path.
         skipped: Reasons by path, for the files that were left out.
+        unreadable: Those paths in `skipped`, of files, folders and sources, that could not be read.
+        empty: Paths, as passages would state them, of the sources that are folders of nothing.
     """
 
     sources: list[Path]
@@ -51,6 +53,8 @@ class SourceTree:
     files: dict[str, SourceFile] = field(default_factory=dict)
     collections: dict[str, SourceFile] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    empty: list[str] = field(default_factory=list)
 
 
 def scan(
@@ -95,15 +99,20 @@ def scan(
 
 def _add_folder(tree: SourceTree, folder: Path) -> None:
     skipped: list[SkippedFile] = []
+    is_empty = True
     prefix = os.path.join(tree.root, "")
     for entry in walk(folder, skipped, tree.selection):
+        is_empty = False
         path = entry.path.removeprefix(prefix)
         if not path.isascii() or os.sep != "/":
             path = passage_path(Path(entry.path), tree.root)
         try:
             status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
         except OSError as error:
             tree.skipped[path] = error.strerror or "unreadable"
+            tree.unreadable.add(path)
             continue
         if not stat.S_ISREG(status.st_mode):
             tree.skipped[path] = "not a plain file"
@@ -112,7 +121,12 @@ def _add_folder(tree: SourceTree, folder: Path) -> None:
         elif path not in tree.files:
             tree.files[path] = SourceFile(entry.path, status.st_size, status.st_mtime_ns)
     for file in skipped:
-        tree.skipped[passage_path(Path(file.path), tree.root)] = file.reason
+        path = passage_path(Path(file.path), tree.root)
+        tree.skipped[path] = file.reason
+        if file.unreadable:
+            tree.unreadable.add(path)
+    if is_empty and not skipped:
+        tree.empty.append(passage_path(folder, tree.root))
 
 
 def _explicit_file(path: Path) -> SourceFile:

@@ -22,6 +22,7 @@ class SkippedFile:
     Args:
         path: Its path, with forward slashes.
         reason: A few words, for example "binary" or "symbolic link".
+        unreadable: Whether it may give passages, and could not be read: for now, nobody knows.
 
     Example:
         >>> SkippedFile("docs/logo.png", "binary").reason
@@ -30,6 +31,7 @@ class SkippedFile:
 
     path: str
     reason: str
+    unreadable: bool = False
 
 
 def walk(
@@ -58,8 +60,11 @@ def walk(
         try:
             with os.scandir(folder) as entries_of_folder:
                 entries = sorted(entries_of_folder, key=attrgetter("name"))
+        except FileNotFoundError:  # gone since its parent was read
+            continue
         except OSError as error:
-            skipped.append(SkippedFile(display_path(folder), error.strerror or "unreadable"))
+            reason = error.strerror or "unreadable"
+            skipped.append(SkippedFile(display_path(folder), reason, unreadable=True))
             continue
         names = {entry.name for entry in entries}
         if names.issuperset(INDEX_FILES) and folder != top and is_index(folder):

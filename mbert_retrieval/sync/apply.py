@@ -9,37 +9,32 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
 
-from ..errors import InputError
+from ..errors import InputError, UnreadableError
 from ..files import is_settled
 from ..indexes import FileState, IndexFolder, Writer
 from ..indexes.validation import content_sha256
 from ..search.encoders import IndexEncoders
-from ..sources import source_root
 from ..sources.passages import collection_passages, file_passages, read_file
-from ..sources.scan import SourceFile, scan
+from ..sources.scan import SourceFile
 from ..types import Passage
 from .passages import Changes, Progress, changed_passages, reuse_vectors, store_encoded
-from .plan import UNKNOWN_MTIME, SyncPlan, plan_sync, was_refused
-from .provenance import Provenance, record
-
-# which passages go: none; those of files that were read before and are gone; or all passages that
-# do not come from the sources
-Removal = Literal["nothing", "gone", "all"]
+from .plan import UNKNOWN_MTIME, SyncPlan, plan_sync, was_refused, was_unreadable
+from .provenance import Provenance, record, scan_again
 
 
 def apply_plan(
     plan: SyncPlan,
     folder: IndexFolder,
     encoders: IndexEncoders,
-    removal: Removal,
     progress: Progress | None = None,
 ) -> Changes:
     """Bring an index in sync with its sources; the plan is made anew if the index has changed.
+
+    Passages that were read from no source stay as they are.
 
     progress: called often, with the number of files done.
     Raises InputError for a broken collection, when another process writes, and as `Index.sync`.
@@ -47,11 +42,11 @@ def apply_plan(
     with folder.writer() as writer:
         folder.refresh()
         if folder.generation != plan.generation:
-            plan = plan_sync(plan.tree, folder, plan.reread)
+            plan = plan_sync(plan.tree, folder, plan.reread, plan.purpose)
         if plan.reread:  # an interruption must not leave a mixture behind that looks complete
-            writer.forget_files()
+            writer.mark_incomplete()
             writer.commit()
-        return _Application(plan, folder, encoders, writer, progress).run(removal)
+        return _Application(plan, folder, encoders, writer, progress).run()
 
 
 def sync_with_sources(
@@ -66,10 +61,9 @@ def sync_with_sources(
     sources = Provenance.of(folder)
     if not sources.paths:
         raise InputError("the index does not know its sources: build it with mbert-index")
-    root = sources.root or source_root(sources.paths)
-    tree = scan(sources.paths, root, sources.selection)
+    tree = scan_again(sources)
     plan = plan_sync(tree, folder, reread=not sources.is_current)
-    changes = apply_plan(plan, folder, encoders, "all", progress)
+    changes = apply_plan(plan, folder, encoders, progress)
     if plan.reread:
         record(folder, tree)
     return changes
@@ -103,26 +97,33 @@ class _Application:
         self.changes = Changes()
         self.pending: deque[_PendingFile] = deque()
         self.known: set[str] = set()  # ids in the index before, as far as they were looked up
+        self.source_of: dict[str, str] = {}  # by id, of the passages that are being encoded
         self.collection_ids: set[str] = set()
         self.files_done = 0
 
-    def run(self, removal: Removal) -> Changes:
+    def run(self) -> Changes:
         plan, writer = self.plan, self.writer
         for state in plan.skipped:
-            self._delete_passages_of(state.path)
+            if state.path not in plan.unreadable:
+                self._delete(writer.ids_of(state.path))
             writer.set_file_state(state)
-        collections = plan.collections or (removal == "all" and not plan.tree.collections)
-        to_encode = chain(self._of_files(), self._of_collections(collections))
-        encoded = self.encoders.encode(to_encode)
-        store_encoded(writer, encoded, self.changes, self.known, self._report, self._finish_files)
-        if removal != "nothing":
-            for path in plan.gone:
-                self._delete_passages_of(path)
-                writer.forget_file(path)
-        if removal == "all":
-            ids = self.collection_ids if collections else None
-            self._delete(writer.ids_elsewhere(set(plan.tree.files), ids))
+        encoded = self.encoders.encode(chain(self._of_files(), self._of_collections()))
+        store_encoded(
+            writer,
+            encoded,
+            self.changes,
+            self.known,
+            self._report,
+            self._finish_files,
+            self.source_of,
+        )
+        for path in plan.gone:
+            self._delete(writer.ids_of(path))
+            writer.forget_file(path)
+        for path in plan.tree.collections if plan.collections else ():
+            self._delete(id for id in writer.ids_of(path) if id not in self.collection_ids)
         writer.compact()  # commits the rest first
+        self.changes.unreadable = len(plan.unreadable)
         self.changes.unchanged = len(self.folder) - self.changes.added - self.changes.updated
         return self.changes
 
@@ -141,32 +142,42 @@ class _Application:
             yield from self._to_encode([changed], _PendingFile(state, former))
 
     def _read(self, path: str, file: SourceFile) -> tuple[list[Passage] | None, FileState]:
-        """Return a file's passages, None where its content is as before, and its state."""
+        """Return a file's passages, None where they are to stay, and its state."""
         before = self.plan.states.get(path)
         selection = self.plan.tree.selection
         mtime_ns = file.mtime_ns if is_settled(file.mtime_ns) else UNKNOWN_MTIME
         try:
             content = read_file(file, selection)
+        except UnreadableError as error:
+            self.plan.unreadable[path] = str(error)
+            before = before or FileState(path, 0, 0, "")
+            return None, replace(before, size=file.size, mtime_ns=UNKNOWN_MTIME, skipped=str(error))
         except InputError as reason:
             return [], FileState(path, file.size, file.mtime_ns, "", str(reason))
         sha256 = hashlib.sha256(content).hexdigest()
-        reread = self.plan.reread or (before is not None and was_refused(before, file))
-        if before is not None and before.sha256 == sha256 and not reread:
-            return None, FileState(path, file.size, mtime_ns, sha256, before.skipped)
+        if before is not None and before.sha256 == sha256 and not self._reread(before, file):
+            return None, replace(before, size=file.size, mtime_ns=mtime_ns)
         try:
             passages = list(file_passages(file, path, content, selection))
         except InputError as reason:
             return [], FileState(path, file.size, mtime_ns, sha256, str(reason))
         return passages, FileState(path, file.size, mtime_ns, sha256)
 
-    def _of_collections(self, wanted: bool) -> Iterator[Passage]:
+    def _reread(self, before: FileState, file: SourceFile) -> bool:
+        """Return whether to read a file although its content is as before."""
+        restore = not before.complete and self.plan.purpose != "query"
+        refused = was_refused(before, file) or was_unreadable(before)
+        return restore or refused or self.plan.reread
+
+    def _of_collections(self) -> Iterator[Passage]:
         """Yield the passages of all collections that have to be encoded."""
         tree = self.plan.tree
-        for path, file in tree.collections.items() if wanted else ():
+        if self.plan.collections:
+            self.known.update(self.folder.content_hashes())
+        for path, file in tree.collections.items() if self.plan.collections else ():
             state = FileState(path, file.size, file.mtime_ns, "")
-            stored = set(self.folder.content_hashes())
-            self.known.update(stored)
             records = collection_passages(file, tree.selection)
+            stored = set(self.writer.ids_of(path))
             batches = changed_passages(self.folder, records, stored, self.collection_ids)
             yield from self._to_encode(batches, _PendingFile(state, set()))
 
@@ -177,7 +188,9 @@ class _Application:
         self.pending.append(pending)
         for batch in filter(None, batches):
             moved = self._release_moved(pending, batch)
-            unencoded = reuse_vectors(self.writer, batch, self.changes, self.known, moved)
+            sources = dict.fromkeys((passage.id for passage in batch), pending.state.path)
+            unencoded = reuse_vectors(self.writer, batch, self.changes, self.known, moved, sources)
+            self.source_of.update((passage.id, pending.state.path) for passage in unencoded)
             pending.waiting += len(unencoded)
             yield from unencoded
         pending.complete = True
@@ -200,8 +213,11 @@ class _Application:
         pending.former -= set(moved)
         return len(moved)
 
-    def _finish_files(self, added: int) -> None:
+    def _finish_files(self, batch: Sequence[Passage]) -> None:
         """Write the states of the pending files whose passages are all stored."""
+        for passage in batch:
+            del self.source_of[passage.id]
+        added = len(batch)
         while self.pending:
             pending = self.pending[0]
             stored = min(added, pending.waiting)
@@ -213,9 +229,6 @@ class _Application:
             self._delete(pending.former)
             self.writer.set_file_state(pending.state)
             self._finish_file()
-
-    def _delete_passages_of(self, path: str) -> None:
-        self._delete([passage.id for passage, _ in self.writer.passages_of(path)])
 
     def _delete(self, ids: Iterable[str]) -> None:
         ids = list(ids)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from ..errors import InputError
 from ..indexes import IndexFolder, Writer
+from ..indexes.writer import NO_SOURCES
 from ..packed import Packed
 from ..search.encoders import BATCH, IndexEncoders
 from ..types import Passage
@@ -25,6 +26,7 @@ class Changes:
     """How many passages a change to an index concerned.
 
     reused: those of the added and updated ones whose vectors the index had already.
+    unreadable: files and folders, not passages, that could not be read; their passages stay.
     """
 
     added: int = 0
@@ -32,6 +34,7 @@ class Changes:
     unchanged: int = 0
     deleted: int = 0
     reused: int = 0
+    unreadable: int = 0
 
     def count(self, passages: Iterable[Passage], known: Container[str], moved: int = 0) -> None:
         """Count passages as updated where their id is known, else as added.
@@ -93,7 +96,8 @@ def changed_passages(
 ) -> Iterator[list[Passage]]:
     """Yield batches of the passages that differ from what is stored.
 
-    stored: ids in the index. seen: receives every id. Raises InputError for a duplicate id.
+    stored: ids of those to compare with; a passage with another id differs. seen: receives every
+    id. Raises InputError for a duplicate id.
     """
     iterator = iter(passages)
     while batch := list(islice(iterator, BATCH)):
@@ -109,10 +113,15 @@ def changed_passages(
 
 
 def reuse_vectors(
-    writer: Writer, batch: list[Passage], changes: Changes, known: Container[str], moved: int = 0
+    writer: Writer,
+    batch: list[Passage],
+    changes: Changes,
+    known: Container[str],
+    moved: int = 0,
+    sources: Mapping[str, str] = NO_SOURCES,
 ) -> list[Passage]:
     """Store the passages whose vectors the index has, and count them; return the others."""
-    others = writer.reuse(batch)
+    others = writer.reuse(batch, sources)
     unencoded = {passage.id for passage in others}
     stored = [passage for passage in batch if passage.id not in unencoded]
     changes.count(stored, known, moved)
@@ -126,24 +135,26 @@ def store_encoded(
     changes: Changes,
     known: Container[str],
     progress: Callable[[], None],
-    on_added: Callable[[int], None] = lambda count: None,
+    on_added: Callable[[Sequence[Passage]], None] = lambda passages: None,
+    sources: Mapping[str, str] = NO_SOURCES,
 ) -> None:
     """Add passages with their vectors, count them, and commit every COMMIT_SECONDS.
 
-    progress: called after each batch. on_added: called with the size of each batch before it may
-    be committed, and with 0 at the end. A KeyboardInterrupt commits what is done and goes on up.
+    progress: called after each batch. on_added: called with each batch before it may be committed,
+    and with an empty one at the end. sources: see `Writer.add`. A KeyboardInterrupt commits what is
+    done and goes on up.
     """
     committed = time.monotonic()
     try:
         for batch, vectors in batches:
-            writer.add(batch, vectors)
+            writer.add(batch, vectors, sources)
             changes.count(batch, known)
-            on_added(len(batch))
+            on_added(batch)
             if time.monotonic() - committed >= COMMIT_SECONDS:
                 writer.commit()
                 committed = time.monotonic()
             progress()
-        on_added(0)
+        on_added([])
     except KeyboardInterrupt:
         with suppress(InputError):  # the interrupt came amid a change, which is dropped
             writer.commit()

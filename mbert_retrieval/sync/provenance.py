@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..indexes import IndexFolder
 
 if TYPE_CHECKING:
@@ -49,6 +51,35 @@ class Provenance:
         )
 
 
+def scan_again(sources: Provenance) -> SourceTree:
+    """Return what the sources of an index hold now.
+
+    A source that is missing or cannot be read counts as unreadable, beside others that can.
+    Raises InputError where none can.
+    """
+    from ..sources import source_root
+    from ..sources.paths import collection_file, existing_paths, passage_path
+    from ..sources.scan import scan
+
+    missing: dict[Path, str] = {}
+    for path in sources.paths:
+        try:
+            collection = collection_file(*existing_paths([path]))
+        except InputError as error:
+            missing[path] = str(error)
+            continue
+        if collection and not os.access(collection, os.R_OK):
+            missing[path] = os.strerror(errno.EACCES)
+    present = [path for path in sources.paths if path not in missing]
+    root = sources.root or source_root(sources.paths)
+    tree = scan(present or sources.paths, root, sources.selection)
+    for path, reason in missing.items():
+        tree.skipped[passage_path(path, root)] = reason
+        tree.unreadable.add(passage_path(path, root))
+    tree.sources = sources.paths
+    return tree
+
+
 def settings_of(tree: SourceTree, index: Path) -> dict[str, Any]:
     """Return the settings of an index at `index` that is built from a tree."""
     recipe = {"selection": tree.selection.to_json(), "cutting": CUTTING}
@@ -61,11 +92,25 @@ def record(folder: IndexFolder, tree: SourceTree) -> None:
 
 
 def record_more(folder: IndexFolder, tree: SourceTree) -> None:
-    """Remember the tree's sources beside those that the index has; nothing where it has none."""
-    before = Provenance.of(folder).paths
-    if before:
-        sources = list(dict.fromkeys([*before, *tree.sources]))
+    """Remember the tree's sources beside those that the index has; nothing where it has none.
+
+    A file that one of its folders gives anyway is not remembered as a source of its own.
+    """
+    before = Provenance.of(folder)
+    if before.paths:
+        given = _given_anyway(folder, before, tree)
+        sources = list(dict.fromkeys([*before.paths, *(s for s in tree.sources if s not in given)]))
         _store(folder, folder.settings | _locations(sources, tree.root, folder.path))
+
+
+def _given_anyway(folder: IndexFolder, sources: Provenance, tree: SourceTree) -> set[Path]:
+    """Return the files among a tree's sources that the sources of an index give as well."""
+    states = folder.file_states()
+    paths = {path: Path(file.path_on_disk) for path, file in tree.files.items() if file.explicit}
+    read = {path for path in paths if path in states and not states[path].skipped}
+    if not read:
+        return set()
+    return {paths[path] for path in read & scan_again(sources).files.keys()}
 
 
 def _store(folder: IndexFolder, settings: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mbert_retrieval import InputError, Packed, Passage
 from mbert_retrieval.indexes import FileState, IndexFolder, Leg
+from mbert_retrieval.indexes.manifest import VERSION
 from support.index_model import (
     DENSE,
     DENSE_GRAPH,
@@ -256,13 +257,11 @@ def test_not_an_index(tmp_path):
 def test_another_format_is_refused(tmp_path):
     build(tmp_path / "i")[0].close()
     manifest = tmp_path / "i" / "manifest.json"
-    whole = manifest.read_text()
-    manifest.write_text(whole.replace('"version": 3', '"version": 4'))
-    with pytest.raises(InputError, match=r"format version 4 .* upgrade"):
-        IndexFolder.open(tmp_path / "i")
-    manifest.write_text(whole.replace('"version": 3', '"version": 1'))
-    with pytest.raises(InputError, match=r"format version 1 .* build the index again"):
-        IndexFolder.open(tmp_path / "i")
+    whole = json.loads(manifest.read_text())
+    for version, advice in ((VERSION + 1, "upgrade"), (VERSION - 1, "build the index again")):
+        manifest.write_text(json.dumps(whole | {"version": version}))
+        with pytest.raises(InputError, match=f"format version {version} .* {advice}"):
+            IndexFolder.open(tmp_path / "i")
 
 
 def test_files_of_two_indexes_do_not_mix(tmp_path):

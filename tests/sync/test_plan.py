@@ -34,9 +34,9 @@ def index(sources, tmp_path):
     return made
 
 
-def sync(index, root, removal="all"):
+def sync(index, root):
     plan = plan_sync(scan([root], root), index.folder)
-    return apply_plan(plan, index.folder, index.encoders, removal)
+    return apply_plan(plan, index.folder, index.encoders)
 
 
 def plan_of(index, root, **options):
@@ -74,7 +74,7 @@ def test_a_file_that_is_skipped_from_now_on_is_named_once(index, sources):
     (sources / "link").symlink_to("a.py")
     plan = plan_of(index, sources)
     assert [state.path for state in plan.skipped] == ["link"]
-    apply_plan(plan, index.folder, index.encoders, "all")
+    apply_plan(plan, index.folder, index.encoders)
     assert not plan_of(index, sources)
 
 
@@ -90,16 +90,24 @@ def test_a_collection_is_read_when_it_changed(index, sources, tmp_path):
     write(records, '{"id": "1", "text": "one"}\n')
     plan = plan_sync(scan([sources, records], tmp_path), index.folder)
     assert plan.collections
-    apply_plan(plan, index.folder, index.encoders, "all")
+    apply_plan(plan, index.folder, index.encoders)
     assert not plan_sync(scan([sources, records], tmp_path), index.folder).collections
 
 
-def test_a_collection_that_is_gone_makes_all_be_read(index, sources, tmp_path):
-    records = tmp_path / "r.jsonl"
-    write(records, '{"id": "1", "text": "one"}\n')
-    both = scan([sources, records], tmp_path)
-    apply_plan(plan_sync(both, index.folder), index.folder, index.encoders, "all")
-    assert plan_sync(scan([sources], tmp_path), index.folder).collections
+def test_the_records_of_a_collection_that_is_gone_go_without_reading_the_others(tmp_path):
+    for name in ("r", "s", "t"):
+        write(tmp_path / f"{name}.jsonl", f'{{"id": "{name}", "text": "one"}}\n')
+    index = Index.create(tmp_path / "i", None)
+    tree = scan([tmp_path / "r.jsonl", tmp_path / "s.jsonl"], tmp_path)
+    apply_plan(plan_sync(tree, index.folder), index.folder, index.encoders)
+    plan = plan_sync(scan([tmp_path / "s.jsonl"], tmp_path), index.folder)
+    assert (plan.collections, plan.gone) == (False, ["r.jsonl"])
+    assert apply_plan(plan, index.folder, index.encoders).deleted == 1
+    assert set(index.folder.content_hashes()) == {"s"}
+    (tmp_path / "s.jsonl").rename(tmp_path / "u.jsonl")  # its records are the new file's
+    plan = plan_sync(scan([tmp_path / "u.jsonl"], tmp_path), index.folder)
+    assert apply_plan(plan, index.folder, index.encoders).deleted == 0
+    assert set(index.folder.content_hashes()) == {"s"}
 
 
 def test_two_records_with_one_id_are_named_before_anything_is_written(tmp_path):
@@ -116,7 +124,7 @@ def test_a_plan_of_an_older_commit_is_made_anew(index, sources):
     sync(index, sources)
     (sources / "b.py").unlink()
     stale.tree = scan([sources], sources)
-    changes = apply_plan(stale, index.folder, index.encoders, "all")
+    changes = apply_plan(stale, index.folder, index.encoders)
     assert (changes.deleted, len(index)) == (1, 1)
 
 
@@ -226,7 +234,7 @@ def test_collections_are_read_with_progress(tmp_path):
 def test_unchanged_collections_are_not_read(tmp_path, monkeypatch):
     plan = plan_of_records(tmp_path, '{"id": "1", "text": "one"}\n')
     index = Index.create(tmp_path / "i", None)
-    apply_plan(plan, index.folder, index.encoders, "all")
+    apply_plan(plan, index.folder, index.encoders)
     monkeypatch.setattr("mbert_retrieval.sync.plan.collection_passages", None)  # a call would fail
     again = plan_sync(scan([tmp_path / "r.jsonl"], tmp_path), index.folder)
     again.check_collections(lambda count: None)

@@ -28,9 +28,9 @@ def module(*names: str) -> str:
     return "\n\n".join(f"def {name}():\n" + BODY.format(n=name) for name in names)
 
 
-def sync_tree(index, tree, removal="all", reread=False, progress=None):
-    plan = plan_sync(tree, index.folder, reread)
-    return apply_plan(plan, index.folder, index.encoders, removal, progress)
+def sync_tree(index, tree, purpose="build", reread=False, progress=None):
+    plan = plan_sync(tree, index.folder, reread, purpose)
+    return apply_plan(plan, index.folder, index.encoders, progress)
 
 
 class SyncedFolder:
@@ -53,9 +53,9 @@ class SyncedFolder:
         then = time.time() - seconds
         os.utime(self.root / name, (then, then))
 
-    def sync(self, removal="all", **options):
+    def sync(self, purpose="build", **options):
         self.encoder.encoded.clear()
-        return sync_tree(self.index, scan([self.root], self.root), removal, **options)
+        return sync_tree(self.index, scan([self.root], self.root), purpose, **options)
 
     def assert_as_built_anew(self, tmp_path: Path) -> None:
         stored = self.index.folder.passages(list(self.index.folder.content_hashes()))
@@ -210,17 +210,24 @@ def test_what_is_skipped_is_remembered_and_not_read_again(synced, monkeypatch):
     assert "link" not in synced.index.folder.file_states()
 
 
-def test_other_passages_stay_unless_all_is_asked_for(synced):
+def test_passages_of_no_source_stay(synced):
     from mbert_retrieval import Passage
 
     synced.write("a.py", module("alpha"))
+    synced.write("b.py", module("beta"))
     synced.sync()
-    synced.index.add([Passage("note", "by hand")])
+    notes = [Passage("note", "by hand"), Passage("a.py:note", "about alpha", path="a.py")]
+    synced.index.add(notes)
     (synced.root / "a.py").unlink()
-    assert synced.sync("nothing").deleted == 0
-    assert synced.sync("gone").deleted == 1
-    assert set(synced.index.folder.content_hashes()) == {"note"}
-    assert synced.sync("all").deleted == 1
+    assert synced.sync("add").deleted == 0
+    assert synced.sync("query").deleted == 1
+    synced.write("a.py", module("alpha", "gamma"))
+    for purpose in ("update", "build"):
+        synced.sync(purpose)
+        synced.sync(purpose, reread=True)
+    synced.write("a.py", "", age=10)
+    assert synced.sync("update").deleted == 2
+    assert set(synced.index.folder.content_hashes()) == {"note", "a.py:note", "b.py:1-4"}
 
 
 def test_another_selection_reads_everything_again(synced):
@@ -229,7 +236,7 @@ def test_another_selection_reads_everything_again(synced):
     synced.sync()
     chosen = scan([synced.root], synced.root, Selection(exclude=("tests/",)))
     assert list(chosen.files) == ["a.py"]
-    assert sync_tree(synced.index, chosen, "all", reread=True).deleted == 1
+    assert sync_tree(synced.index, chosen, reread=True).deleted == 1
     assert list(synced.index.folder.file_states()) == ["a.py"]
     with pytest.raises(InputError, match=r"cannot read the pattern '!a'"):
         Selection(include=("!a",))
