@@ -22,7 +22,8 @@ from .lock import WriterLock
 from .manifest import VERSION, Leg, Manifest, new_manifest, read_manifest, write_manifest
 from .segments import ENGINE_MODULES
 from .segments import FOLDER as SEGMENTS_FOLDER
-from .snapshot import Snapshot, in_batches, open_snapshot
+from .snapshot import Snapshot, in_batches, open_snapshot, spread_rows
+from .spelling import corrections
 from .store import create_store, get_meta, newest_generation, store_errors
 from .trust import check_trusted, is_trusted, record_made
 from .validation import check_k, check_list, check_text, check_vectors, row_passage
@@ -317,6 +318,37 @@ class IndexFolder:
                 (f'$."{key}"', most),
             )
             return dict(rows.fetchall())
+
+    def sample(self, count: int) -> list[Passage]:
+        """Return passages from all over the index, the same ones each time.
+
+        Args:
+            count: How many to return at most.
+
+        Returns:
+            Passages in the order in which they were added. The time does not depend on `len`.
+        """
+        snapshot = self._current
+        with store_errors(self.path):
+            return [row_passage(*row) for row in spread_rows(snapshot.connection, count)]
+
+    def spelling(self, text: str, most: int = 3) -> dict[str, list[str]]:
+        """Return the words of a query that no passage has, and words that are spelled like them.
+
+        Args:
+            text: A query.
+            most: How many words to return for each at most.
+
+        Returns:
+            Word of the query -> words of the index, most similar first; empty where there is no
+            lexical index.
+        """
+        check_text(text, "the query")
+        if not self.lexical:
+            return {}
+        snapshot = self._current
+        with store_errors(self.path):
+            return corrections(snapshot.connection, text, most)
 
     def vectors(self, id: str, leg: str | None = None) -> np.ndarray:
         """Return the vectors of a passage.

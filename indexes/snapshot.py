@@ -136,3 +136,19 @@ def in_batches(
         batch = values[first : first + 500]
         marks = ", ".join("?" * len(batch))
         yield from connection.execute(f"{select} WHERE {column} IN ({marks})", batch)
+
+
+def spread_rows(connection: sqlite3.Connection, count: int) -> list[tuple]:
+    """Return at most `count` rows of passages, at even distances in the order of their keys."""
+    first, last = connection.execute("SELECT min(key), max(key) FROM passages").fetchone()
+    if first is None:
+        return []
+    rows = {}
+    for number in range(count):
+        row = connection.execute(
+            "SELECT key, id, path, start_line, end_line, metadata, title, text FROM passages "
+            "WHERE key >= ? ORDER BY key LIMIT 1",
+            [first + (last - first) * number // count],
+        ).fetchone()
+        rows[row[0]] = row[1:]
+    return list(rows.values())

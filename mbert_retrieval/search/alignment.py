@@ -27,12 +27,14 @@ class Alignment:
     query, content: the tokens; spans of `content` are in the passage's `text`, (-1, -1) for what
         is not in it (special tokens and the title).
     in_title: (T,) bool.
+    text: the passage's text.
     """
 
     query: TokenSpans
     content: TokenSpans
     in_title: np.ndarray
     scores: np.ndarray
+    text: str
 
     @property
     def best(self) -> np.ndarray:
@@ -40,16 +42,28 @@ class Alignment:
         best: np.ndarray = self.scores.argmax(axis=1)
         return best
 
+    def query_content(self) -> list[bool]:
+        """Return whether each token of the query is a content token: no special token, no stop
+        word, no punctuation."""
+        return [
+            start >= 0 and name.lower() not in STOP_WORDS and any(map(str.isalnum, name))
+            for name, (start, _) in zip(self.query.names, self.query.spans.tolist(), strict=True)
+        ]
+
+    def text_content(self) -> list[bool]:
+        """Return the same of the passage's tokens; part of a longer word is no stop word."""
+        content, text = [], self.text
+        for start, end in self.content.spans.tolist():
+            word = text[start:end].strip() if start >= 0 else ""
+            around = text[max(start - 1, 0) : start] + text[end : end + 1]
+            stop_word = word.lower() in STOP_WORDS and not any(map(str.isalnum, around))
+            content.append(any(map(str.isalnum, word)) and not stop_word)
+        return content
+
     def heat(self) -> np.ndarray:
         """(T,) float32 in 0..1: how strongly each passage token answers a content token of the
         query. 0 is no better than the passage's average token, 1 is a perfect match."""
-        content_tokens = [
-            row
-            for row, (name, (start, _)) in enumerate(
-                zip(self.query.names, self.query.spans.tolist(), strict=True)
-            )
-            if start >= 0 and name.lower() not in STOP_WORDS and any(map(str.isalnum, name))
-        ]
+        content_tokens = [row for row, is_content in enumerate(self.query_content()) if is_content]
         if not content_tokens:
             return np.zeros(len(self.content), np.float32)
         scores = self.scores[content_tokens]
@@ -57,11 +71,12 @@ class Alignment:
         heat: np.ndarray = ((scores - average) / (1 - average)).clip(0, 1).max(axis=0)
         return heat
 
-    def marks(self, text: str) -> list[tuple[int, int, float]]:
-        """Return (start, end, heat) of the disjoint spans of `text` that answer the query.
+    def marks(self) -> list[tuple[int, int, float]]:
+        """Return (start, end, heat) of the disjoint spans of the text that answer the query.
 
         The tokens of a word, or of one component of an identifier, count as one span.
         """
+        text = self.text
         words: dict[tuple[int, int], float] = {}
         components = [match.span() for match in PART.finditer(text)]
         starts = np.array([start for start, _ in components], dtype=np.int64)
@@ -85,7 +100,8 @@ class Alignment:
         inside = self.content.spans[:, 0] >= 0
         return {
             "query": self.query.names,
-            "telling": [start >= 0 for start in self.query.spans[:, 0].tolist()],
+            "query_content": self.query_content(),
+            "text_content": np.array(self.text_content(), bool)[inside].tolist(),
             "spans": self.content.spans[inside].tolist(),
             "scores": np.round(self.scores[:, inside].astype(float), 3).tolist(),
         }
@@ -118,7 +134,7 @@ def align(result: RankedQuery, passages: Sequence[Passage]) -> Sequence[Alignmen
             stored = encoder.encode_unpooled(passage.content)
         in_text = _spans_in_text(content, passage)
         in_title = (content.spans[:, 0] >= 0) & (in_text.spans[:, 0] < 0)
-        alignments.append(Alignment(query, in_text, in_title, vectors @ stored.T))
+        alignments.append(Alignment(query, in_text, in_title, vectors @ stored.T, passage.text))
     return alignments
 
 

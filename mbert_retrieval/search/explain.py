@@ -121,7 +121,7 @@ def marks_of(result: RankedQuery, passages: Sequence[Passage]) -> list[list[Mark
 
 def _marks(query: str, passage: Passage, alignment: Alignment | None) -> list[Mark]:
     if alignment is not None:
-        return alignment.marks(passage.text)
+        return alignment.marks()
     pattern = term_pattern(query)
     return [(*match.span(), 1.0) for match in pattern.finditer(passage.text)] if pattern else []
 

@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import InputError, LockedError, NotFoundError, TimeLimitError
 from . import models
 from .guard import Guard
-from .limits import Overloaded
+from .limits import MAX_QUERY_LENGTH, Overloaded
 from .service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -41,6 +41,7 @@ _LOCKED: dict[int | str, dict[str, Any]] = {
     409: _PROBLEM | {"description": "Another process writes to the index: try again"},
 }
 
+QueryText = Annotated[str, Query(min_length=1, max_length=MAX_QUERY_LENGTH, description="A query.")]
 Id = Annotated[str, Query(description="Id of the passage.")]
 DocumentPath = Annotated[str, Query(description="Path of the document, as its passages have it.")]
 
@@ -89,6 +90,11 @@ def _add_reads(app: FastAPI, service: Service) -> None:
         """Explain why a passage has its score: by leg, by token and by word."""
         answer = await service.explain(request.query, request.id, request.to_request())
         return JSONResponse(answer)
+
+    @app.get("/api/spelling", response_model=models.Spelling, responses=_ERRORS)
+    async def spelling(query: QueryText) -> Response:
+        """Return the words of a query that no passage has, and words that resemble them."""
+        return JSONResponse(await service.spelling(query))
 
     @app.get("/api/passage", response_model=models.StoredPassage, responses=_ERRORS | _NOT_FOUND)
     async def passage(id: Id) -> Response:

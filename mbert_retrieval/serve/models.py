@@ -137,12 +137,14 @@ class Table(BaseModel):
     """Token scores of late interaction.
 
     scores[i][j] is the score of the query's token i and the text's token j, whose characters are
-    spans[j]. telling: whether the query's token is part of its text, not a special token.
+    spans[j]. query_content, text_content: whether a token is a content token: no special token, no
+    stop word, no punctuation.
     """
 
     query: list[str]
-    telling: list[bool]
+    query_content: list[bool]
     spans: list[tuple[int, int]]
+    text_content: list[bool]
     scores: list[list[float]]
 
 
@@ -170,6 +172,12 @@ class Explained(BaseModel):
     matches: MatchesWithTable
 
 
+class Spelling(BaseModel):
+    """Words of a query that no passage has; for each, words of the index that resemble it."""
+
+    words: dict[str, list[str]]
+
+
 class Changed(BaseModel):
     """Numbers of passages.
 
@@ -187,11 +195,17 @@ class Changed(BaseModel):
 
 
 class Info(BaseModel):
+    """What is served.
+
+    modes: those that answer differently. examples: questions that passages answer.
+    """
+
     name: str
     passages: int
     commit: int
     parts: dict[str, str]
     modes: list[str]
+    examples: list[str]
     facets: dict[str, dict[str, int]]
     writable: bool
     limits: dict[str, int]

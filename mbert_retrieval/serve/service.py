@@ -22,6 +22,7 @@ from ..sync.apply import sync_with_sources
 from ..sync.passages import Changes
 from ..types import MODES, Mode, Passage
 from .batching import Batcher
+from .examples import SAMPLED, example_queries
 from .limits import MAX_EXPLAINED, MAX_K, MAX_QUERY_LENGTH, Limits, Overloaded
 from .live import LiveIndex
 from .metrics import Metrics
@@ -130,9 +131,6 @@ class Service:
         return await asyncio.to_thread(self._info, self._live.folder)
 
     def _info(self, folder: IndexFolder) -> JSON:
-        modes: list[str] = [mode for mode in MODES if mode in (*legs_of(folder), "hybrid")]
-        if folder.legs:
-            modes.insert(1, "vector")
         return {
             "name": folder.path.resolve().name,
             "passages": len(folder),
@@ -141,7 +139,8 @@ class Service:
                 **{name: f"{leg.encoder.name} ({leg.engine})" for name, leg in folder.legs.items()},
                 **({"lexical": "BM25"} if folder.lexical else {}),
             },
-            "modes": modes,
+            "modes": _distinct_modes(folder),
+            "examples": example_queries(folder.sample(SAMPLED)),
             "facets": _facets(folder),
             "writable": self.writable,
             "limits": {"k": MAX_K, "query": MAX_QUERY_LENGTH, "body": self.limits.body_bytes},
@@ -180,6 +179,11 @@ class Service:
             return {"passage": asdict(passage), "matches": explanation.to_json(table=True)}
 
         return await self._in_time(asyncio.to_thread(search_and_explain))
+
+    async def spelling(self, query: str) -> JSON:
+        """Return the words that no passage has, and words that resemble them. Raises InputError."""
+        check_query(query)
+        return {"words": await asyncio.to_thread(self._live.folder.spelling, query)}
 
     async def passage(self, id: str) -> JSON:
         """Return a stored passage. Raises NotFoundError."""
@@ -259,6 +263,17 @@ def _hits_json(result: SearchResult, request: SearchRequest) -> list[JSON]:
         for hit, marks in zip(hits, result.marks(), strict=True):
             hit["marks"] = marks
     return hits
+
+
+def _distinct_modes(folder: IndexFolder) -> list[str]:
+    """Return the modes of which no two answer alike: with one leg any mode is that leg, and with
+    one kind of vectors "vector" is that kind."""
+    legs = legs_of(folder)
+    combined = [
+        *(["hybrid"] if len(legs) > 1 else []),
+        *(["vector"] if len(folder.legs) > 1 else []),
+    ]
+    return [mode for mode in MODES if mode in (*combined, *legs)]
 
 
 def _facets(folder: IndexFolder) -> dict[str, dict[str, int]]:

@@ -174,22 +174,47 @@ def test_words_have_their_own_bm25(tmp_path):
     assert found.tokens == []
 
 
-def _alignment(names, spans, query, scores):
+def _alignment(names, spans, query, scores, text):
     content = TokenSpans(np.array(spans), names)
     asked = TokenSpans(np.array([(0, 1)] * len(query)), query)
     inside = np.zeros(len(names), dtype=bool)
-    return Alignment(asked, content, inside, np.array(scores, dtype=np.float32))
+    return Alignment(asked, content, inside, np.array(scores, dtype=np.float32), text)
 
 
 def test_marks_take_parts_of_identifiers_whole_and_leave_stop_words():
     text = "retries the with_ retr"
     names, spans = ["retr", "ies", "the", "with"], [(0, 4), (4, 7), (8, 11), (12, 16)]
     cold = [-0.4] * 4
-    alignment = _alignment(names, spans, ["retry", "the"], [[0.5, 0.9, 0.9, -0.4], cold])
-    (mark,) = alignment.marks(text)
+    alignment = _alignment(names, spans, ["retry", "the"], [[0.5, 0.9, 0.9, -0.4], cold], text)
+    (mark,) = alignment.marks()
     mean = (0.5 + 0.9 + 0.9 - 0.4) / 4
     assert mark == (0, 7, pytest.approx((0.9 - mean) / (1 - mean), abs=1e-3))
-    assert _alignment(names, spans, ["the"], [[1.0, 1, 1, -1]]).marks(text) == []
+    assert _alignment(names, spans, ["the"], [[1.0, 1, 1, -1]], text).marks() == []
+
+
+def test_the_table_tells_content_tokens_from_stop_words_and_punctuation():
+    text = "a the_x (if) abc"
+    names = ["[CLS]", "a", "the", "_", "x", "(", "if", ")", "a", "bc"]
+    spans = [
+        (-1, -1),
+        (0, 1),
+        (2, 5),
+        (5, 6),
+        (6, 7),
+        (8, 9),
+        (9, 11),
+        (11, 12),
+        (13, 14),
+        (14, 16),
+    ]
+    table = _alignment(names, spans, ["the", "?", "if"], [[0.0] * 10] * 3, text).to_json()
+    assert table["query_content"] == [False, False, True]
+    content = [
+        text[slice(*span)]
+        for span, is_content in zip(table["spans"], table["text_content"], strict=True)
+        if is_content
+    ]
+    assert content == ["x", "if", "a", "bc"]
 
 
 def test_spans_are_of_the_text_whatever_is_in_it(tiny_encoder_folder):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
+
 import pytest
 
-from support.serving import made_index
+from support.serving import made_index, served
 
 URL = "http://localhost"
 
@@ -51,3 +54,58 @@ def writing_client(lexical_index, connect):
 
     with connect(Service(lexical_index)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium; skips where there is none."""
+    pytest.importorskip("fastapi")
+    playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=20_000)
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def service_url(browser, index):
+    """The address of a service of `index`, in a process of its own."""
+    with served(index) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def watched(browser):
+    """A function that returns a page for a `with` block, which fails for an error in the page or
+    for a request elsewhere than to its service."""
+
+    @contextmanager
+    def watched(url, **options):
+        origin = url.partition("/#")[0]
+        context = browser.new_context(**options)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        troubles: list[str] = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
+        page.on(
+            "request",
+            lambda request: request.url.startswith(origin) or troubles.append(request.url),
+        )
+        page.goto(url)
+        yield page
+        context.close()
+        assert troubles == []
+
+    return watched
+
+
+@pytest.fixture
+def page(watched, service_url):
+    """The search page of `index`."""
+    with watched(service_url) as page:
+        yield page

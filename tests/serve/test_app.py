@@ -10,7 +10,7 @@ from mbert_retrieval import Index
 from mbert_retrieval.indexes.lock import WriterLock
 from support.cli import run
 from support.http import JSON_FORM, add, assert_problem, hit_paths, search
-from support.serving import TEXTS, passages
+from support.serving import DOCUMENTATION, TEXTS, passages
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
@@ -132,9 +132,20 @@ def test_a_passage_that_does_not_exist_is_404(client, path, options):
 def test_info_says_what_is_served(client):
     info = client.get("/api/info").json()
     assert info["passages"] == len(TEXTS)
-    assert info["modes"] == ["hybrid", "vector", "late", "lexical"]
+    assert info["modes"] == ["hybrid", "late", "lexical"]  # "vector" is "late" here
+    assert info["examples"] == [DOCUMENTATION.partition(".")[0]]
     assert list(info["parts"]) == ["late", "lexical"]
     assert not info["writable"]
+
+
+def test_unknown_words_of_a_query_get_words_of_the_index(client):
+    answer = client.get("/api/spelling", params={"query": "conection of parze file"})
+    assert answer.json() == {"words": {"conection": ["connection"], "parze": ["parse"]}}
+
+
+@pytest.mark.parametrize("query", ["", "x" * 10_001])
+def test_spelling_refuses_what_search_refuses(client, query):
+    assert client.get("/api/spelling", params={"query": query}).status_code == 422
 
 
 def test_info_counts_the_values_to_filter_by(client):

@@ -2,42 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from support.serving import TEXTS, TOKEN, served
 
-pytest.importorskip("fastapi")
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, index):
-    """The page at the service's address; fails for an error in it or a request elsewhere."""
-    with served(index) as (url, _):
-        page = browser.new_page()
-        troubles: list[str] = []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda line: line.type == "error" and troubles.append(line.text))
-        page.on(
-            "request",
-            lambda request: request.url.startswith(url) or troubles.append(request.url),
-        )
-        page.goto(url)
-        yield page
-        page.close()
-        assert troubles == []
+expect = pytest.importorskip("playwright.sync_api").expect
 
 
 def test_it_searches_while_the_user_types(page):
@@ -60,15 +29,15 @@ def test_it_searches_while_the_user_types(page):
 def test_filters_narrow_and_survive_a_reload(page):
     page.fill("#path", "net/*")
     page.fill("#query", "the file")
-    playwright.expect(page.locator(".hit")).to_have_count(2)
-    page.click("#modes button[value=lexical]")
-    playwright.expect(page.locator(".hit")).to_have_count(0)
-    assert page.inner_text("#status") == "Nothing found."
+    expect(page.locator(".hit")).to_have_count(2)
+    page.check("#modes input[value=lexical]")
+    expect(page.locator(".hit")).to_have_count(0)
+    assert page.inner_text("#status") == "No hits."
     page.reload()
-    page.wait_for_selector("#modes button[value=lexical][aria-checked=true]")
+    expect(page.locator("#modes input[value=lexical]")).to_be_checked()
     assert (page.input_value("#query"), page.input_value("#path")) == ("the file", "net/*")
     page.fill("#path", "it's")
-    playwright.expect(page.locator("#status")).to_have_text("Nothing found.")
+    expect(page.locator("#status")).to_have_text("No hits.")
 
 
 def test_why_shows_parts_tokens_and_the_heat_map(page):
@@ -78,10 +47,8 @@ def test_why_shows_parts_tokens_and_the_heat_map(page):
     reasons = page.inner_text(".reasons").lower()
     assert "late interaction" in reasons
     assert "bm25" in reasons
-    pairs = page.locator(".pair b").all_inner_texts()
-    assert pairs == ["[CLS]", "[Q]", "read", "the", "file", "[SEP]"]
     before = page.locator(".hit >> nth=0").locator(".code").inner_html()
-    page.click(".pair >> nth=2")
+    page.click(".pair >> nth=1")
     page.wait_for_selector(".pair[aria-pressed=true]")
     assert page.locator(".hit >> nth=0").locator(".code").inner_html() != before
     painted = page.evaluate(
@@ -96,7 +63,7 @@ def test_why_shows_parts_tokens_and_the_heat_map(page):
 
 def test_the_whole_file_opens_and_the_theme_changes(page):
     page.fill("#query", "read the file")
-    page.click("button.location >> text=io/log.py")
+    page.click("a.location >> text=io/log.py")
     page.wait_for_selector("dialog[open]")
     shown = page.locator("dialog[open] .row").all_inner_texts()
     assert "\n".join(shown) == TEXTS["io/log.py"]
@@ -109,9 +76,7 @@ def test_the_whole_file_opens_and_the_theme_changes(page):
 def test_text_cannot_become_markup(browser, tmp_path):
     from mbert_retrieval import Index, Passage
 
-    nasty = (
-        "<img src=x onerror=\"document.title='owned'\"> </div><script>1</script> zebra \U0001f600"
-    )
+    nasty = '<img src=x onerror="window.owned = 1"> </div><script>1</script> zebra \U0001f600'
     passage = Passage(nasty, nasty, nasty, metadata={"kind": nasty, "language": nasty})
     Index.build(tmp_path / "i", [passage], None)
     with served(tmp_path / "i") as (url, _):
@@ -121,7 +86,11 @@ def test_text_cannot_become_markup(browser, tmp_path):
         assert page.inner_text(".prose") == nasty
         assert page.inner_text("mark") == "zebra"
         assert page.locator(".hit img, .hit script").count() == 0
-        assert "owned" not in page.title()
+        page.click("a.location")  # the passage is in no file
+        page.wait_for_selector("dialog[open] .prose")
+        assert page.inner_text("dialog[open] .prose") == nasty
+        assert page.locator("dialog img, dialog script").count() == 0
+        assert page.evaluate("window.owned") is None
         page.close()
 
 

@@ -24,6 +24,8 @@ TEXTS = {
     "io/log.py": "def write_log(line):\n    print(line, file=LOG)",
 }
 
+DOCUMENTATION = "Read the whole content of a file. Encoding is that of the locale."
+
 
 def passages() -> list[Passage]:
     return [
@@ -34,7 +36,8 @@ def passages() -> list[Passage]:
             path=path,
             start_line=1,
             end_line=text.count("\n") + 1,
-            metadata={"language": "python", "kind": "function"},
+            metadata={"language": "python", "kind": "function"}
+            | ({"doc": DOCUMENTATION} if path == "io/files.py" else {}),
         )
         for path, text in TEXTS.items()
     ]

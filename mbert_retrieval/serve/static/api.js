@@ -1,9 +1,8 @@
 // Show the OpenAPI description of the service (/openapi.json).
 
 import { element } from "./text.js";
-import { call, setTheme } from "./common.js";
+import { call } from "./common.js";
 
-setTheme();
 let schemas = {};
 
 const named = (schema) => schema?.$ref ? schemas[schema.$ref.split("/").pop()] : schema;

@@ -2,15 +2,24 @@
 
 import { element } from "./text.js";
 
+// No service answers, or only a proxy before it.
+export class Unreachable extends Error {}
+
 export async function call(path, body, signal) {
   const headers = { Accept: "application/json" };
   const token = sessionStorage.getItem("token");
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, {
-    method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
+  let answer, value;
+  try {
+    answer = await fetch(path, {
+      method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
+    value = await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Unreachable("the service does not answer");
+  }
   if (answer.status === 401) { await askToken(); return call(path, body, signal); }
-  const value = await answer.json();
   if (!answer.ok) throw new Error(value.detail ?? answer.statusText);
   return value;
 }
@@ -39,3 +48,5 @@ export function setTheme() {
   document.documentElement.dataset.theme =
     localStorage.getItem("theme") ?? (dark.matches ? "dark" : "light");
 }
+dark.addEventListener("change", setTheme);
+setTheme();

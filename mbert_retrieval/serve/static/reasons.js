@@ -1,8 +1,7 @@
-// Why a passage has its score: legs, matching tokens and words, and a heat map of all token scores.
+// Why a passage has its score: legs, matching tokens and words, and a heat map of token scores.
 
-import { element, prose, rows } from "./text.js";
-
-const CELL = 16; // height in pixels of a query token
+import { element } from "./text.js";
+import { heatMap, warmth } from "./heatmap.js";
 
 // explained: answer of /api/explain. repaint(marks, name): colours the text of the passage.
 export function reasons(explained, repaint) {
@@ -37,67 +36,51 @@ function words(matches) {
     ...matches.map((word) => element("div", {}, `${word.word} `, element("span", {}, word.score.toFixed(2))))));
 }
 
-function warmth(score, usual) {
-  return Math.min(1, Math.max(0, (score - usual) / (1 - Math.min(usual, 0.99))));
-}
-
-function tokens(matches, repaint) {
-  const { table } = matches;
-  const means = table.scores.map((row) => row.reduce((sum, score) => sum + score, 0) / row.length);
-  const heatOf = (token) => table.spans.map(([start, end], column) =>
-    [start, end, warmth(table.scores[token][column], means[token])]).filter(([, , heat]) => heat > 0.08);
-  let chosen = null;
-  const choose = (token) => {
-    chosen = chosen === token ? null : token;
-    buttons.forEach((button, row) => button.setAttribute("aria-pressed", row === chosen));
-    if (chosen === null) repaint(matches.marks, "mark");
-    else repaint(heatOf(chosen), "span");
-  };
-  const buttons = matches.tokens.map((match, row) => element("button", {
-    type: "button", class: `pair${table.telling[row] ? "" : " aside"}`, "aria-pressed": "false",
-    "--warmth": match.part === null ? 0 : warmth(match.score, means[row]),
-    title: "Colour the text by this token", onclick: () => choose(row),
-  }, element("b", {}, match.query), element("span", {}, `${matched(match)} ${match.score.toFixed(2)}`)));
-  return [
-    section("Each token of the query and its best match", element("div", { class: "pairs" }, ...buttons),
-      element("p", { class: "hint" }, "Press a token to colour the text above by its scores.")),
-    section("Heat map: tokens of the query against tokens of the text", ...map(matches, means, choose)),
-  ];
-}
-
 function matched(match) {
   if (match.part === "title") return `${match.text} in the title`;
   return match.line ? `${match.text}:${match.line}` : match.text;
 }
 
-function map(matches, means, choose) {
+function tokens(matches, repaint) {
   const { table } = matches;
-  const wide = Math.max(3, Math.min(16, Math.floor(760 / table.spans.length)));
-  const canvas = element("canvas", { width: table.spans.length * wide, height: table.query.length * CELL });
-  const tip = element("p", { class: "hint tip" }, "\u00a0");
-  const paint = () => {
-    const brush = canvas.getContext("2d");
-    const hue = getComputedStyle(canvas).getPropertyValue("--heat");
-    brush.clearRect(0, 0, canvas.width, canvas.height);
-    table.scores.forEach((row, y) => row.forEach((score, x) => {
-      brush.fillStyle = `rgb(${hue} / ${0.05 + 0.95 * warmth(score, means[y]) ** 1.3})`;
-      brush.fillRect(x * wide, y * CELL, wide - (wide > 4 ? 1 : 0), CELL - 1);
-    }));
+  const averages = table.scores.map((row) => row.reduce((sum, score) => sum + score, 0) / row.length);
+  const heatOf = (token) => table.spans.map(([start, end], column) =>
+    [start, end, warmth(table.scores[token][column], averages[token])]).filter(([, , heat]) => heat > 0.08);
+  const pairs = element("div", { class: "pairs" });
+  const map = section("Heat map: tokens of the query against tokens of the text");
+  let chosen = null, everything = false;
+  const choose = (token) => {
+    if (token === undefined) return;
+    chosen = chosen === token ? null : token;
+    if (chosen === null) repaint(matches.marks, "mark");
+    else repaint(heatOf(chosen), "span");
+    for (const button of pairs.children) button.setAttribute("aria-pressed", Number(button.value) === chosen);
   };
-  requestAnimationFrame(paint);
-  new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  const at = (event) => [Math.floor(event.offsetX / wide), Math.floor(event.offsetY / CELL)];
-  canvas.addEventListener("mousemove", (event) => {
-    const [x, y] = at(event);
-    if (table.scores[y]?.[x] === undefined) return;
-    const [start, end] = table.spans[x];
-    const text = [...matches.text].slice(start, end).join("");
-    tip.textContent = `${table.query[y]} · ${text}   ${table.scores[y][x].toFixed(2)}`;
-  });
-  canvas.addEventListener("click", (event) => { choose(at(event)[1]); });
-  const names = element("div", { class: "names" },
-    ...table.query.map((name) => element("div", { title: name }, name)));
-  return [element("div", { class: "grid" }, names, element("div", { class: "map" }, canvas)), tip];
+  const pair = (row) => {
+    const match = matches.tokens[row];
+    return element("button", { type: "button", class: "pair", value: row, "aria-pressed": row === chosen,
+      "--warmth": match.part === null ? 0 : warmth(match.score, averages[row]),
+      title: "Colour the text by this token", onclick: () => choose(row) },
+    element("b", {}, match.query), element("span", {}, `${matched(match)} ${match.score.toFixed(2)}`));
+  };
+  // special tokens, stop words and punctuation are folded away, unless there is nothing else
+  const content = table.query.map((_, row) => row).filter((row) => table.query_content[row]);
+  const folded = table.query_content.filter((is) => !is).length + table.text_content.filter((is) => !is).length;
+  if (!content.length || !table.text_content.some(Boolean)) everything = true;
+  const fill = () => {
+    const rows = everything ? table.query.map((_, row) => row) : content;
+    pairs.replaceChildren(...rows.map(pair));
+    map.replaceChildren(map.firstChild, ...heatMap(matches, rows, averages, everything, choose).filter(Boolean));
+  };
+  const unfold = element("input", { type: "checkbox",
+    onchange: () => { everything = unfold.checked; fill(); } });
+  unfold.checked = everything;
+  fill();
+  return [
+    section("Each token of the query and its best match", pairs,
+      element("p", { class: "hint" }, "Press a token to colour the text above by its scores.")),
+    map,
+    folded ? element("label", { class: "unfold" }, unfold,
+      ` also special tokens, stop words and punctuation (${folded.toLocaleString("en")})`) : null,
+  ].filter(Boolean);
 }
-
-export { prose, rows };
