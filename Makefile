@@ -15,7 +15,7 @@ PUBLIC = $(addprefix indexes/, __init__.py device.py export.py filtering.py fold
 .PHONY: demo test lint pydoclint docs clean
 
 # torch by version: where a small CPU build of that version is at hand, pip takes it
-$(STAMP): pyproject.toml setup.py $(wildcard mbert_retrieval/native/*)
+$(STAMP): pyproject.toml setup.py $(wildcard mbert_retrieval/native/* mbert_retrieval/native/tiers/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

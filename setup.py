@@ -10,12 +10,11 @@ NATIVE = "mbert_retrieval/native"
 setup(
     ext_modules=[
         Pybind11Extension(
-            f"mbert_retrieval.native.{name}",
-            [f"{NATIVE}/{name}.cpp"],
-            depends=sorted(glob(f"{NATIVE}/*.h")),
+            "mbert_retrieval.native.kernels",
+            sorted(glob(f"{NATIVE}/*.cpp") + glob(f"{NATIVE}/tiers/*.cpp")),
+            depends=sorted(glob(f"{NATIVE}/*.h") + glob(f"{NATIVE}/tiers/*.h")),
             cxx_std=20,
             extra_compile_args=["-O3"],
         )
-        for name in ("attention", "products", "plaid")
     ]
 )

@@ -20,7 +20,7 @@ from typing import TypeGuard
 import numpy as np
 
 from ...errors import InputError
-from ...native import plaid as kernels
+from ...native import kernels
 from ...packed import offsets_from_lengths
 from .. import flat
 from ..engine import MergeSource, SearchableVectors, VectorsWriter

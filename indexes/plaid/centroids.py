@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...native import plaid as kernels
+from ...native import kernels
 from ..device import current_device, thread_count
 
 PROBES = 8

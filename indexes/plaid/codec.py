@@ -4,7 +4,7 @@ Residual compression of ColBERTv2 (Santhanam et al. 2022). A residual is the dif
 vector and its centroid. It is divided by a scale per dimension, and all dimensions share 2^bits
 buckets: each bucket's value is the mean of what falls into it, and the cutoffs lie halfway between
 the values (Lloyd 1982). The values are integer multiples of one step, so that a query can be scored
-with 8-bit products (`native/plaid.cpp`) exactly as decoded here.
+with 8-bit products (`native/tiers/scoring.h`) exactly as decoded here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ...native import plaid as kernels
+from ...native import kernels
 from ..arrays import load_array
 from ..device import thread_count
 from .centroids import Router, cluster, router

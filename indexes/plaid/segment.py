@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
-from ...native import plaid as kernels
+from ...native import kernels
 from ...packed import Packed
 from .. import flat
 from ..arrays import load_array
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from .torch_search import DeviceVectors
 
 PROBES = 8  # default number of centroids per query vector whose lists are followed
-VNNI: bool = kernels.HAS_VNNI  # whether to score residuals with AVX-512 VNNI
 
 
 def load(folder: Path, passages: int, vectors: int, dimension: int) -> SearchableVectors:
@@ -104,15 +103,15 @@ class PlaidVectors:
             queries.offsets,
             self._for_kernels,
             np.ascontiguousarray(live).view(np.uint8),
-            kernels.SearchSettings(k, probes, candidates, thread_count(), VNNI),
+            kernels.SearchSettings(k, probes, candidates, thread_count()),
         )
 
     @cached_property
     def _for_kernels(self) -> kernels.Segment:
         """The arrays as the compiled search takes them."""
         codec = self.codec
-        buckets = np.full(max(16, len(codec.buckets)), 128, dtype=np.uint8)
-        buckets[: len(codec.buckets)] = codec.buckets.astype(np.int16) + 128
+        buckets = np.zeros(max(16, len(codec.buckets)), dtype=np.int8)
+        buckets[: len(codec.buckets)] = codec.buckets
         return kernels.segment(
             offsets=self.offsets,
             codes=self.codes,

@@ -1,11 +1,12 @@
 """Attention over packed sequences.
 
 On CUDA, half-precision inputs go to `flash_attn` where it is installed, or to torch's own varlen
-kernel. On a CPU with AVX-512, float32 and bfloat16 go to `native/attention.cpp`, which has a
-gradient. Everything else (dropout, float32 on CUDA, tokens that no other attends to) runs through
-torch's SDPA by an `AttentionPlan`, which cuts the packed batch into rectangular groups of nearly
-equal lengths. In a local layer it cuts sequences into blocks of queries with the keys in their
-window, so that time and memory grow with N x window and no N x N mask is ever built.
+kernel. On a CPU, float32 and bfloat16 go to our own kernel (`native/tiers/attention.h`), which has
+a gradient, on those instruction-set tiers where it is faster. Everything else (dropout, float32 on
+CUDA, tokens that no other attends to) runs through torch's SDPA by an `AttentionPlan`, which cuts
+the packed batch into rectangular groups of nearly equal lengths. In a local layer it cuts sequences
+into blocks of queries with the keys in their window, so that time and memory grow with N x window
+and no N x N mask is ever built.
 """
 
 from __future__ import annotations
@@ -180,13 +181,12 @@ def _gather(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Tell whether `attend_on_cpu` takes these inputs and is faster than SDPA.
+    """Tell whether `attend_on_cpu` takes these inputs and is faster than SDPA."""
+    from ..native.kernels import ATTENTION_IS_FAST
 
-    It is slower without AVX-512: on Zen 3 `nano` encodes 26 texts per second with it, 67 with SDPA.
-    """
     return (
         device.type == "cpu"
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and ATTENTION_IS_FAST
         and dtype in (torch.float32, torch.bfloat16)
         and head_dim % 16 == 0
         and head_dim <= 256
@@ -216,7 +216,7 @@ class _CpuAttention(torch.autograd.Function):
     def forward(
         ctx, qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int | None
     ) -> Tensor:
-        from ..native.attention import attend as attend_loop
+        from ..native.kernels import attend as attend_loop
 
         ctx.save_for_backward(qkv, cos_sin, cu_seqlens)
         ctx.window = window
@@ -226,7 +226,7 @@ class _CpuAttention(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        from ..native.attention import attend_backward
+        from ..native.kernels import attend_backward
 
         qkv, cos_sin, cu_seqlens = ctx.saved_tensors
         arguments = _loop_arguments(cos_sin, cu_seqlens, ctx.window)

@@ -14,11 +14,11 @@ from .attention import as_array, from_array
 from .model import GeGLU
 
 
-def has_int8_products() -> bool:
-    """Tell whether this processor has int8 products (AVX-512 VNNI), twice as fast as bfloat16."""
-    from ..native.products import AVAILABLE
+def int8_is_fast() -> bool:
+    """Tell whether int8 products are the fastest of all on this processor's tier."""
+    from ..native.kernels import INT8_IS_FAST
 
-    return AVAILABLE
+    return INT8_IS_FAST
 
 
 def quantise(network: nn.Module) -> None:
@@ -39,8 +39,8 @@ def quantise(network: nn.Module) -> None:
                 setattr(module, name, Int8GeGLU(child))
 
 
-# bytes, scales and offsets, see native/products.pyi
-PackedWeights = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
+# numbers, scales and offsets, see native/kernels.pyi
+PackedWeights = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32]]
 
 
 def _is_exact(x: Tensor) -> bool:
@@ -67,11 +67,11 @@ class Int8Linear(nn.Linear):
 
     def product(self, x: Tensor, gated: bool = False) -> Tensor:
         """Compute the product in int8; of gelu(first half) * second half of x where `gated`."""
-        from ..native.products import pack, product
+        from ..native.kernels import pack_weights, product
 
         version = -1 if self.weight.is_inference() else self.weight._version
         if self._packed is None or self._version != version:
-            self._packed = pack(self.weight.detach().float().numpy())
+            self._packed = pack_weights(self.weight.detach().float().numpy())
             self._version = version
         rows = as_array(x.reshape(-1, x.shape[-1]))
         out = from_array(product(rows, *self._packed, gated, torch.get_num_threads()))

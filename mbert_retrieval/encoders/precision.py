@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from ..backbone.int8 import has_int8_products
+from ..backbone.int8 import int8_is_fast
 from ..errors import InputError
 
 VARIABLE = "MBERT_DTYPE"
@@ -33,24 +33,22 @@ def precision_of(dtype: torch.dtype | str, device: str, source: str = "dtype") -
         One of NAMES.
 
     Raises:
-        InputError: For another precision, and for int8 where the processor has no int8 products.
+        InputError: For another precision, and for int8 on another device than the CPU.
     """
     name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
     if name not in NAMES:
         raise InputError(f"{source} is {name!r}: use one of {', '.join(NAMES)}")
-    if name == "int8" and not (device == "cpu" and has_int8_products()):
-        raise InputError(
-            f"{source} is int8, which needs a processor with AVX-512 VNNI: use another precision"
-        )
+    if name == "int8" and device != "cpu":
+        raise InputError(f"{source} is int8, which needs the device cpu: use another precision")
     return name
 
 
 def chosen_precision(device: str, int8_holds: bool) -> str:
     """Return the precision in the environment variable MBERT_DTYPE, else the fastest one.
 
-    The fastest is bfloat16 on CUDA. On the CPU it is int8 where the processor has int8 products and
-    `int8_holds`; bfloat16 where the processor multiplies bfloat16 matrices at least GAIN times as
-    fast as float32 ones, which is measured once per process; else float32.
+    The fastest is bfloat16 on CUDA. On the CPU it is int8 where that is fast and `int8_holds`;
+    bfloat16 where the processor multiplies bfloat16 matrices at least GAIN times as fast as
+    float32 ones, which is measured once per process; else float32.
 
     Args:
         device: Where the network runs, as torch names it.
@@ -67,7 +65,7 @@ def chosen_precision(device: str, int8_holds: bool) -> str:
         return precision_of(named, device, VARIABLE)
     if device.startswith("cuda"):
         return "bfloat16"
-    if int8_holds and has_int8_products():
+    if int8_holds and int8_is_fast():
         return "int8"
     return "bfloat16" if _gain_of_bfloat16() >= GAIN else "float32"
 

@@ -1,95 +1,16 @@
 // The nearest centroid of each vector, and the sums that k-means needs.
 #pragma once
 
-#include "stages.h"
-#include "vectors.h"
-
 #include <algorithm>
 #include <limits>
 #include <vector>
 
-namespace {
+#include "kernels.h"
+#include "pool.h"
 
-// sum[i][lane] += x[lane] . rows[i] for 16 vectors x, transposed to tile[d][lane], and COUNT rows.
-template <int COUNT>
-INLINED void add_products(const float* tile, const float* rows, int64_t dimension, Floats* sum) {
-  for (int64_t d = 0; d < dimension; ++d) {
-    const Floats x = *reinterpret_cast<const Floats*>(tile + d * LANES);
-    for (int i = 0; i < COUNT; ++i) sum[i] += x * rows[i * dimension + d];
-  }
-}
+namespace mbert {
 
-// Call visit(c, scores of 16 lanes) for `count` centroids: x.c - half_norms[c], or x.c if half_norms
-// is null.
-template <typename Visit>
-INLINED void visit_scores(const float* tile, const float* centroids, const float* half_norms,
-                          int64_t count, int64_t dimension, Visit visit) {
-  constexpr int TOGETHER = 8;
-  const auto norm = [&](int64_t c) { return half_norms ? half_norms[c] : 0.0f; };
-  int64_t c = 0;
-  for (; c + TOGETHER <= count; c += TOGETHER) {
-    Floats sum[TOGETHER];
-    for (int i = 0; i < TOGETHER; ++i) sum[i] = Floats{} - norm(c + i);
-    add_products<TOGETHER>(tile, centroids + c * dimension, dimension, sum);
-    for (int i = 0; i < TOGETHER; ++i) visit(c + i, sum[i]);
-  }
-  for (; c < count; ++c) {
-    Floats sum = Floats{} - norm(c);
-    add_products<1>(tile, centroids + c * dimension, dimension, &sum);
-    visit(c, sum);
-  }
-}
-
-// Update in each lane the best score and the number of its centroid. The numbers of these `count`
-// centroids begin at `first`.
-VECTORISED void best_of_block(const float* tile, const float* centroids, const float* half_norms,
-                              int64_t count, int64_t dimension, int32_t first, float* best_score,
-                              int32_t* best_number) {
-  Floats best = *reinterpret_cast<Floats*>(best_score);
-  Ints number = *reinterpret_cast<Ints*>(best_number);
-  visit_scores(tile, centroids, half_norms, count, dimension,
-               [&](int64_t c, const Floats& score) INLINED_LAMBDA {
-                 const Ints better = score > best;
-                 best = better ? score : best;
-                 number = better ? Ints{} + static_cast<int32_t>(first + c) : number;
-               });
-  *reinterpret_cast<Floats*>(best_score) = best;
-  *reinterpret_cast<Ints*>(best_number) = number;
-}
-
-// Write scores[c * stride + lane] for `count` centroids.
-VECTORISED void scores_of_block(const float* tile, const float* centroids, const float* half_norms,
-                                int64_t count, int64_t dimension, float* scores, int64_t stride) {
-  visit_scores(tile, centroids, half_norms, count, dimension,
-               [&](int64_t c, const Floats& score) INLINED_LAMBDA {
-                 *reinterpret_cast<Floats*>(scores + c * stride) = score;
-               });
-}
-
-// Write groups[lane][p]: the p best of `count` scores in each lane.
-VECTORISED void best_groups(const float* scores, int64_t count, int p, int32_t* groups) {
-  constexpr float lowest = -std::numeric_limits<float>::infinity();
-  float top[LANES][32];
-  Floats last = Floats{} + lowest;
-  for (auto& lane : top) std::fill(lane, lane + p, lowest);
-  for (int64_t c = 0; c < count; ++c) {
-    const Floats score = *reinterpret_cast<const Floats*>(scores + c * LANES);
-    const Ints better = score > last;
-    for (int lane = 0; lane < LANES; ++lane) {
-      if (!better[lane]) continue;
-      int rank = p - 1;
-      for (; rank > 0 && top[lane][rank - 1] < score[lane]; --rank) {
-        top[lane][rank] = top[lane][rank - 1];
-        groups[lane * p + rank] = groups[lane * p + rank - 1];
-      }
-      top[lane][rank] = score[lane];
-      groups[lane * p + rank] = static_cast<int32_t>(c);
-      last[lane] = top[lane][p - 1];
-    }
-  }
-}
-
-void fill_tile(const float* vectors, const int64_t* rows, int filled, int64_t dimension, float* tile) {
+inline void fill_tile(const float* vectors, const int64_t* rows, int filled, int64_t dimension, float* tile) {
   for (int lane = 0; lane < LANES; ++lane) {
     const float* x = vectors + rows[lane < filled ? lane : 0] * dimension;
     for (int64_t d = 0; d < dimension; ++d) tile[d * LANES + lane] = x[d];
@@ -105,7 +26,7 @@ struct Router {
   int probes;
 };
 
-void nearest_in_chunk(const Router& router, const float* vectors, int64_t count, int32_t* nearest) {
+inline void nearest_in_chunk(const Router& router, const float* vectors, int64_t count, int32_t* nearest) {
   const int64_t dimension = router.dimension;
   const int probes = router.probes;
   std::vector<float> tile(dimension * LANES), scores(router.groups * LANES);
@@ -115,9 +36,9 @@ void nearest_in_chunk(const Router& router, const float* vectors, int64_t count,
     const int filled = static_cast<int>(std::min<int64_t>(LANES, count - first));
     for (int lane = 0; lane < filled; ++lane) rows[lane] = first + lane;
     fill_tile(vectors, rows, filled, dimension, tile.data());
-    scores_of_block(tile.data(), router.leaders, router.leader_norms, router.groups, dimension,
+    kernels().scores_of_block(tile.data(), router.leaders, router.leader_norms, router.groups, dimension,
                     scores.data(), LANES);
-    best_groups(scores.data(), router.groups, probes, groups.data() + first * probes);
+    kernels().best_groups(scores.data(), router.groups, probes, groups.data() + first * probes);
   }
   // the vectors that are compared with each group, by a counting sort
   std::vector<int64_t> begin(router.groups + 1, 0);
@@ -141,7 +62,7 @@ void nearest_in_chunk(const Router& router, const float* vectors, int64_t count,
         best_number[lane] = nearest[row];
       }
       fill_tile(vectors, visiting, filled, dimension, tile.data());
-      best_of_block(tile.data(), router.members + start * dimension, router.member_norms + start,
+      kernels().best_of_block(tile.data(), router.members + start * dimension, router.member_norms + start,
                     members, dimension, static_cast<int32_t>(start), best_score, best_number);
       for (int lane = 0; lane < filled; ++lane) {
         best[visiting[lane]] = best_score[lane];
@@ -172,4 +93,4 @@ inline void accumulate(const float* vectors, const int32_t* codes, int64_t count
   }
 }
 
-}  // namespace
+}  // namespace mbert

@@ -1,13 +1,13 @@
 // Pack residuals into bits, unpack them, and make the inverted lists.
 #pragma once
 
-#include "stages.h"
-#include "vectors.h"
-
 #include <algorithm>
 #include <vector>
 
-namespace {
+#include "kernels.h"
+#include "pool.h"
+
+namespace mbert {
 
 // The D bucket numbers of a residual, of `bits` bits each, are stored in ceil(D / (8 / bits)) bytes,
 // in planes: number p of byte j belongs to dimension p * bytes + j. So a plane is unpacked by shifting
@@ -23,16 +23,6 @@ struct Codec {
   int64_t bytes() const { return (dimension + planes() - 1) / planes(); }
 };
 
-VECTORISED void bucket_numbers(const float* x, const float* centroid, const float* inverse_scale,
-                               int64_t dimension, const float* cutoffs, int64_t cuts,
-                               uint8_t* numbers) {
-  float residual[1024];
-  for (int64_t d = 0; d < dimension; ++d) residual[d] = (x[d] - centroid[d]) * inverse_scale[d];
-  for (int64_t d = 0; d < dimension; ++d) numbers[d] = 0;
-  for (int64_t cut = 0; cut < cuts; ++cut)
-    for (int64_t d = 0; d < dimension; ++d) numbers[d] += residual[d] > cutoffs[cut];
-}
-
 // Write (count, bytes) residuals of `count` vectors.
 inline void pack_residuals(const Codec& codec, const float* vectors, const int32_t* codes,
                            int64_t count, int threads, uint8_t* residuals) {
@@ -42,7 +32,7 @@ inline void pack_residuals(const Codec& codec, const float* vectors, const int32
   in_threads(threads, (count + chunk - 1) / chunk, [&](int64_t block, int) {
     uint8_t numbers[1024 + 8] = {};
     for (int64_t i = block * chunk; i < std::min((block + 1) * chunk, count); ++i) {
-      bucket_numbers(vectors + i * dimension, codec.centroids + codes[i] * dimension, codec.scale,
+      kernels().bucket_numbers(vectors + i * dimension, codec.centroids + codes[i] * dimension, codec.scale,
                      dimension, codec.values, cuts, numbers);
       uint8_t* row = residuals + i * bytes;
       std::fill(row, row + bytes, 0);
@@ -95,4 +85,4 @@ std::vector<uint32_t> invert(const Code* codes, const int64_t* offsets, int64_t 
   return lists;
 }
 
-}  // namespace
+}  // namespace mbert

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from mbert_retrieval import InputError, load_encoder
-from mbert_retrieval.backbone.int8 import Int8Linear, has_int8_products
+from mbert_retrieval.backbone.int8 import Int8Linear
 from mbert_retrieval.encoders import precision
 
 WORDS = [
@@ -35,11 +35,7 @@ def texts():
     return [" ".join(rng.choice(WORDS, rng.integers(1, 400))) for _ in range(60)]
 
 
-needs_vnni = pytest.mark.skipif(not has_int8_products(), reason="no int8 products here")
-PRECISIONS = ["bfloat16", pytest.param("int8", marks=needs_vnni)]
-
-
-@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("head", ["dense", "late"])
 def test_vectors_are_nearly_those_of_float32(texts, head, dtype):
     exact = load_encoder("nano", head, dtype="float32").encode_documents(texts)
@@ -49,9 +45,9 @@ def test_vectors_are_nearly_those_of_float32(texts, head, dtype):
     assert cosines.mean() > 0.999
 
 
-@needs_vnni
 def test_int8_is_chosen_for_nano_and_changes_with_its_weights(texts, monkeypatch):
     monkeypatch.delenv("MBERT_DTYPE")
+    monkeypatch.setattr(precision, "int8_is_fast", lambda: True)
     ours = load_encoder("nano", "dense")
     linears = [m for m in ours.backbone.modules() if isinstance(m, torch.nn.Linear)]
     assert len(linears) == 24
@@ -69,7 +65,7 @@ def test_int8_is_chosen_for_nano_and_changes_with_its_weights(texts, monkeypatch
     assert (actual * expected).sum(1).min() > 0.999
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("head", ["dense", "late"])
 def test_what_is_saved_is_what_was_loaded_whatever_it_computes_in(tmp_path, head, dtype):
     half = load_encoder("nano", head, dtype=dtype, document_length=300)
@@ -125,10 +121,10 @@ def test_the_environment_names_the_precision(monkeypatch):
         load_encoder("nano")
 
 
-def test_int8_needs_a_processor_that_has_it(monkeypatch):
-    monkeypatch.setattr(precision, "has_int8_products", lambda: False)
-    with pytest.raises(InputError, match="needs a processor with AVX-512 VNNI"):
-        load_encoder("nano", dtype="int8")
+def test_int8_is_for_the_processor_and_chosen_where_it_is_fast(monkeypatch):
+    with pytest.raises(InputError, match="dtype is int8, which needs the device cpu"):
+        precision.precision_of("int8", "cuda")
+    monkeypatch.setattr(precision, "int8_is_fast", lambda: False)
     monkeypatch.delenv("MBERT_DTYPE")
     assert precision.chosen_precision("cpu", True) in ("float32", "bfloat16")
 

@@ -18,9 +18,9 @@ from mbert_retrieval.indexes.plaid import building, segment
 from mbert_retrieval.indexes.plaid.building import centroid_count
 from mbert_retrieval.indexes.plaid.codec import BITS, load_codec
 from mbert_retrieval.indexes.plaid.segment import candidate_count
-from mbert_retrieval.native import plaid as kernels
 from support.index_model import max_sim
 from support.plaid_collections import clustered, collection
+from support.tiers import TIERS, kernels_of
 
 
 def leg(dimension: int, **chosen) -> Leg:
@@ -45,11 +45,9 @@ def compress_all(monkeypatch):
     monkeypatch.setattr(building, "EXACT_PASSAGES", 1)
 
 
-@pytest.fixture(params=[True, False], ids=["vnni", "plain"])
-def both_loops(request, monkeypatch):
-    if request.param and not kernels.HAS_VNNI:
-        pytest.skip("this processor has no AVX-512 VNNI")
-    monkeypatch.setattr(segment, "VNNI", request.param)
+@pytest.fixture(params=TIERS)
+def each_tier(request, monkeypatch):
+    monkeypatch.setattr(segment, "kernels", kernels_of(request.param))
 
 
 def ranked(results: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, float]]:
@@ -93,9 +91,10 @@ def test_scores_are_max_sim_of_the_decoded_vectors(
     query = rng.standard_normal((rows, dimension)).astype(np.float32)
     remembered = engine.read(0, passages)
     expected = {row: max_sim(query, remembered[row]) for row in np.flatnonzero(live).tolist()}
-    for vnni in (True, False):
+    for tier in TIERS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(segment, "VNNI", vnni)
+            patch.setattr(segment, "kernels", kernels_of(tier))
+            engine.__dict__.pop("_for_kernels", None)
             (results,) = engine.search(Packed.from_sequences([query]), live, k)
         hits = ranked(results)[:k]
         assert len(hits) == min(k, len(expected))
@@ -108,7 +107,7 @@ def test_scores_are_max_sim_of_the_decoded_vectors(
 
 
 @pytest.mark.parametrize("dimension", [48, 128, 768, 1024])
-def test_finds_what_brute_force_finds(tmp_path, dimension, both_loops):
+def test_finds_what_brute_force_finds(tmp_path, dimension, each_tier):
     rng = np.random.default_rng(dimension)
     passages = collection(rng, 2100, dimension, longest=12 if dimension < 500 else 3, words=400)
     folder = written(tmp_path / "s", passages)

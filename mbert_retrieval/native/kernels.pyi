@@ -1,18 +1,64 @@
-"""Compiled loops of the multi-vector engine (plaid.cpp).
+"""Compiled kernels (kernels.cpp).
 
-Arrays are C-contiguous and have exactly these dtypes. Codes are uint16 or uint32 as stored in a
-segment, and int32 as computed by `nearest`.
+Arrays are C-contiguous and have exactly these dtypes. ValueError is raised for arrays whose shapes
+or offsets do not fit together, MemoryError where memory is short. Codes are uint16 or uint32 as
+stored in a segment, and int32 as computed by `nearest`.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint16] | NDArray[np.uint32]
+Numbers = TypeVar("Numbers", NDArray[np.float32], NDArray[np.uint16])  # uint16: bits of bfloat16
 
-HAS_VNNI: bool  # whether this processor has AVX-512 VNNI
+TIER: str  # the instruction-set tier in use: "avx512", "avx2", "neon" or "portable"
+TIERS: str  # those that this processor allows, best first, separated by spaces
+INT8_IS_FAST: bool  # whether int8 products take less time here than torch's in float32
+ATTENTION_IS_FAST: bool  # whether attention takes less time here than torch's
+
+# attention
+
+def attend(
+    qkv: Numbers,  # (N, 3, heads, D), D a multiple of 16 and at most 256
+    cosine: Floats,  # (N, D / 2) of the rotation of each token
+    sine: Floats,  # (N, D / 2)
+    offsets: NDArray[np.int64],  # (B + 1,)
+    window: int,  # tokens attended to on either side; -1 for all
+    threads: int,
+) -> Numbers:  # (N, heads, D)
+    ...
+def attend_backward(
+    gradients: Numbers,  # (N, heads, D), the gradient of the output
+    qkv: Numbers,
+    cosine: Floats,
+    sine: Floats,
+    offsets: NDArray[np.int64],
+    window: int,
+    threads: int,
+) -> Numbers:  # (N, 3, heads, D), the gradient of qkv
+    ...
+
+# products in int8
+
+def pack_weights(
+    weights: Floats,  # (O, K), both multiples of 16
+) -> tuple[NDArray[np.uint8], Floats, NDArray[np.int32]]:
+    """Return the numbers in the tier's own layout, (O,) scales, and (O,) corrections."""
+
+def product(
+    x: Numbers,  # (N, K); if gated (N, 2 K), for gelu(first half) * second half
+    packed: NDArray[np.uint8],
+    scales: Floats,
+    offsets: NDArray[np.int32],
+    gated: bool,
+    threads: int,
+) -> Numbers:  # (N, O)
+    ...
+
+# centroids and residuals
 
 def nearest(
     vectors: Floats,  # (N, D)
@@ -59,13 +105,15 @@ def invert(
 ]:  # (K + 1,) bounds, and the lists one after the other
     ...
 
+# search
+
 class Segment:
     """The arrays of a segment, as `search` takes them."""
 
 class SearchSettings:
-    """How a search goes. vnni: score residuals with AVX-512 VNNI if the processor has it."""
+    """How a search goes."""
 
-    def __init__(self, k: int, probes: int, candidates: int, threads: int, vnni: bool) -> None: ...
+    def __init__(self, k: int, probes: int, candidates: int, threads: int) -> None: ...
 
 def segment(
     *,
@@ -76,13 +124,13 @@ def segment(
     lists: NDArray[np.uint32],
     centroids: Floats,  # (K, D)
     scale: Floats,  # (D,)
-    buckets: NDArray[np.uint8],  # (max(16, 2^bits),)
+    buckets: NDArray[np.int8],  # (max(16, 2^bits),)
     bucket_step: float,
     bits: int,
 ) -> Segment: ...
 def search(
     queries: Floats,  # (Nq, D)
-    query_offsets: NDArray[np.int64],  # (B + 1,)
+    query_offsets: NDArray[np.int64],  # (B + 1,), each query has a vector
     segment: Segment,
     allowed: NDArray[np.uint8],  # (P,), nonzero for passages to search
     settings: SearchSettings,
