@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..packed import Packed
-from ..types import Passage
+from ..types import MAX_DEPTH, Passage, is_too_deep
 from .manifest import EncoderIdentity
 from .store import row_checksum
 
@@ -94,9 +94,11 @@ def passage_row(passage: Passage, source: str | None = None) -> Row:
             raise InputError(f"{field} of {name} must be a line number, not {line!r}")
     if not isinstance(passage.metadata, dict):
         raise InputError(f"metadata of {name} must be a dictionary")
+    if is_too_deep(passage.metadata):
+        raise InputError(f"metadata of {name} is nested more than {MAX_DEPTH} levels deep")
     try:
         metadata = json.dumps(passage.metadata, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"metadata of {name} is not JSON: {error}") from None
     check_text(metadata, f"metadata of {name}")
     columns = (passage.id, passage.path, source, passage.start_line, passage.end_line, metadata)

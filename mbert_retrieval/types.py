@@ -8,6 +8,8 @@ from typing import Any, Literal
 Ranking = list[tuple[str, float]]  # (passage id, score), best first
 Mode = Literal["hybrid", "vector", "late", "dense", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "vector", "late", "dense", "lexical")
+# levels of metadata; SQLite reads 1,000 levels of JSON, and Python as many as its stack has left
+MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,32 @@ class Passage:
     def document(self) -> str:
         """What the passage belongs to: its file, the record it was cut from, or itself."""
         return self.path or str(self.metadata.get("document") or self.id)
+
+
+def is_too_deep(metadata: Any) -> bool:
+    """Return whether a JSON value has more than MAX_DEPTH levels of objects and arrays.
+
+    Args:
+        metadata: The value; one that contains itself has no last level.
+
+    Returns:
+        True for a value that no index takes.
+
+    Example:
+        >>> is_too_deep({"author": {"names": ["Ann"]}})
+        False
+    """
+    level = {id(metadata): metadata}
+    for _ in range(MAX_DEPTH):
+        containers = [each for each in level.values() if isinstance(each, dict | list | tuple)]
+        level = {
+            id(inner): inner
+            for outer in containers
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        }
+        if not level:
+            return False
+    return any(isinstance(each, dict | list | tuple) for each in level.values())
 
 
 def titled(title: str | None, text: str) -> str:

@@ -16,7 +16,16 @@ from .locate import NearIndex, QueryEncoderName
 if TYPE_CHECKING:
     from ..serve.service import Service
 
-ReadOnly = Annotated[bool, typer.Option("--read-only", help="Allow no changes to the index.")]
+ReadOnly = Annotated[
+    bool, typer.Option("--read-only", help="Let no client change the index, or tell it to update.")
+]
+FollowSources = Annotated[
+    bool,
+    typer.Option(
+        "--update/--no-update",
+        help="Before a search, read the files that changed since they were indexed.",
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,6 +54,7 @@ def serve(
         ),
     ] = None,
     read_only: ReadOnly = False,
+    update: FollowSources = True,
     body: Annotated[
         int, typer.Option(min=1024, metavar="BYTES", help="Largest size of a request.")
     ] = 8 * 2**20,
@@ -68,7 +78,7 @@ def serve(
     token = read_token(token_file, host)
     path = locate.index_from_here(index)
     limits = Limits(body_bytes=body, concurrency=concurrency, search_seconds=timeout)
-    service = Service(path, limits, not read_only, encoder)
+    service = Service(path, limits, not read_only, encoder, update)
     _say_untrusted(service)
     run_server(
         service, host, port, token, lambda url: message(f"{path} is served at {url} (Ctrl+C stops)")
@@ -76,14 +86,17 @@ def serve(
 
 
 def mcp(
-    index: NearIndex = None, read_only: ReadOnly = False, encoder: QueryEncoderName = None
+    index: NearIndex = None,
+    read_only: ReadOnly = False,
+    update: FollowSources = True,
+    encoder: QueryEncoderName = None,
 ) -> None:
     """Serve an index to an agent: Model Context Protocol on standard input and output."""
     _check_installed()
     from ..serve.mcp_server import run
     from ..serve.service import Service
 
-    service = Service(locate.index_from_here(index), None, not read_only, encoder)
+    service = Service(locate.index_from_here(index), None, not read_only, encoder, update)
     _say_untrusted(service)
     run(service)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..sources.scan import SourceTree
     from ..sync.passages import Changes
     from ..sync.plan import SyncPlan
-
-MAX_FILES_BEFORE_QUERY = 200  # a query does not wait for more changed files than this
 
 
 def build_index(
@@ -145,33 +143,23 @@ def update_before_query(index: Index) -> None:
     and the query is answered from what the index holds.
     """
     from ..indexes.trust import searched_as_it_is
-    from ..sync.plan import plan_sync
-    from ..sync.provenance import Provenance, scan_again
+    from ..sync.refresh import after_other_writers, is_needed, plan_refresh
 
     if not index.folder.is_trusted:
         message(f"note: {searched_as_it_is(index.path, index.folder.manifest.index_id)}")
         return
-    sources = Provenance.of(index.folder)
-    if not sources.paths or sources.root is None:
-        return
     try:
-        plan = plan_sync(scan_again(sources), index.folder, purpose="query")
-        if not sources.is_current:
-            message("note: another version of this program cut the files: mbert-index update")
+        plan = plan_refresh(index.folder)
+        if plan is None:
             return
-        if not (plan.changed or plan.skipped or plan.gone):
+        if not is_needed(plan):
             report_unreadable(plan)
             return
-        changed = plan.count_settled()
-        if changed > MAX_FILES_BEFORE_QUERY:
-            message(
-                f"note: {changed:,} files changed since they were indexed: "
-                "mbert-index update reads them"
-            )
-            return
-        apply_with_progress(plan, index)
+        after_other_writers(lambda: apply_with_progress(plan, index))
     except InputError as error:
         message(f"note: the answer is from the index as it was: {error}")
+        with suppress(InputError):
+            index.folder.refresh()  # to what another process has committed meanwhile
 
 
 def scan_sources(

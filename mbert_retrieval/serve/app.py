@@ -133,6 +133,11 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         """Return whether the service answers."""
         return JSONResponse(service.health())
 
+    @app.get("/ready", response_model=models.Ready, responses={503: _ERRORS[503]})
+    async def ready() -> Response:
+        """Return whether to send requests here: not while it stops or cannot read the index."""
+        return JSONResponse(service.ready())
+
     @app.get(
         "/metrics",
         response_class=Response,

@@ -19,7 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 # and all under /static/; they reveal nothing of the index
-PUBLIC_PATHS = ("/", "/health", "/api.html")
+PUBLIC_PATHS = ("/", "/health", "/ready", "/api.html")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODY_SECONDS = 30.0  # in which the body of a request must arrive

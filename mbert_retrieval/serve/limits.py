@@ -22,12 +22,14 @@ class Limits:
         concurrency: Requests that are answered at once; more get 503.
         search_seconds: Time for a search. It is stopped then, and gets 504; one that waits for
             twice that time gets 503.
+        refresh_seconds: Time that a search waits until changed source files are read.
         idle_seconds: Time until a connection that sends no complete request is closed.
     """
 
     body_bytes: int = 8 * 2**20
     concurrency: int = 256
     search_seconds: float = 10.0
+    refresh_seconds: float = 2.0
     idle_seconds: int = 30
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ..search.explain import LegContribution, TokenMatch, WordMatch
-from ..types import Mode, Passage
+from ..types import MAX_DEPTH, Mode, Passage, is_too_deep
 from .limits import (
     MAX_FILTER_LENGTH,
     MAX_K,
@@ -83,6 +83,12 @@ class Explain(Query):
     id: str = Field(description="Id of the passage, which need not be among the hits.")
 
 
+def _shallow(metadata: dict[str, Any]) -> dict[str, Any]:
+    if is_too_deep(metadata):
+        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    return metadata
+
+
 class NewPassage(Strict):
     """A passage to add; it replaces one with the same id."""
 
@@ -92,7 +98,9 @@ class NewPassage(Strict):
     path: str | None = None
     start_line: int | None = Field(None, ge=0, le=MAX_LINE)
     end_line: int | None = Field(None, ge=0, le=MAX_LINE)
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: Annotated[dict[str, Any], AfterValidator(_shallow)] = Field(
+        default_factory=dict, description=f"JSON values, at most {MAX_DEPTH} levels deep."
+    )
 
     def to_passage(self) -> Passage:
         return Passage(**self.model_dump())
@@ -159,7 +167,19 @@ class Hit(StoredPassage):
     matches: Matches | None = None
 
 
-class Hits(BaseModel):
+class Age(BaseModel):
+    """How old an answer is.
+
+    as_of: when the index was last in step with its source files; null where it never was, or does
+    not know them. age_s: seconds since then. stale: why it is not newer.
+    """
+
+    as_of: str | None
+    age_s: float | None
+    stale: str | None = None
+
+
+class Hits(Age):
     """The hits of a search. commit: the commit of the index that was searched."""
 
     hits: list[Hit]
@@ -194,7 +214,7 @@ class Changed(BaseModel):
     commit: int
 
 
-class Info(BaseModel):
+class Info(Age):
     """What is served.
 
     modes: those that answer differently. examples: questions that passages answer.
@@ -215,6 +235,11 @@ class Health(BaseModel):
     status: str
     commit: int
     trouble: str | None = None
+
+
+class Ready(BaseModel):
+    status: str
+    commit: int
 
 
 class Problem(BaseModel):

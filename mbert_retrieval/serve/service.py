@@ -23,6 +23,7 @@ from ..sync.passages import Changes
 from ..types import MODES, Mode, Passage
 from .batching import Batcher
 from .examples import SAMPLED, example_queries
+from .following import SourceFollower
 from .limits import MAX_EXPLAINED, MAX_K, MAX_QUERY_LENGTH, Limits, Overloaded
 from .live import LiveIndex
 from .metrics import Metrics
@@ -74,14 +75,16 @@ class Service:
         limits: Limits | None = None,
         writable: bool = True,
         encoder: str | None = None,
+        follow_sources: bool = True,
     ) -> None:
         """Open the index and load its query encoders.
 
         Args:
             path: Folder of the index.
             limits: Default: those of `Limits()`.
-            writable: Whether the index may be changed; one that is not trusted is not.
+            writable: Whether clients may change the index; one that is not trusted is not changed.
             encoder: Name of the encoder to load in place of the one that the index records.
+            follow_sources: Whether to read changed source files before a search is answered.
 
         Raises:
             InputError: As `Index.open`, or an encoder cannot be loaded.
@@ -94,7 +97,11 @@ class Service:
             self._search_batch, self.limits.concurrency, self.metrics.batch.observe
         )
         self._writes = WriteQueue(path, self._live.refresh, encoder)
+        self._follower = SourceFollower(
+            self._live, self._writes, self.limits.refresh_seconds, follow_sources
+        )
         self._live.index.search_many([WARM_UP_QUERY], 1)  # loads the query encoders
+        self._closing = False
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 
     @property
@@ -116,8 +123,10 @@ class Service:
 
     async def close(self) -> None:
         """Answer the searches that have come, and interrupt the change that runs."""
+        self._closing = True
         await self._batcher.close()
         await self._writes.close()
+        await self._follower.close()
         self._live.close()
 
     def health(self) -> JSON:
@@ -126,9 +135,18 @@ class Service:
         trouble = self._live.trouble
         return status | ({"trouble": trouble} if trouble else {})
 
+    def ready(self) -> JSON:
+        """Return the state. Raises Overloaded where searches should go elsewhere."""
+        if self._closing:
+            raise Overloaded("the service is stopping")
+        if trouble := self._live.trouble:
+            raise Overloaded(f"the newest commit cannot be read: {trouble}")
+        return {"status": "ready", "commit": self._live.commit}
+
     async def info(self) -> JSON:
         """Return what is served and how it can be searched."""
-        return await asyncio.to_thread(self._info, self._live.folder)
+        age = await self._follower.refresh()
+        return await asyncio.to_thread(self._info, self._live.folder) | age
 
     def _info(self, folder: IndexFolder) -> JSON:
         return {
@@ -147,13 +165,17 @@ class Service:
         }
 
     async def search(self, query: str, request: SearchRequest) -> JSON:
-        """Return {"hits": [...], "seconds", "commit"}. Raises InputError, Overloaded."""
+        """Return {"hits": [...], "seconds", "commit"} and how old the answer is.
+
+        Raises InputError, TimeLimitError, Overloaded.
+        """
         started = time.perf_counter()
         check_query(query)
         if (request.marks or request.explain) and request.k > MAX_EXPLAINED:
             raise InputError(f"with marks or explain, k may be {MAX_EXPLAINED} at most")
+        age = await self._follower.refresh()
         answer = await self._in_time(self._batcher.submit(request, query))
-        return answer | {"seconds": round(time.perf_counter() - started, 6)}
+        return answer | {"seconds": round(time.perf_counter() - started, 6)} | age
 
     def _search_batch(self, request: SearchRequest, queries: list[str]) -> list[JSON]:
         index = self._live.index  # one commit for the entire batch
@@ -166,9 +188,10 @@ class Service:
     async def explain(self, query: str, id: str, request: SearchRequest) -> JSON:
         """Return why a passage has its score, with all token scores of late interaction.
 
-        Raises InputError, NotFoundError, Overloaded.
+        Raises InputError, NotFoundError, TimeLimitError, Overloaded.
         """
         check_query(query)
+        await self._follower.refresh()
 
         def search_and_explain() -> JSON:
             index = self._live.index
@@ -187,10 +210,12 @@ class Service:
 
     async def passage(self, id: str) -> JSON:
         """Return a stored passage. Raises NotFoundError."""
+        await self._follower.refresh()
         return asdict(await asyncio.to_thread(self._live.index.get, id))
 
     async def document(self, path: str) -> JSON:
         """Return all passages of a file, in the file's order. Raises NotFoundError."""
+        await self._follower.refresh()
         passages = await asyncio.to_thread(self._live.folder.passages_at, path)
         if not passages:
             raise NotFoundError(f"no passage has the path {path!r}")

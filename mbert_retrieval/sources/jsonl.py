@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import InputError
-from ..types import Passage
+from ..types import MAX_DEPTH, Passage, is_too_deep
 
 MAX_LINE_BYTES = 64 << 20
 ID_KEYS = ("_id", "id")
@@ -65,11 +65,15 @@ def _parse(line: bytes, where: str, first: bool) -> dict[str, Any]:
         raise InputError(f"{where}: not UTF-8 text") from None
     try:
         record = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{where}: nested more than {MAX_DEPTH} levels deep") from None
+    except ValueError as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise InputError(f"{where}: not JSON ({reason})") from None
     if not isinstance(record, dict):
         raise InputError(f"{where}: not a JSON object")
+    if is_too_deep(record):
+        raise InputError(f"{where}: nested more than {MAX_DEPTH} levels deep")
     return _without_lone_surrogates(record) if "\\u" in text else record
 
 

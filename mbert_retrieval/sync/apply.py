@@ -132,7 +132,8 @@ class _Application:
         for path, file in self.plan.changed:
             passages, state = self._read(path, file)
             if passages is None:
-                self.writer.set_file_state(state)
+                if state != self.plan.states.get(path):
+                    self.writer.set_file_state(state)
                 self._finish_file()
                 continue
             stored = {p.id: p for p, _ in self.writer.passages_of(path)}

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mbert_retrieval.sources import Selection, read_source
 from mbert_retrieval.sources.scan import scan
 from mbert_retrieval.sync.apply import apply_plan
 from mbert_retrieval.sync.plan import plan_sync
+from mbert_retrieval.sync.refresh import after_other_writers, plan_refresh
 from support.cli import ids, run, run_json
 from support.hash_encoder import HashEncoder
 
@@ -271,6 +273,26 @@ def test_a_query_answers_while_another_process_writes(built):
     assert f"process {os.getpid()}" in done.stderr
 
 
+def test_queries_that_start_together_all_answer_from_the_edit(built):
+    (built / "net/http.py").write_text("def zebra_crossing():\n    return 1\n")
+    command = [sys.executable, "-m", "mbert_retrieval.cli.search", "query", "zebra", "-l"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    queries = [subprocess.Popen(command, cwd=built, **pipes) for _ in range(3)]
+    answers = [query.communicate(timeout=60) for query in queries]
+    assert answers == [("net/http.py\n", "")] * 3
+
+
+def test_a_query_waits_for_a_writer_that_finishes(built):
+    (built / "net/http.py").write_text("def zebra_crossing():\n    return 1\n")
+    writer = Index.open(built / ".mbert").folder.writer()
+    index = Index.open(built / ".mbert")
+    plan = plan_refresh(index.folder)
+    released = threading.Timer(0.3, writer.close)
+    released.start()
+    after_other_writers(lambda: apply_plan(plan, index.folder, index.encoders))
+    assert index.search("zebra")
+
+
 def test_a_query_answers_when_the_sources_are_gone(tree, tmp_path):
     run_json("index", "build", tree, "--index", tmp_path / "i", "--encoder", "none")
     shutil.rmtree(tree)
@@ -365,7 +387,8 @@ def test_files_that_an_older_version_cut_are_read_again(tree):
     assert hit["path"] == "net/http.py"
     done = run("search", "query", "parse_header", cwd=tree)
     assert done.stderr == (
-        "note: another version of this program cut the files: mbert-index update\n"
+        "note: the answer is from the index as it was: "
+        "another version of this program cut the files: mbert-index update\n"
     )
     with index.folder.writer() as writer:  # as if it had cut otherwise
         writer.delete(["net/http.py:1-2"])
