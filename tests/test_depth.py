@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 import pytest
@@ -99,7 +100,7 @@ def test_an_agent_is_told(tmp_path):
     mcp = pytest.importorskip("mcp")
     Index.build(tmp_path / "i", [Passage("a", "word")], None)
     arguments = ["-m", "mbert_retrieval.cli.search", "mcp", "--index", str(tmp_path / "i")]
-    server = mcp.StdioServerParameters(command=sys.executable, args=arguments)
+    server = mcp.StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
 
     async def add() -> str:
         async with mcp.Client(mcp.stdio_client(server)) as client:

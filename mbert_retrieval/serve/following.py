@@ -84,14 +84,12 @@ class SourceFollower:
         try:
             plan = await asyncio.to_thread(self._look)
             self._spend(began, time.monotonic() - began)
-            if plan is not None and not self._reads:
-                raise InputError(
-                    "files may have changed since they were indexed: none is read here"
-                )
-            if plan is not None:
+            if plan is not None and is_needed(plan):
+                if not self._reads:
+                    raise InputError("files may have changed since they were indexed")
                 await self._writes.run(lambda index, progress: _read(plan, index, progress))
-            self._trouble = ""
-            if knows:
+            self._trouble = _unreadable(plan) if plan is not None else ""
+            if plan is not None and not self._trouble:
                 self._in_step = began_clock
         except (InputError, Overloaded, OSError) as error:
             self._trouble = str(error)
