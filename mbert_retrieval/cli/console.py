@@ -31,6 +31,10 @@ _CONTROL_CHARACTERS = re.compile(
 )
 
 
+# what JSON need not escape, and what terminals and readers of lines may act on
+_UNESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 def new_app(help: str) -> typer.Typer:
     """Return an app that prints help and errors without Rich and without Typer's tracebacks."""
     app = typer.Typer(
@@ -80,12 +84,16 @@ def run(app: typer.Typer) -> NoReturn:
 
 def message(text: str) -> None:
     """Print one line on standard error."""
-    print(_one_line(text), file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Print an object as one line of UTF-8 on standard output, whatever the terminal's encoding."""
+    """Print an object as one line of UTF-8 on standard output, whatever the terminal's encoding.
+
+    What could control a terminal is escaped, which JSON allows anywhere in a string.
+    """
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    line = _UNESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(line.encode("utf-8", "replace"))
@@ -143,7 +151,8 @@ def visible(text: str) -> str:
     return _CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return `visible` text without line ends and tabs."""
     return visible(" ".join(text.splitlines())).replace("\t", " ")
 
 

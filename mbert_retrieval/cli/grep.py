@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..types import Hit
-from .console import visible
+from .console import one_line
 from .snippets import Mark, MarkedLine, answering_lines, marked_lines
 from .terminal import from_here, style_of
 
@@ -68,4 +68,4 @@ def _print(console: Console, row: Text) -> None:
 
 def _path(hit: Hit, root: Path | None) -> str:
     path = hit.passage.path
-    return visible(hit.passage.id if path is None else from_here(path, root)).replace("\n", " ")
+    return one_line(hit.passage.id if path is None else from_here(path, root))

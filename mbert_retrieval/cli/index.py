@@ -12,7 +12,7 @@ import typer
 from ..errors import InputError
 from . import locate
 from .build_options import DEFAULT_ENCODER, NO_ENCODER, BuildOptions, SelectionOptions
-from .console import BAD_INPUT, message, new_app, print_json, run, visible
+from .console import BAD_INPUT, message, new_app, one_line, print_json, run
 from .locate import NearIndex
 from .sync_sources import add_sources, build_index, skipped_files, update_index
 
@@ -195,7 +195,7 @@ def delete(
     if json:
         print_json({"index": str(target.path), "deleted": deleted})
     else:
-        print(f"{visible(str(target.path))}: {deleted:,} passages deleted")
+        print(f"{one_line(str(target.path))}: {deleted:,} passages deleted")
 
 
 @app.command()
@@ -212,7 +212,7 @@ def info(
     folder = _open_folder(index)
     if skipped:
         for file in skipped_files(folder):
-            print_json(file) if json else print(visible(f"{file['path']}: {file['reason']}"))
+            print_json(file) if json else print(one_line(f"{file['path']}: {file['reason']}"))
         return
     facts = index_facts(folder)
     if json:
@@ -232,7 +232,7 @@ def compact(index: NearIndex = None, json: AsJson = False) -> None:
     if json:
         print_json({"index": path, "replaced": replaced, "bytes": after, "bytes_before": before})
     else:
-        print(f"{visible(path)}: {replaced:,} segments replaced, {before:,} bytes to {after:,}")
+        print(f"{one_line(path)}: {replaced:,} segments replaced, {before:,} bytes to {after:,}")
 
 
 @app.command()
@@ -248,7 +248,7 @@ def export(
         print_json({"files": [str(file) for file in files]})
     else:
         for file in files:
-            print(visible(str(file)))
+            print(one_line(str(file)))
 
 
 @app.command()
@@ -260,7 +260,7 @@ def verify(index: NearIndex = None, json: AsJson = False) -> None:
         print_json({"index": str(folder.path), "whole": not problems, "problems": problems})
     else:
         for line in problems or [f"{folder.path}: no problems found"]:
-            print(visible(line))
+            print(one_line(line))
     if problems:
         raise typer.Exit(BAD_INPUT)
 
@@ -287,7 +287,7 @@ def trust(
 
     folder = _open_folder(index)
     path, index_id = folder.path, folder.manifest.index_id
-    shown = visible(str(path))
+    shown = one_line(str(path))
     if revoke:
         was_trusted = revoke_trust(path, index_id)
         print(f"{shown}: no longer trusted" if was_trusted else f"{shown}: was not trusted")
@@ -324,7 +324,7 @@ def _report(index: Index, changes: Changes, started: float, json: bool, verbose:
         print_json(facts | asdict(changes) | {"skipped": skipped, "seconds": seconds})
         return
     counts = [f"{count:,} {what}" for what, count in asdict(changes).items() if count]
-    path = visible(str(index.path))
+    path = one_line(str(index.path))
     print(f"{path}: {len(index):,} passages ({', '.join(counts)}) in {seconds:.1f} s")
     if skipped and not verbose:
         message(f"{len(skipped):,} files were skipped; --list-skipped lists them")

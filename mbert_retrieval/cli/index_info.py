@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..sync.provenance import Provenance
-from .console import visible
+from .console import one_line
 
 if TYPE_CHECKING:
     from ..indexes import IndexFolder
@@ -47,14 +47,14 @@ def print_facts(facts: dict[str, Any], folder: IndexFolder) -> None:
         "sources": ", ".join(map(str, Provenance.of(folder).paths)) or "not recorded",
     }
     for name, value in lines.items():
-        print(f"{name:<10} {visible(value)}")
+        print(f"{name:<10} {one_line(value)}")
 
 
 def recorded_wishes(folder: IndexFolder) -> str:
     """Return what a trusted index makes the commands read and load, in a few words."""
     sources = ", ".join(map(str, Provenance.of(folder).paths)) or "no sources"
     encoders = dict.fromkeys(leg.encoder.name for leg in folder.legs.values())
-    return visible(f"it reads {sources} and loads {', '.join(encoders) or 'no encoder'}")
+    return one_line(f"it reads {sources} and loads {', '.join(encoders) or 'no encoder'}")
 
 
 def _engine_text(facts: dict[str, Any]) -> str:

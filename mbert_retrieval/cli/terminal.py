@@ -11,7 +11,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from ..types import Hit
-from .console import visible
+from .console import one_line
 from .snippets import Mark, best_window, marked_lines
 
 SNIPPET_LINES = 6
@@ -52,14 +52,14 @@ def heading(hit: Hit, root: Path | None) -> Text:
     text.append(f"{hit.rank:>2}  ", "bold")
     text.append(f"{hit.score:<7.4g} ", "dim")
     if passage.path is None:
-        text.append(visible(passage.id), "cyan")
+        text.append(one_line(passage.id), "cyan")
         name = passage.title
     else:
         location = f"{from_here(passage.path, root)}:{passage.start_line}-{passage.end_line}"
-        text.append(visible(location), "cyan")
+        text.append(one_line(location), "cyan")
         name = str(passage.metadata.get("name") or "")
     if name:
-        text.append("  " + " ".join(visible(name).split()), "bold")
+        text.append("  " + " ".join(one_line(name).split()), "bold")
     return text
 
 

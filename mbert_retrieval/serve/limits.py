@@ -23,7 +23,8 @@ class Limits:
         search_seconds: Time for a search. It is stopped then, and gets 504; one that waits for
             twice that time gets 503.
         refresh_seconds: Time that a search waits until changed source files are read.
-        idle_seconds: Time until a connection that sends no complete request is closed.
+        idle_seconds: Time until a connection that sends no complete request is closed, or aborted
+            if it does not read its answer.
     """
 
     body_bytes: int = 8 * 2**20

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ GRACE_SECONDS = 20  # in which requests in progress are finished when the servic
 FORCED_SECONDS = 5  # after a second signal
 STOP_SECONDS = GRACE_SECONDS + 10  # after which the process ends, whatever still runs in it
 MAX_CONNECTIONS = 1024
+MIN_READ_RATE = 1024  # bytes per second that a client has to read of its answer
 MIN_TOKEN_LENGTH = 16
 
 
@@ -92,22 +94,32 @@ def serve(
 
 
 class _Connection(H11Protocol):
-    """Closed after `timeout_keep_alive` seconds without a complete request.
+    """Closed after `timeout_keep_alive` seconds without a complete request, and aborted where its
+    client does not read what it is sent.
 
-    uvicorn alone counts from the first answer on, and only until a byte comes.
+    uvicorn alone counts from the first answer on, and only until a byte comes; what a client does
+    not read it keeps in memory for good.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._closing = self._close_later()
+        self._reading: asyncio.TimerHandle | None = None
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._closing.cancel()
         self._closing = self._close_later()
+        self._watch_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
         super().connection_lost(exc)
 
     def _close_later(self) -> asyncio.TimerHandle:
@@ -115,7 +127,26 @@ class _Connection(H11Protocol):
 
     def _close_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+            self.transport.close()  # once everything is sent
+
+    def _watch_reading(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread and self._reading is None:
+            self._reading = self.loop.call_later(
+                self.timeout_keep_alive, self._abort_unread, unread
+            )
+
+    def _abort_unread(self, before: int) -> None:
+        """Abort unless the client reads MIN_READ_RATE. before: bytes unread at the last look."""
+        self._reading = None
+        unread = self.transport.get_write_buffer_size()
+        if unread > max(0, before - MIN_READ_RATE * self.timeout_keep_alive):
+            # without this the kernel goes on holding what it could not send
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+        else:
+            self._watch_reading()
 
 
 class _Server(uvicorn.Server):
