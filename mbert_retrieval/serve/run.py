@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import fcntl
 import ipaddress
 import os
 import signal
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,20 +133,28 @@ class _Connection(H11Protocol):
             self.transport.close()  # once everything is sent
 
     def _watch_reading(self) -> None:
-        unread = self.transport.get_write_buffer_size()
-        if unread and self._reading is None:
+        if self.transport.get_write_buffer_size() and self._reading is None:
             self._reading = self.loop.call_later(
-                self.timeout_keep_alive, self._abort_unread, unread
+                self.timeout_keep_alive, self._abort_unread, self._unread()
             )
+
+    def _unread(self) -> int:
+        """Return the bytes that the client has not yet received, also those in the kernel."""
+        in_kernel = bytearray(4)
+        fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, in_kernel)
+        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
+
+    @property
+    def _socket(self) -> socket.socket:
+        connection: socket.socket = self.transport.get_extra_info("socket")
+        return connection
 
     def _abort_unread(self, before: int) -> None:
         """Abort unless the client reads MIN_READ_RATE. before: bytes unread at the last look."""
         self._reading = None
-        unread = self.transport.get_write_buffer_size()
-        if unread > max(0, before - MIN_READ_RATE * self.timeout_keep_alive):
+        if self._unread() > max(0, before - MIN_READ_RATE * self.timeout_keep_alive):
             # without this the kernel goes on holding what it could not send
-            connection = self.transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
         else:
             self._watch_reading()
