@@ -15,6 +15,7 @@ setup(
             depends=sorted(glob(f"{NATIVE}/*.h") + glob(f"{NATIVE}/tiers/*.h")),
             cxx_std=20,
             extra_compile_args=["-O3"],
+            optional=True,  # without a compiler, numpy and torch do their work
         )
     ]
 )

@@ -25,7 +25,7 @@ ALLOWED = {
     "packed": set(),
     "files": set(),
     "protocols": {"types", "packed"},
-    "native": set(),
+    "native": {"errors"},
     "backbone": {"errors", "native"},
     "encoders": BASE | {"files", "backbone"},
     "sources": BASE,

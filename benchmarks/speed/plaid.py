@@ -204,7 +204,7 @@ def one_at_a_time(folder: IndexFolder, queries: Packed) -> Run:
     run = Run("mbert_retrieval", np.array(took), rankings, batch=float(np.median(batches)))
     segment = folder._current.segments[0]
     size = sum(entry["bytes"] for entry in segment.record.files.values())
-    run.bytes_a_vector = size / segment.record.vectors["late"]
+    run.bytes_a_vector = size / segment.record.vector_counts["late"]
     return run
 
 

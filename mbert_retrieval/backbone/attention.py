@@ -182,11 +182,11 @@ def _gather(x: Tensor, rows: Tensor) -> Tensor:
 
 def has_cpu_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
     """Tell whether `attend_on_cpu` takes these inputs and is faster than SDPA."""
-    from ..native.kernels import ATTENTION_IS_FAST
+    from ..native import kernels
 
     return (
         device.type == "cpu"
-        and ATTENTION_IS_FAST
+        and kernels.ATTENTION_IS_FAST
         and dtype in (torch.float32, torch.bfloat16)
         and head_dim % 16 == 0
         and head_dim <= 256
@@ -216,21 +216,21 @@ class _CpuAttention(torch.autograd.Function):
     def forward(
         ctx, qkv: Tensor, cos_sin: Tensor, cu_seqlens: Tensor, window: int | None
     ) -> Tensor:
-        from ..native.kernels import attend as attend_loop
+        from ..native import kernels
 
         ctx.save_for_backward(qkv, cos_sin, cu_seqlens)
         ctx.window = window
         bits = as_array(qkv)
-        return from_array(attend_loop(bits, *_loop_arguments(cos_sin, cu_seqlens, window)))
+        return from_array(kernels.attend(bits, *_loop_arguments(cos_sin, cu_seqlens, window)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        from ..native.kernels import attend_backward
+        from ..native import kernels
 
         qkv, cos_sin, cu_seqlens = ctx.saved_tensors
         arguments = _loop_arguments(cos_sin, cu_seqlens, ctx.window)
-        grad = attend_backward(as_array(grad_output), as_array(qkv), *arguments)
+        grad = kernels.attend_backward(as_array(grad_output), as_array(qkv), *arguments)
         return from_array(grad), None, None, None
 
 

@@ -14,11 +14,18 @@ from .attention import as_array, from_array
 from .model import GeGLU
 
 
+def has_int8_products() -> bool:
+    """Tell whether the package is installed with its compiled kernels."""
+    from ..native import kernels
+
+    return kernels.TIER != "numpy"
+
+
 def int8_is_fast() -> bool:
     """Tell whether int8 products are the fastest of all on this processor's tier."""
-    from ..native.kernels import INT8_IS_FAST
+    from ..native import kernels
 
-    return INT8_IS_FAST
+    return kernels.INT8_IS_FAST
 
 
 def quantise(network: nn.Module) -> None:
@@ -67,14 +74,14 @@ class Int8Linear(nn.Linear):
 
     def product(self, x: Tensor, gated: bool = False) -> Tensor:
         """Compute the product in int8; of gelu(first half) * second half of x where `gated`."""
-        from ..native.kernels import pack_weights, product
+        from ..native import kernels
 
         version = -1 if self.weight.is_inference() else self.weight._version
         if self._packed is None or self._version != version:
-            self._packed = pack_weights(self.weight.detach().float().numpy())
+            self._packed = kernels.pack_weights(self.weight.detach().float().numpy())
             self._version = version
         rows = as_array(x.reshape(-1, x.shape[-1]))
-        out = from_array(product(rows, *self._packed, gated, torch.get_num_threads()))
+        out = from_array(kernels.product(rows, *self._packed, gated, torch.get_num_threads()))
         out = out.view(*x.shape[:-1], self.out_features)
         return out if self.bias is None else out + self.bias
 

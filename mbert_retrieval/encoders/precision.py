@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from ..backbone.int8 import int8_is_fast
+from ..backbone.int8 import has_int8_products, int8_is_fast
 from ..errors import InputError
 
 VARIABLE = "MBERT_DTYPE"
@@ -33,13 +33,17 @@ def precision_of(dtype: torch.dtype | str, device: str, source: str = "dtype") -
         One of NAMES.
 
     Raises:
-        InputError: For another precision, and for int8 on another device than the CPU.
+        InputError: For another precision, and for int8 on another device than the CPU or without
+            the compiled kernels.
     """
     name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
     if name not in NAMES:
         raise InputError(f"{source} is {name!r}: use one of {', '.join(NAMES)}")
-    if name == "int8" and device != "cpu":
-        raise InputError(f"{source} is int8, which needs the device cpu: use another precision")
+    if name == "int8" and not (device == "cpu" and has_int8_products()):
+        raise InputError(
+            f"{source} is int8, which needs the device cpu and the compiled kernels: "
+            "use another precision"
+        )
     return name
 
 

@@ -43,7 +43,7 @@ def test_the_environment_names_the_tier():
     done = subprocess.run(
         [sys.executable, "-c", code], env={"MBERT_TIER": "mmx"}, capture_output=True, text=True
     )
-    assert f"MBERT_TIER is 'mmx': this processor allows {kernels.TIERS}" in done.stderr
+    assert f"InputError: MBERT_TIER is 'mmx': this processor allows {kernels.TIERS}" in done.stderr
     assert done.returncode == 1
 
 
