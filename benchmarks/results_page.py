@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mbert_retrieval import InputError
 from mbert_retrieval.eval.files import write_text_file
+from mbert_retrieval.native import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -58,14 +59,15 @@ def processor(cpuinfo: str) -> tuple[str, str]:
 
 
 def machine(threads: int | None = None) -> str:
-    """Return processor, instruction tier and threads, as a table's header names them.
+    """Return processor, instruction tier, our kernels' tier and threads, for a table's header.
 
     Args:
         threads: threads of the measurement; None for one per usable processor.
     """
     name, tier = processor(CPUINFO.read_text() if CPUINFO.is_file() else "")
     threads = threads or len(os.sched_getaffinity(0))
-    return f"{name} ({tier}), {threads} thread{'s' if threads > 1 else ''}"
+    own = f"kernels {kernels.TIER}"
+    return f"{name} ({tier}; {own}), {threads} thread{'s' if threads > 1 else ''}"
 
 
 def header(threads: int | None = None) -> str:

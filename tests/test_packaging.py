@@ -38,7 +38,7 @@ ALLOWED = {
     "serve": BASE | {"protocols", "encoders", "indexes", "search", "sync", "sources", "index"},
     "cli": BASE
     | {"protocols", "encoders", "indexes", "search", "sync", "sources", "index"}
-    | {"training", "eval", "serve"},
+    | {"training", "eval", "serve", "native"},
 }
 
 

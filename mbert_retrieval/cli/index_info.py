@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..native import kernels
 from ..sync.provenance import Provenance
 from .console import one_line
 
@@ -19,6 +20,7 @@ def index_facts(folder: IndexFolder) -> dict[str, Any]:
     facts = folder.info()
     facts["bytes_by_part"] = _bytes_by_part(folder.path)
     facts["trusted"] = folder.is_trusted
+    facts["kernels"] = {"tier": kernels.TIER, "allowed": kernels.TIERS.split()}
     facts["bytes"] = sum(facts["bytes_by_part"].values())
     return facts
 
@@ -44,6 +46,7 @@ def print_facts(facts: dict[str, Any], folder: IndexFolder) -> None:
         "lexical": "BM25" if facts["lexical"] else "none",
         "created": f"{facts['created']} by {facts['created_by']}",
         "bytes": f"{facts['bytes']:,} ({sizes})",
+        "kernels": f"{kernels.TIER} (this processor allows {kernels.TIERS})",
         "sources": ", ".join(map(str, Provenance.of(folder).paths)) or "not recorded",
     }
     for name, value in lines.items():
