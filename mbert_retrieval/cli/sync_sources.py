@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..index import Index
     from ..indexes import IndexFolder
     from ..sources import Selection
+    from ..sources.confined_reader import ConfinedReader
     from ..sources.scan import SourceTree
     from ..sync.passages import Changes
     from ..sync.plan import SyncPlan
@@ -115,6 +116,7 @@ def add_sources(index: Index, sources: list[Path]) -> Changes:
 def update_index(index: Index) -> Changes:
     """Bring an index in sync with the sources that it remembers; see `mbert-index update`."""
     from ..sync.plan import plan_sync
+    from ..sources.confined_reader import ConfinedReader
     from ..sync.provenance import Provenance, record, scan_again
 
     sources = Provenance.of(index.folder)
@@ -125,9 +127,10 @@ def update_index(index: Index) -> Changes:
     reread = not sources.is_current
     with interruptible("nothing was changed"):
         tree = scan_again(sources)
-        _check_named(tree, allow_unreadable=True)
-        if reread:
-            _check_text(tree)
+        with ConfinedReader() as reader:
+            _check_named(tree, reader, allow_unreadable=True)
+            if reread:
+                _check_text(tree, reader)
     plan = plan_sync(tree, index.folder, reread)
     check_collections(plan)
     changes = apply_with_progress(plan, index)
@@ -171,41 +174,42 @@ def scan_sources(
     nothing to index.
     """
     from ..sources import source_root
+    from ..sources.confined_reader import ConfinedReader
     from ..sources.scan import scan
 
     sources = list(dict.fromkeys(source.resolve() for source in sources))
     own_root = source_root(sources)
     with interruptible("nothing was changed"):
         tree = scan(sources, root or own_root, selection)
-        _check_named(tree, allow_unreadable=False)
-        if check_text:
-            _check_text(tree)
+        with ConfinedReader() as reader:
+            _check_named(tree, reader, allow_unreadable=False)
+            if check_text:
+                _check_text(tree, reader)
     return tree
 
 
-def _check_named(tree: SourceTree, allow_unreadable: bool) -> None:
+def _check_named(tree: SourceTree, reader: ConfinedReader, allow_unreadable: bool) -> None:
     """Raise InputError where a file that is a source itself cannot be indexed."""
-    from ..sources.passages import file_passages, read_file
+    from ..sources.passages import read_file
 
     for path, file in tree.files.items():
         if not file.explicit:
             continue
         try:
-            next(file_passages(file, path, read_file(file, tree.selection), tree.selection), None)
+            reader.passages(file, path, read_file(file, tree.selection), tree.selection)
         except InputError as reason:
             if allow_unreadable and isinstance(reason, UnreadableError):
                 continue
             raise InputError(f"cannot index {file.path_on_disk}: {reason}") from None
 
 
-def _check_text(tree: SourceTree) -> None:
+def _check_text(tree: SourceTree, reader: ConfinedReader) -> None:
     """Raise InputError where there is no collection and no file gives a passage."""
-    from ..sources.passages import file_passages, read_file
+    from ..sources.passages import read_file
 
     for path, file in tree.files.items():
         try:
-            content = read_file(file, tree.selection)
-            if any(True for _ in file_passages(file, path, content, tree.selection)):
+            if reader.passages(file, path, read_file(file, tree.selection), tree.selection):
                 return
         except InputError:
             continue

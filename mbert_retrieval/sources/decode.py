@@ -59,7 +59,8 @@ def decode(content: bytes) -> str:
     encoding = encoding or _declared(content)
     try:
         text = content.decode("utf-8-sig" if encoding in (None, "utf-8") else encoding)
-    except UnicodeDecodeError:
+        text.encode()  # some encodings can spell lone surrogates
+    except UnicodeError:
         raise InputError(f"not {(encoding or 'utf-8').upper()} text") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

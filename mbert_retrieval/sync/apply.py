@@ -18,7 +18,8 @@ from ..files import is_settled
 from ..indexes import FileState, IndexFolder, Writer
 from ..indexes.validation import content_sha256
 from ..search.encoders import IndexEncoders
-from ..sources.passages import collection_passages, file_passages, read_file
+from ..sources.confined_reader import ConfinedReader
+from ..sources.passages import collection_passages, read_file
 from ..sources.scan import SourceFile
 from ..types import Passage
 from .passages import Changes, Progress, changed_passages, reuse_vectors, store_encoded
@@ -46,7 +47,10 @@ def apply_plan(
         if plan.reread:  # an interruption must not leave a mixture behind that looks complete
             writer.mark_incomplete()
             writer.commit()
-        return _Application(plan, folder, encoders, writer, progress).run()
+        with ConfinedReader() as reader:
+            if plan.changed:
+                reader.start()
+            return _Application(plan, folder, encoders, writer, reader, progress).run()
 
 
 def sync_with_sources(
@@ -90,10 +94,11 @@ class _Application:
         folder: IndexFolder,
         encoders: IndexEncoders,
         writer: Writer,
+        reader: ConfinedReader,
         progress: Progress | None,
     ) -> None:
         self.plan, self.folder, self.encoders = plan, folder, encoders
-        self.writer, self.progress = writer, progress
+        self.writer, self.reader, self.progress = writer, reader, progress
         self.changes = Changes()
         self.pending: deque[_PendingFile] = deque()
         self.known: set[str] = set()  # ids in the index before, as far as they were looked up
@@ -147,20 +152,19 @@ class _Application:
         before = self.plan.states.get(path)
         selection = self.plan.tree.selection
         mtime_ns = file.mtime_ns if is_settled(file.mtime_ns) else UNKNOWN_MTIME
+        sha256 = ""
         try:
             content = read_file(file, selection)
+            sha256 = hashlib.sha256(content).hexdigest()
+            if before is not None and before.sha256 == sha256 and not self._reread(before, file):
+                return None, replace(before, size=file.size, mtime_ns=mtime_ns)
+            passages = self.reader.passages(file, path, content, selection)
         except UnreadableError as error:
             self.plan.unreadable[path] = str(error)
             before = before or FileState(path, 0, 0, "")
             return None, replace(before, size=file.size, mtime_ns=UNKNOWN_MTIME, skipped=str(error))
         except InputError as reason:
-            return [], FileState(path, file.size, file.mtime_ns, "", str(reason))
-        sha256 = hashlib.sha256(content).hexdigest()
-        if before is not None and before.sha256 == sha256 and not self._reread(before, file):
-            return None, replace(before, size=file.size, mtime_ns=mtime_ns)
-        try:
-            passages = list(file_passages(file, path, content, selection))
-        except InputError as reason:
+            mtime_ns = mtime_ns if sha256 else file.mtime_ns
             return [], FileState(path, file.size, mtime_ns, sha256, str(reason))
         return passages, FileState(path, file.size, mtime_ns, sha256)
 
