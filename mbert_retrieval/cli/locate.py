@@ -37,7 +37,7 @@ def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:
     The one named, or `.mbert` at the top of the git repository of all sources, or, without a
     repository, `.mbert` in the only source, a folder. Raises InputError for several such sources.
     """
-    from ..sources.ignore import repository_top
+    from ..sources.repository import repository_top
 
     if named is not None:
         return named

@@ -115,8 +115,8 @@ def add_sources(index: Index, sources: list[Path]) -> Changes:
 
 def update_index(index: Index) -> Changes:
     """Bring an index in sync with the sources that it remembers; see `mbert-index update`."""
-    from ..sync.plan import plan_sync
     from ..sources.confined_reader import ConfinedReader
+    from ..sync.plan import plan_sync
     from ..sync.provenance import Provenance, record, scan_again
 
     sources = Provenance.of(index.folder)

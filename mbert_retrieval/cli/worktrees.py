@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
+from ..sources.repository import common_folder
 from . import locate
 from .console import message
 
@@ -43,25 +44,13 @@ def copy_from_worktree(path: Path) -> None:
 
 def worktrees(top: Path) -> Iterator[Path]:
     """Yield the other worktrees of the repository of the worktree `top`, the main one first."""
-    common = _common_folder(top / ".git")
+    common = common_folder(top / ".git")
     if common is None:
         return
     tops = [common.parent] if common.name == ".git" else []
     for file in sorted(common.glob("worktrees/*/gitdir")):
         tops += [Path(line).parent for line in _lines(file)]
     yield from (other for other in dict.fromkeys(tops) if other != top and other.is_dir())
-
-
-def _common_folder(git: Path) -> Path | None:
-    """Return the folder that all worktrees share. git: the `.git` of one of them."""
-    if git.is_dir():
-        return git
-    for line in _lines(git):
-        if line.startswith("gitdir: "):
-            own = (git.parent / line.removeprefix("gitdir: ")).resolve()
-            for common in _lines(own / "commondir"):
-                return (own / common).resolve()
-    return None
 
 
 def _lines(file: Path) -> list[str]:

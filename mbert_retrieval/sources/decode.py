@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import stat
 from pathlib import Path
@@ -35,12 +36,18 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     (a pipe is never opened), and UnreadableError if it cannot be read.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise InputError("not a plain file")
-        if status.st_size > max_bytes:
-            raise InputError(f"too large ({status.st_size:,} bytes, the limit is {max_bytes:,})")
-        return path.read_bytes()
+        # it may have become another one since, and a pipe would be waited for
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError("not a plain file")
+            size = status.st_size
+            content = file.read(max_bytes + 1) if size <= max_bytes else b""
+            if (size := max(size, len(content))) > max_bytes:
+                raise InputError(f"too large ({size:,} bytes, the limit is {max_bytes:,})")
+            return content
     except OSError as error:
         raise UnreadableError(error.strerror or "unreadable") from None
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..errors import InputError
+from .decode import read_bytes
+from .repository import exclude_files, repository_top
 from .wildmatch import Rule, parse_rule
 
 RULE_FILES = (".gitignore", ".ignore")  # in one folder, the rules of the second come last
@@ -64,7 +67,9 @@ class IgnoreRules:
         top = repository_top(folder)
         if top is None:
             return cls()
-        rules = cls()._with(top, [".git/info/exclude"])
+        rules = cls()
+        for file in exclude_files(top):
+            rules = rules._with(top, [str(file)])
         between = [parent for parent in folder.parents if parent.is_relative_to(top)]
         for parent in reversed(between):
             rules = rules.within(parent)
@@ -99,16 +104,11 @@ class IgnoreRules:
         return IgnoreRules((FolderRules(os.path.join(folder, ""), tuple(rules)), *self.by_folder))
 
 
-def repository_top(folder: Path) -> Path | None:
-    """Return the nearest folder that contains `.git`: `folder` itself or one above."""
-    return next((f for f in (folder, *folder.parents) if os.path.exists(f / ".git")), None)
-
-
 def _read_rules(file: str) -> list[Rule]:
     """Return the rules of a file, none if it does not exist or cannot be read."""
     try:
-        content = Path(file).read_bytes()
-    except OSError:
+        content = read_bytes(Path(file))
+    except InputError:  # also too large, or a pipe
         return []
     lines = os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).split("\n")
     return [rule for line in lines if (rule := parse_rule(line)) is not None]

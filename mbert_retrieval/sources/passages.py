@@ -10,14 +10,10 @@ from ..errors import InputError
 from ..types import Passage
 from .decode import decode, read_bytes
 from .jsonl import read_jsonl
-from .languages import language_of
 from .paths import display_path, source_root
-from .pdf import read_pdf
-from .prose import find_headings
 from .scan import SourceFile, scan
 from .selection import EVERYTHING, Selection
 from .skip_rules import TRANSLATIONS, skip_reason
-from .split import split_document, split_into_passages
 from .walk import SkippedFile
 
 PDF_SUFFIX = ".pdf"
@@ -108,9 +104,14 @@ def file_passages(
             The last two are read if the file is itself a source; translations also if a pattern
             to include names their suffix. The message is the reason alone.
     """
+    from .languages import language_of  # only the process that splits files needs these
+    from .split import split_document, split_into_passages
+
     name = PurePosixPath(path)
     as_one = selection.documents == "whole"
     if name.suffix.lower() == PDF_SUFFIX:
+        from .pdf import read_pdf
+
         yield from split_document(*read_pdf(content), path, "pdf", as_one)
         return
     text = decode(content)
@@ -156,5 +157,8 @@ def collection_passages(file: SourceFile, selection: Selection) -> Iterator[Pass
 
 
 def _split_record(record: Passage) -> list[Passage]:
+    from .prose import find_headings
+    from .split import split_document
+
     lines = record.text.replace("\r\n", "\n").split("\n")
     return list(split_document(lines, list(find_headings(lines, "markdown")), record.id, "text"))

@@ -13,7 +13,7 @@ MAX_WORDS = 200  # of a passage, unless a single line has more
 OVERLAP_WORDS = 40  # at most so many words of a passage are repeated in the next
 
 UNDERLINED = frozenset({"restructuredtext", "text", "asciidoc"})  # beside Markdown
-_HASHES = re.compile(r" {0,3}(?P<level>#{1,6})[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*$")
+_HASHES = re.compile(r" {0,3}(?P<level>#{1,6})[ \t]+(?P<title>.*)")
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})")
 _MARKDOWN_UNDERLINE = re.compile(r" {0,3}(=+|-+)\s*$")
 _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}\s*$")
@@ -66,7 +66,8 @@ def find_headings(lines: Sequence[str], language: str) -> Iterator[Heading]:
             if fence:
                 continue
             if match := _HASHES.match(line):
-                yield Heading(number, len(match["level"]), match["title"])
+                title = match["title"].strip(" \t").rstrip("#").rstrip(" \t")
+                yield Heading(number, len(match["level"]), title)
                 continue
         if underline := _underline(lines, number, language):
             if language == "markdown":

@@ -84,6 +84,10 @@ class Selection:
             for rule in self._include_rules
         )
 
+    def names_hidden(self, name: str) -> bool:
+        """Return whether a pattern to include names a hidden file or folder such as `.github`."""
+        return any(rule.matches(name, True) for rule in self._hidden_rules)
+
     def includes_suffix(self, suffix: str) -> bool:
         """Return whether a pattern to include ends with this suffix."""
         return any(pattern.lower().endswith(suffix.lower()) for pattern in self.include)
@@ -95,6 +99,12 @@ class Selection:
     @cached_property
     def _include_rules(self) -> list[Rule]:
         return [rule for pattern in self.include if (rule := parse_rule(pattern))]
+
+    @cached_property
+    def _hidden_rules(self) -> list[Rule]:
+        names = {name for pattern in self.include for name in pattern.split("/")}
+        hidden = [name for name in names if name.startswith(".")]
+        return [rule for name in hidden if (rule := parse_rule(name))]
 
     @cached_property
     def _exclude_rules(self) -> list[Rule]:

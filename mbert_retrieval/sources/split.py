@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ..types import Passage
-from .html import read_html
-from .indentation import split_by_indentation
 from .languages import PROSE, language_of
 from .line_spans import LineSpan, fit_to_limits, trim_blank_lines
 from .prose import MAX_WORDS, Heading, find_headings, split_by_headings, split_words
-from .syntax_tree import split_by_syntax
 
 
 def split_into_passages(text: str, path: str, as_one: bool = False) -> Iterator[Passage]:
@@ -38,14 +35,20 @@ def split_into_passages(text: str, path: str, as_one: bool = False) -> Iterator[
     lines = text.split("\n")
     language = language_of(PurePosixPath(path), lines[0])
     if language == "html":
+        from .html import read_html
+
         lines, headings = read_html(text)
         yield from split_document(lines, headings, path, language, as_one)
     elif language in PROSE:
         headings = list(find_headings(lines, language))
         yield from split_document(lines, headings, path, language, as_one)
     else:
+        from .syntax_tree import split_by_syntax
+
         spans = split_by_syntax(lines, language)
         if spans is None:
+            from .indentation import split_by_indentation
+
             spans = split_by_indentation(lines)
         for span in fit_to_limits(lines, spans):
             yield _passage(lines, span, path, language)

@@ -12,7 +12,7 @@ from .ignore import IgnoreRules
 from .paths import INDEX_FILES, display_path, is_index
 from .selection import EVERYTHING, Selection
 
-VERSION_CONTROL = frozenset({"CVS", "RCS", "SCCS", "_darcs"})  # hidden ones are skipped anyway
+VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr", "CVS", "RCS", "SCCS", "_darcs"})
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def walk(
     """Yield the plain files below a folder, sorted by name, folder by folder.
 
     Left out are files that `.gitignore` or `.ignore` excludes, files that are not selected, hidden
-    files and folders, folders of version control, indexes, and symbolic links (which could lead
-    into a loop or out of `root`). A repository inside, such as a submodule, is walked by its own
-    ignore rules alone, as git does.
+    files and folders that no pattern to include names, folders of version control, indexes, and
+    symbolic links (which could lead into a loop or out of `root`). A repository inside, such as a
+    submodule, is walked by its own ignore rules alone, as git does.
 
     Args:
         root: The folder.
@@ -75,7 +75,9 @@ def walk(
         subfolders: list[tuple[str, IgnoreRules]] = []
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
-            if entry.name.startswith(".") or rules.ignores(entry.path, is_folder):
+            if entry.name.startswith(".") and not selection.names_hidden(entry.name):
+                continue
+            if rules.ignores(entry.path, is_folder):
                 continue
             relative = entry.path[prefix_length:]
             if selection.exclude and selection.excludes(relative, is_folder):

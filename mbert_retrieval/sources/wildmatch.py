@@ -67,11 +67,60 @@ def _without_trailing_spaces(line: str) -> str:
 
 
 def _translate(pattern: str) -> str | None:
-    """Return a wildcard pattern as a regular expression, None if it matches nothing."""
+    """Return a wildcard pattern as a regular expression, None if it matches nothing.
+
+    The expression needs little time for any path, although Python tries all ways to match: a part
+    between two wildcards is an atomic group, which matches once, as far left as possible. That
+    loses no match, because a wildcard follows that takes any rest.
+    """
+    parts = _parts(pattern)
+    if parts is None:
+        return None
+    folders: list[str] = []  # the expressions between "**/" and "**/"
+    names: list[str] = [""]  # of one of them: the expressions between "*" and "*"
+    regex = ""
+    for part in [*parts, None]:
+        if part == _STAR:
+            names.append("")
+        elif part not in (_FOLDERS, _REST, "/", None):
+            names[-1] += part
+        else:
+            regex += _name_regex(names)
+            names = [""]
+            if part in (_FOLDERS, None):
+                folders.append(regex)
+                regex = ""
+            else:
+                regex += part
+    first, *others = folders
+    for number, other in enumerate(others, start=1):
+        anywhere = f"(?:|.*?/){other}"
+        first += anywhere if number == len(others) else f"(?>{anywhere})"
+    return first
+
+
+_STAR, _FOLDERS, _REST = "*", "**/", ".*"
+
+
+def _name_regex(names: list[str]) -> str:
+    """Return the expression of a name in a path, from those of its parts between stars."""
+    first, *others = names
+    if not others:
+        return first
+    *middle, last = others
+    return first + "".join(f"(?>[^/]*?{part})" for part in middle if part) + f"[^/]*{last}"
+
+
+def _parts(pattern: str) -> list[str] | None:
+    """Return the expressions of a pattern's characters, and _STAR, _FOLDERS and _REST.
+
+    None if it matches nothing.
+    """
     # git compares the text before the first wildcard separately, so a "**" there counts as first
     wildcard = re.search(r"[*?\[\\]", pattern)
     beginning = wildcard.start() if wildcard else 0
-    regex, position = "", 0
+    parts: list[str] = []
+    position = 0
     while position < len(pattern):
         character = pattern[position]
         if character == "*":
@@ -80,31 +129,31 @@ def _translate(pattern: str) -> str | None:
                 end += 1
             between = position in (0, beginning) or pattern[position - 1] == "/"
             if end - position > 1 and between and end == len(pattern):
-                regex += ".*"
+                parts.append(_REST)
             elif end - position > 1 and between and pattern[end] == "/":
-                regex += "(?:.*/)?"
+                parts.append(_FOLDERS)
                 end += 1
             else:
-                regex += "[^/]*"
+                parts.append(_STAR)
             position = end
         elif character == "?":
-            regex += "[^/]"
+            parts.append("[^/]")
             position += 1
         elif character == "[":
             bracket = _bracket(pattern, position + 1)
             if bracket is None:
                 return None
-            regex += bracket[0]
+            parts.append(bracket[0])
             position = bracket[1]
         elif character == "\\":
             if position + 1 == len(pattern):
                 return None
-            regex += re.escape(pattern[position + 1])
+            parts.append(re.escape(pattern[position + 1]))
             position += 2
         else:
-            regex += re.escape(character)
+            parts.append(re.escape(character))
             position += 1
-    return regex
+    return parts
 
 
 def _bracket(pattern: str, position: int) -> tuple[str, int] | None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mbert_retrieval.sources import SkippedFile, read_source
+from mbert_retrieval.sources import Selection, SkippedFile, read_source
 from mbert_retrieval.sources.walk import walk
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
@@ -206,6 +206,59 @@ def test_rules_of_all_folders_up_to_the_repository_apply(tmp_path):
     assert walked(tmp_path / "top/a/b/c") == ["x.log"]
 
 
+def test_excludes_outside_the_worktree_count_as_for_git(tmp_path, monkeypatch):
+    """In a linked worktree and a submodule `.git` is a file."""
+    main, linked, module = (tmp_path / name for name in ("main", "linked", "main/module"))
+    who = ("-c", "user.name=a", "-c", "user.email=a", "-c", "protocol.file.allow=always")
+    write(tmp_path, dict.fromkeys(["main/a.py", "other/c.py"], "x"))
+    for folder in (main, tmp_path / "other"):
+        git(folder, "init", "-q")
+        git(folder, "add", ".")
+        git(folder, *who, "commit", "-qm", "all")
+    git(main, *who, "submodule", "--quiet", "add", str(tmp_path / "other"), "module")
+    git(main, "worktree", "add", "-q", str(linked))
+    (main / ".git/info/exclude").write_text("*.tmp\n")
+    (main / ".git/modules/module/info").mkdir(exist_ok=True)
+    (main / ".git/modules/module/info/exclude").write_text("*.bak\n")
+    configuration = tmp_path / "gitconfig"
+    configuration.write_text("[user]\n name = x\n[core]\n\texcludesFile = ~/rules\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(configuration))
+    (tmp_path / "rules").write_text("*.log\n!kept.tmp\n")
+    for folder in (main, linked, module):
+        write(folder, dict.fromkeys(["x.log", "x.tmp", "kept.tmp", "x.bak", "x.c"], ""))
+        command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+        listed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        names = {name for name in listed.stdout.split("\0") if name and name != "module"}
+        expected = {name for name in names if not name.startswith(".")}
+        inside = {name for name in walked(folder) if not name.startswith("module/")}
+        assert inside == expected
+        assert "x.log" not in inside
+
+
+def test_hidden_folders_that_a_pattern_names_are_walked(tmp_path):
+    names = [".github/workflows/ci.yml", ".github/a.md", ".git/config", ".env", ".venv/a.py"]
+    write(tmp_path, dict.fromkeys([*names, "a.py"], "x"))
+
+    def selected(*include: str) -> list[str]:
+        entries = walk(tmp_path, [], Selection(include=include))
+        return [str(Path(entry).relative_to(tmp_path)) for entry in entries]
+
+    assert selected(".github/**") == [".github/a.md", ".github/workflows/ci.yml"]
+    assert selected(".github/workflows/", "*.py") == ["a.py", ".github/workflows/ci.yml"]
+    assert selected(".e*") == [".env"]
+    assert selected("**/*.md", "*", "**") == ["a.py"]
+    assert ".git/config" not in selected(".*", ".git/**")
+
+
+def test_rule_files_that_are_pipes_or_huge_are_not_read(tmp_path):
+    write(tmp_path, {"a.py": "", "d/b.py": ""})
+    os.mkfifo(tmp_path / ".gitignore")
+    with (tmp_path / "d/.gitignore").open("wb") as file:
+        file.truncate(1 << 40)
+    assert walked(tmp_path) == ["a.py", "d/b.py"]
+
+
 def test_a_byte_order_mark_is_not_part_of_the_first_rule(tmp_path):
     write(tmp_path, {".gitignore": "\ufeff*.log\n", "a.log": "", "a.py": ""})
     assert walked(tmp_path) == ["a.py"]
@@ -223,4 +276,4 @@ def test_a_folder_that_cannot_be_read_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refusing)
     skipped: list[SkippedFile] = []
     assert [entry.name for entry in walk(tmp_path, skipped)] == ["a.py", "c.py"]
-    assert skipped == [SkippedFile(f"{tmp_path}/closed", "Permission denied")]
+    assert skipped == [SkippedFile(f"{tmp_path}/closed", "Permission denied", unreadable=True)]

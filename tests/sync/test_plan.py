@@ -7,6 +7,7 @@ import os
 import pytest
 
 from mbert_retrieval import Index, InputError
+from mbert_retrieval.indexes.trust import record_trust
 from mbert_retrieval.sources.scan import scan
 from mbert_retrieval.sync.apply import apply_plan, sync_with_sources
 from mbert_retrieval.sync.plan import plan_sync
@@ -163,6 +164,7 @@ def test_an_index_inside_its_sources_can_move_with_them(sources, tmp_path):
     moved = sources.rename(tmp_path / "moved")
     write(moved / "c.py", "def c():\n    return 4\n")
     index = Index.open(moved / ".mbert")
+    record_trust(index.path, index.folder.manifest.index_id)
     assert sync_with_sources(index.folder, index.encoders).added == 1
 
 
