@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..types import MAX_DEPTH, Passage, is_too_deep
 
 MAX_LINE_BYTES = 64 << 20
+MAX_DIGITS = 4300  # of a whole number: what Python converts
 ID_KEYS = ("_id", "id")
 
 
@@ -64,7 +66,9 @@ def _parse(line: bytes, where: str, first: bool) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise InputError(f"{where}: not UTF-8 text") from None
     try:
-        record = json.loads(text, parse_constant=_refuse_constant)
+        record = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:
         raise InputError(f"{where}: nested more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
@@ -104,6 +108,18 @@ def _passage(record: dict[str, Any], where: str) -> Passage:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def _without_lone_surrogates(value: Any) -> Any:
