@@ -13,6 +13,7 @@ from ..errors import InputError
 
 # bfloat16, which numpy lacks, is read as its bits
 NUMPY_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+NOT_FLOATING = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_arrays(path: Path) -> dict[str, StoredArray]:
 
     Raises:
         InputError: When the file is missing, truncated or of another format.
-        UnknownDtype: For int8 and other types that numpy cannot represent.
+        UnknownDtype: For float8 and other types that numpy cannot represent.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -70,6 +71,8 @@ def read_arrays(path: Path) -> dict[str, StoredArray]:
             header.pop("__metadata__", None)
             for name, entry in header.items():
                 dtype, (first, last) = entry["dtype"], entry["data_offsets"]
+                if dtype in NOT_FLOATING:
+                    raise InputError(f"{path}: tensor {name} is stored as {dtype}, not as floats")
                 if dtype not in NUMPY_DTYPES:
                     raise UnknownDtype(f"{path}: tensor {name} is stored as {dtype}")
                 raw = np.empty(entry["shape"], NUMPY_DTYPES[dtype])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from .arrays import check_tensors
 from .files import HEADS, bare_names, find_checkpoint, read_config, weight_files
 from .heads import Classifier, MaskedLM
 from .model import ModernBert
+from .numpy_model import tensor_shapes
 
 Network = TypeVar("Network", ModernBert, MaskedLM, Classifier)
 
@@ -59,11 +61,22 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], where: Path | str) -> No
         where: Folder or file that an error message names.
 
     Raises:
-        InputError: Names the first missing, unexpected or wrong-shaped tensor.
+        InputError: Names the first tensor that is missing, unexpected, of a wrong shape, or not of
+            finite floats.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    check_tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, own, where)
+    check_tensors(shapes(tensors), shapes(module.state_dict()), where)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise InputError(f"{where}: tensor {name} is stored as {tensor.dtype}, not as floats")
+        # a sum is finite unless a value is not, or the sum overflows
+        if not (tensor.float().sum().isfinite() or tensor.float().isfinite().all()):
+            raise InputError(f"{where}: tensor {name} has values that are no finite numbers")
     module.load_state_dict(tensors)
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def load_network(
@@ -96,19 +109,22 @@ def load_network(
     config = read_config(folder)
     tensors = read_tensors(folder)
     backbone = backbone_tensors(tensors)
+    check_tensors(shapes(backbone), tensor_shapes(config), folder)  # before memory is taken
     with torch.device("meta"):
         network = kind(config)
-    network.to_empty(device="cpu")
     if isinstance(network, ModernBert):
         tensors = backbone
     else:
         tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(HEADS)}
         tensors |= {f"model.{name}": tensor for name, tensor in backbone.items()}
     if isinstance(network, MaskedLM):
-        network.decoder.weight = network.model.embeddings.tok_embeddings.weight
         tensors["decoder.weight"] = tensors.get(
             "model.embeddings.tok_embeddings.weight", torch.empty(0)
         )
+    check_tensors(shapes(tensors), shapes(network.state_dict()), folder)
+    network.to_empty(device="cpu")
+    if isinstance(network, MaskedLM):
+        network.decoder.weight = network.model.embeddings.tok_embeddings.weight
     fill(network, tensors, folder)
     return network.to(dtype).eval()
 

@@ -9,11 +9,23 @@ present.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "local_attention",
+    "num_labels",
+)
+MOST = 2**31 - 1  # of a size
+MOST_LAYERS = 1000
+LARGEST = 1e30  # of what is a float
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,18 @@ class ModernBertConfig:
     sep_token_id: int = 50282
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name), field.type)
+        for name in (*SIZES, "num_hidden_layers"):
+            most = MOST_LAYERS if name == "num_hidden_layers" else MOST
+            if not 1 <= getattr(self, name) <= most:
+                raise _wrong(name, f"a positive integer, {most:,} at most", getattr(self, name))
+        for name in ("norm_eps", "global_rope_theta", "local_rope_theta"):
+            if not 0 < getattr(self, name) <= LARGEST:
+                raise _wrong(name, "a positive number", getattr(self, name))
         if not self.global_layers:
             every_third = tuple(i % 3 == 0 for i in range(self.num_hidden_layers))
             object.__setattr__(self, "global_layers", every_third)
-        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
-        for name in (*sizes, "num_attention_heads", "local_attention"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"config: {name} must be a positive integer, it is {value!r}")
         if self.hidden_size % self.num_attention_heads or self.head_dim % 2:
             raise InputError(
                 f"config: hidden_size {self.hidden_size} does not divide into "
@@ -77,9 +93,7 @@ class ModernBertConfig:
                 f"num_hidden_layers is {self.num_hidden_layers}"
             )
         if self.classifier_pooling not in ("cls", "mean"):
-            raise InputError(
-                f"config: classifier_pooling must be cls or mean, not {self.classifier_pooling!r}"
-            )
+            raise _wrong("classifier_pooling", "cls or mean", self.classifier_pooling)
 
     @property
     def head_dim(self) -> int:
@@ -107,32 +121,36 @@ class ModernBertConfig:
         model_type = raw.get("model_type")
         if model_type != "modernbert":
             raise InputError(
-                f"config: model_type is {model_type!r}; only 'modernbert' checkpoints can be loaded"
+                f"config: model_type is {shown(model_type)}; only 'modernbert' checkpoints can be "
+                "loaded"
             )
         for activation in ("hidden_activation", "classifier_activation"):
             if raw.get(activation, "gelu") != "gelu":
-                raise InputError(
-                    f"config: {activation} {raw[activation]!r} is not supported (gelu)"
-                )
+                raise _wrong(activation, "gelu", raw[activation])
         known = {field.name for field in fields(cls)} - {"global_layers"}
         values = {key: raw[key] for key in known if raw.get(key) is not None}
-        if "num_labels" not in values and raw.get("id2label"):
-            values["num_labels"] = len(raw["id2label"])
+        labels = _typed(raw, "id2label", dict)
+        if "num_labels" not in values and labels:
+            values["num_labels"] = len(labels)
         layers = raw.get("num_hidden_layers", cls.num_hidden_layers)
-        if raw.get("layer_types"):
-            unknown = set(raw["layer_types"]) - {GLOBAL, LOCAL}
-            if unknown:
-                raise InputError(f"config: unknown layer_types {sorted(unknown)}")
-            values["global_layers"] = tuple(kind == GLOBAL for kind in raw["layer_types"])
-        else:
+        types = _typed(raw, "layer_types", list)
+        if types:
+            unknown = next((kind for kind in types if kind not in (GLOBAL, LOCAL)), None)
+            if unknown is not None or None in types:
+                raise _wrong("layer_types", f"a list of {GLOBAL} and {LOCAL}", unknown)
+            values["global_layers"] = tuple(kind == GLOBAL for kind in types)
+        elif type(layers) is int and layers <= MOST_LAYERS:
             every = raw.get("global_attn_every_n_layers", 3)
+            if type(every) is not int or every < 1:
+                raise _wrong("global_attn_every_n_layers", "a positive integer", every)
             values["global_layers"] = tuple(i % every == 0 for i in range(layers))
+        rotations = _typed(raw, "rope_parameters", dict)
         for kind, key in ((GLOBAL, "global_rope_theta"), (LOCAL, "local_rope_theta")):
-            rope = (raw.get("rope_parameters") or {}).get(kind) or {}
+            rope = _typed(rotations, kind, dict)
             if rope.get("rope_type", "default") != "default":
-                raise InputError(f"config: rope_type {rope['rope_type']!r} is not supported")
+                raise _wrong("rope_type", "default", rope["rope_type"])
             if "rope_theta" in rope:
-                values[key] = float(rope["rope_theta"])
+                values[key] = rope["rope_theta"]
         return cls(**values)
 
     def to_dict(self, architecture: str = "ModernBertModel") -> dict[str, Any]:
@@ -168,3 +186,38 @@ class ModernBertConfig:
 
     def _repeats_every(self, n: int) -> bool:
         return all(is_global == (i % n == 0) for i, is_global in enumerate(self.global_layers))
+
+
+Kind = TypeVar("Kind", dict, list)
+
+
+def _typed(raw: dict[str, Any], name: str, kind: type[Kind]) -> Kind:
+    """Return an object or a list of the settings, an empty one where it is absent."""
+    value = raw.get(name)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise _wrong(name, "an object" if kind is dict else "a list", value)
+    return value
+
+
+def _check(name: str, value: Any, annotation: Any) -> None:
+    """Raise InputError unless the value of a field has the type of its annotation."""
+    if annotation == "int" and (not isinstance(value, int) or isinstance(value, bool)):
+        raise _wrong(name, "an integer", value)
+    if annotation == "float" and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise _wrong(name, "a number", value)
+    if annotation == "bool" and not isinstance(value, bool):
+        raise _wrong(name, "true or false", value)
+
+
+def _wrong(name: str, wanted: str, value: Any) -> InputError:
+    return InputError(f"config: {name} must be {wanted}, it is {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, however long it is."""
+    if isinstance(value, int) and abs(value) > 10**60:
+        return "a number of many digits"
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:60] + "…"

@@ -52,7 +52,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path.parent}: {path.name} is missing") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object")
@@ -88,11 +88,15 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / "pytorch_model.bin").is_file():
             hint = " (pytorch_model.bin is a pickle and is not read: convert it to safetensors)"
         raise InputError(f"{folder}: model.safetensors is missing{hint}")
-    shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+    names = read_json(index).get("weight_map")
+    shards = list(names.values()) if isinstance(names, dict) else []
+    if not shards:
+        raise InputError(f"{index}: weight_map names no files")
     for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".", ".."):
-            raise InputError(f"{index}: shard name {shard!r} is not a plain file name")
-    return [folder / shard for shard in shards]
+        plain = isinstance(shard, str) and Path(shard).name == shard and shard not in (".", "..")
+        if not plain or len(shard) > 255 or "\0" in shard:
+            raise InputError(f"{index}: shard name {str(shard)[:60]!r} is not a plain file name")
+    return [folder / shard for shard in sorted(set(shards))]
 
 
 def bare_names(names: list[str]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..backbone.checkpoint import fill, read_safetensors
+from ..backbone.arrays import check_tensors
+from ..backbone.checkpoint import fill, read_safetensors, shapes
 from .spec import ACTIVATIONS, Projection
 
 MODULES: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in ACTIVATIONS}
@@ -72,8 +73,11 @@ class Dense(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> Dense:
         """Load a layer's folder. Raise InputError if it is broken or not supported."""
-        layer = cls.build(Projection.read(folder))
-        fill(layer, read_safetensors(folder / "model.safetensors"), folder)
+        projection = Projection.read(folder)
+        tensors = read_safetensors(folder / "model.safetensors")
+        check_tensors(shapes(tensors), projection.shapes, folder)  # before memory is taken
+        layer = cls.build(projection)
+        fill(layer, tensors, folder)
         return layer
 
     def save(self, folder: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from ..backbone import ModernBert
-from ..backbone.arrays import UnknownDtype
-from ..backbone.checkpoint import backbone_tensors, fill, read_tensors
+from ..backbone.arrays import UnknownDtype, check_tensors
+from ..backbone.checkpoint import backbone_tensors, fill, read_tensors, shapes
 from ..backbone.int8 import Int8Linear, quantise
+from ..backbone.numpy_model import tensor_shapes
 from ..packed import Packed
 from .base import TOKEN_BUDGET, BaseEncoder
 from .dense_layer import Dense
@@ -244,11 +245,13 @@ def build_encoder(spec: EncoderSpec, precision: str, device: str) -> Encoder:
         else:
             layer = Dense.load(projection.folder)
         layers.append(layer)
+    stored = backbone_tensors(tensors)
+    check_tensors(shapes(stored), tensor_shapes(spec.config), spec.folder)  # before memory is taken
     dtype = torch.bfloat16 if precision == "int8" else getattr(torch, precision)
     with torch.device("meta"):
         backbone = ModernBert(spec.config).to(dtype)
     backbone.to_empty(device="cpu")
-    fill(backbone, backbone_tensors(tensors), spec.folder)
+    fill(backbone, stored, spec.folder)
     head: DenseHead | LateHead
     if isinstance(spec.head, DenseHeadSpec):
         head = DenseHead.build(spec.head, tuple(layers))

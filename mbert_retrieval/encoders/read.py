@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..backbone.config import ModernBertConfig
-from ..backbone.files import read_config, read_json, weight_files
+from ..backbone.files import read_config, weight_files
 from ..errors import InputError
 from .inputs import InputSpec, QueryExpansion
+from .settings import Settings
 from .spec import (
     POOLINGS,
     STANFORD_PROJECTION,
@@ -77,7 +78,7 @@ def folder_kind(folder: Path) -> str:
     """Return "dense" or "late", by the folder's files. Raise InputError for other models."""
     if _is_stanford(folder):
         return "late"
-    model_type = _settings(folder).get("model_type")
+    model_type = _settings(folder).text("model_type") or None
     if model_type in ("ColBERT", "MultiVectorEncoder"):
         return "late"
     if model_type in (None, "SentenceTransformer"):
@@ -87,17 +88,16 @@ def folder_kind(folder: Path) -> str:
 
 
 def _is_stanford(folder: Path) -> bool:
-    return "HF_ColBERT" in (read_json(folder / "config.json").get("architectures") or [])
+    architectures = Settings.read(folder / "config.json").texts("architectures")
+    return "HF_ColBERT" in (architectures or [])
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "config_sentence_transformers.json"
-    return read_json(path) if path.is_file() else {}
+def _settings(folder: Path) -> Settings:
+    return Settings.read(folder / "config_sentence_transformers.json", optional=True)
 
 
-def _transformer_settings(folder: Path) -> dict[str, Any]:
-    path = folder / "sentence_bert_config.json"
-    return read_json(path) if path.is_file() else {}
+def _transformer_settings(folder: Path) -> Settings:
+    return Settings.read(folder / "sentence_bert_config.json", optional=True)
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
@@ -111,24 +111,34 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         modules = [(str(e["type"]).rpartition(".")[2], str(e["path"])) for e in entries]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a list of modules ({error})") from error
     root = folder.resolve()
     for _, relative in modules:
-        if not (root / relative).resolve().is_relative_to(root):
-            raise InputError(f"{path}: {relative!r} leads out of the folder")
+        try:
+            inside = len(relative) < 256 and (root / relative).resolve().is_relative_to(root)
+        except (OSError, ValueError):  # a NUL character, a lone surrogate
+            inside = False
+        if not inside:
+            raise InputError(
+                f"{path}: {relative[:60]!r} leads out of the folder, or is no name of one"
+            )
     return [(class_name, folder / relative) for class_name, relative in modules]
 
 
 def _tokenizer(folder: Path) -> TextTokenizer:
-    lower_case = bool(_transformer_settings(folder).get("do_lower_case"))
+    lower_case = _transformer_settings(folder).boolean("do_lower_case")
     return TextTokenizer.load(folder, lower_case)
 
 
 def _limit(folder: Path, tokenizer: TextTokenizer, config: ModernBertConfig) -> int:
     """Return the most tokens of a text that the folder's settings allow."""
-    own = _transformer_settings(folder).get("max_seq_length") or tokenizer.model_max_length
-    return min(int(own), config.max_position_embeddings)
+    own = _transformer_settings(folder).integer("max_seq_length", most=None)
+    if own is None:  # transformers writes 10**30 for none
+        own = Settings(folder / "tokenizer_config.json", tokenizer.config).integer(
+            "model_max_length", config.max_position_embeddings, most=None
+        )
+    return min(own or config.max_position_embeddings, config.max_position_embeddings)
 
 
 def _read_dense(folder: Path, settings_folder: Path, truncate: int | None) -> EncoderSpec:
@@ -137,49 +147,64 @@ def _read_dense(folder: Path, settings_folder: Path, truncate: int | None) -> En
     tokenizer = _tokenizer(folder)
     settings = _settings(settings_folder)
     poolings: tuple[str, ...] = ("mean",)  # what sentence-transformers does with a bare model
-    include_prompt, normalize = True, settings.get("similarity_fn_name") in (None, "cosine")
+    include_prompt = True
+    normalize = settings.text("similarity_fn_name", "cosine") == "cosine"
     projections: list[Projection] = []
     for module, module_folder in _modules(settings_folder):
         if module == "Pooling":
-            raw = read_json(module_folder / "config.json")
-            poolings = _poolings(raw, module_folder)
-            include_prompt = bool(raw.get("include_prompt", True))
+            raw = Settings.read(module_folder / "config.json")
+            poolings = _poolings(raw)
+            include_prompt = raw.boolean("include_prompt", True)
         elif module == "Dense":
             projections.append(Projection.read(module_folder))
         elif module == "Normalize":
             normalize = True
         elif module != "Transformer":
             raise InputError(f"{settings_folder}/modules.json: module {module} is not supported")
+    _check_widths(config.hidden_size * len(poolings), projections)
     head = DenseHeadSpec(
         config.hidden_size,
         poolings,
         tuple(projections),
         include_prompt,
-        truncate or settings.get("truncate_dim"),
+        truncate or settings.integer("truncate_dim"),
         normalize,
     )
     limit = _limit(folder, tokenizer, config)
-    prompts = settings.get("prompts") or {}
-    default = prompts.get(settings.get("default_prompt_name") or "", "")
-    query = InputSpec(prompts.get("query") or default, limit)
+    prompts = settings.table("prompts")
+    default = prompts.text(settings.text("default_prompt_name"))
+    query = InputSpec(prompts.text("query") or default, limit)
     document = InputSpec(_first(prompts, "document", "passage", "corpus") or default, limit)
     return EncoderSpec(folder, config, tokenizer, head, query, document)
 
 
-def _poolings(raw: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    modes = raw.get("pooling_mode")
-    if modes is None:
-        modes = [mode for flag, mode in LEGACY_POOLINGS.items() if raw.get(flag)] or ["mean"]
-    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+def _poolings(raw: Settings) -> tuple[str, ...]:
+    if isinstance(raw.values.get("pooling_mode"), str):
+        modes = [raw.text("pooling_mode")]
+    else:
+        flags = [mode for flag, mode in LEGACY_POOLINGS.items() if raw.values.get(flag)]
+        listed = raw.texts("pooling_mode")
+        modes = (flags or ["mean"]) if listed is None else listed
     unknown = set(modes) - set(POOLINGS)
-    if unknown:
-        raise InputError(f"{folder}/config.json: pooling {sorted(unknown)} is not supported")
-    return modes
+    if unknown or not modes:
+        raise InputError(f"{raw.path}: pooling {sorted(unknown)} is not supported")
+    return tuple(modes)
 
 
-def _first(prompts: dict[str, str], *names: str) -> str:
+def _check_widths(width: int, projections: Sequence[Projection]) -> None:
+    """Check that each projection reads vectors of the width that comes before it."""
+    for projection in projections:
+        if projection.in_features != width:
+            raise InputError(
+                f"{projection.folder}: the layer reads vectors of width {projection.in_features}, "
+                f"and gets {width}"
+            )
+        width = projection.out_features
+
+
+def _first(prompts: Settings, *names: str) -> str:
     """Return the first of these prompts that exists, in sentence-transformers' order."""
-    return next((prompts[name] for name in names if name in prompts), "") or ""
+    return next((prompts.text(name) for name in names if name in prompts.values), "")
 
 
 def _read_late(folder: Path, pool_factor: float) -> EncoderSpec:
@@ -187,45 +212,47 @@ def _read_late(folder: Path, pool_factor: float) -> EncoderSpec:
     config = read_config(folder)
     tokenizer = _tokenizer(folder)
     settings = _settings(folder)
-    is_pylate = settings.get("model_type") == "ColBERT"
+    is_pylate = settings.text("model_type") == "ColBERT"
     projections: list[Projection] = []
     words: list[str] = list(string.punctuation) if is_pylate else []
-    if settings.get("skiplist_words") is not None:
-        words = list(settings["skiplist_words"])
+    listed = settings.texts("skiplist_words")
+    if listed is not None:
+        words = listed
     for module, module_folder in _modules(folder):
         if module == "Dense":
             projections.append(Projection.read(module_folder))
         elif module == "MultiVectorMask":
-            mask = read_json(module_folder / "config.json")
-            if mask.get("keep_only_token_ids"):
+            mask = Settings.read(module_folder / "config.json")
+            if mask.values.get("keep_only_token_ids"):
                 raise InputError(f"{module_folder}: keep_only_token_ids is not supported")
-            if (mask.get("skiplist_tasks") or ["document"]) != ["document"]:
+            if (mask.texts("skiplist_tasks") or ["document"]) != ["document"]:
                 raise InputError(
                     f"{module_folder}: skiplist_tasks other than document is not supported"
                 )
-            words = list(mask.get("skiplist_words") or [])
+            words = mask.texts("skiplist_words") or []
         elif module == "HierarchicalTokenPooling":
-            raw = read_json(module_folder / "config.json")
-            pool_factor *= float(raw.get("pool_factor", 1.0))
+            pool_factor *= Settings.read(module_folder / "config.json").factor("pool_factor", 1.0)
         elif module not in ("Transformer", "Normalize"):
             raise InputError(f"{folder}/modules.json: module {module} is not supported")
     if not projections:
         raise InputError(f"{folder}: a late-interaction checkpoint without its Dense projection")
+    _check_widths(config.hidden_size, projections)
     limit = _limit(folder, tokenizer, config)
-    options = settings | _transformer_settings(folder)
-    query_limit = int(options.get("query_length") or (32 if is_pylate else limit))
-    document_limit = int(options.get("document_length") or (180 if is_pylate else limit))
+    own = _transformer_settings(folder)
+    options = Settings(settings.path, settings.values | own.values)
+    query_limit = options.integer("query_length") or (32 if is_pylate else limit)
+    document_limit = options.integer("document_length") or (180 if is_pylate else limit)
     expansion: QueryExpansion | None = None
-    if options.get("query_expansion"):
-        expansion = _expansion(options["query_expansion"], tokenizer, folder)
-    elif is_pylate and settings.get("do_query_expansion") is not False:
-        raw = {"length": query_limit, "attend": bool(settings.get("attend_to_expansion_tokens"))}
-        expansion = _expansion(raw, tokenizer, folder)
-    prompts = settings.get("prompts") or {}
-    query = settings.get("query_prefix") or ""
-    document = settings.get("document_prefix") or ""
-    query += (prompts.get("query") or "").removeprefix(query)
-    document += (prompts.get("document") or "").removeprefix(document)
+    if options.values.get("query_expansion"):
+        raw = options.table("query_expansion")
+        expansion = _expansion(raw, raw.required_integer("length"), tokenizer, config)
+    elif is_pylate and settings.boolean("do_query_expansion", True):
+        raw = Settings(settings.path, {"attend": settings.boolean("attend_to_expansion_tokens")})
+        expansion = _expansion(raw, query_limit, tokenizer, config)
+    prompts = settings.table("prompts")
+    query, document = settings.text("query_prefix"), settings.text("document_prefix")
+    query += prompts.text("query").removeprefix(query)
+    document += prompts.text("document").removeprefix(document)
     return EncoderSpec(
         folder,
         config,
@@ -237,13 +264,20 @@ def _read_late(folder: Path, pool_factor: float) -> EncoderSpec:
     )
 
 
-def _expansion(raw: dict[str, Any], tokenizer: TextTokenizer, folder: Path) -> QueryExpansion:
-    token = raw.get("token") or tokenizer.special_token("mask_token") or "[MASK]"
+def _expansion(
+    raw: Settings, length: int, tokenizer: TextTokenizer, config: ModernBertConfig
+) -> QueryExpansion:
+    if length > config.max_position_embeddings:
+        raise InputError(
+            f"{raw.path}: queries are expanded to {length:,} tokens, the network has "
+            f"{config.max_position_embeddings:,} positions"
+        )
+    token = raw.text("token") or tokenizer.special_token("mask_token") or "[MASK]"
     token_id = tokenizer.id_of(token)
     if token_id is None:
-        raise InputError(f"{folder}: the expansion token {token!r} is not in the tokenizer")
-    cut = raw.get("strategy", "fixed") == "fixed"
-    return QueryExpansion(int(raw["length"]), token_id, bool(raw.get("attend")), cut)
+        raise InputError(f"{raw.path}: the expansion token {token!r} is not in the tokenizer")
+    cut = raw.text("strategy", "fixed") == "fixed"
+    return QueryExpansion(length, token_id, raw.boolean("attend"), cut)
 
 
 def _skiplist(words: list[str], tokenizer: TextTokenizer) -> tuple[int, ...]:
@@ -264,22 +298,21 @@ def _read_stanford(folder: Path, pool_factor: float) -> EncoderSpec:
     if len(shape) != 2:
         raise InputError(f"{folder}: {STANFORD_PROJECTION} must be a matrix, its shape is {shape}")
     projection = Projection(config.hidden_size, shape[0], bias=False)
-    metadata = folder / "artifact.metadata"
-    raw = read_json(metadata) if metadata.is_file() else {}
+    raw = Settings.read(folder / "artifact.metadata", optional=True)
     tokenizer = _tokenizer(folder)
     limit = _limit(folder, tokenizer, config)
-    length = int(raw.get("query_maxlen") or 32)
-    expansion = {"length": length, "attend": bool(raw.get("attend_to_mask_tokens"))}
-    words = string.punctuation if raw.get("mask_punctuation", True) else ""
-    query = (raw.get("query_token_id") or "[unused0]") + " "
-    document = (raw.get("doc_token_id") or "[unused1]") + " "
+    length = raw.integer("query_maxlen") or 32
+    attend = Settings(raw.path, {"attend": raw.boolean("attend_to_mask_tokens")})
+    words = string.punctuation if raw.boolean("mask_punctuation", True) else ""
+    query = (raw.text("query_token_id") or "[unused0]") + " "
+    document = (raw.text("doc_token_id") or "[unused1]") + " "
     return EncoderSpec(
         folder,
         config,
         tokenizer,
         LateHeadSpec((projection,), _skiplist(list(words), tokenizer)),
-        InputSpec(query, min(length, limit), _expansion(expansion, tokenizer, folder)),
-        InputSpec(document, min(int(raw.get("doc_maxlen") or 220), limit)),
+        InputSpec(query, min(length, limit), _expansion(attend, length, tokenizer, config)),
+        InputSpec(document, min(raw.integer("doc_maxlen") or 220, limit)),
         pool_factor=pool_factor,
     )
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..backbone.arrays import StoredArray, Weights, read_arrays
 from ..backbone.config import ModernBertConfig
-from ..backbone.files import bare_names, read_json, weight_files
+from ..backbone.files import bare_names, weight_files
 from ..backbone.numpy_model import tensor_shapes
 from ..errors import InputError
 from .inputs import InputSpec
+from .settings import Settings
 from .tokens import TextTokenizer
 
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")  # of torch.nn
@@ -46,22 +47,19 @@ class Projection:
     @classmethod
     def read(cls, folder: Path) -> Projection:
         """Read the settings of a layer's folder. Raise InputError if it is not supported."""
-        raw = read_json(folder / "config.json")
-        name = str(raw.get("activation_function", "torch.nn.modules.activation.Tanh"))
+        raw = Settings.read(folder / "config.json")
+        name = raw.text("activation_function", "torch.nn.modules.activation.Tanh")
         activation = name.rpartition(".")[2]
         if not name.startswith("torch.nn.") or activation not in ACTIVATIONS:
-            raise InputError(f"{folder}: activation_function {name!r} is not supported")
-        try:
-            return cls(
-                int(raw["in_features"]),
-                int(raw["out_features"]),
-                bool(raw.get("bias", True)),
-                activation,
-                bool(raw.get("use_residual", False)),
-                folder,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{folder}/config.json: {error} is missing or wrong") from error
+            raise InputError(f"{folder}: activation_function {name[:60]!r} is not supported")
+        return cls(
+            raw.required_integer("in_features"),
+            raw.required_integer("out_features"),
+            raw.boolean("bias", True),
+            activation,
+            raw.boolean("use_residual"),
+            folder,
+        )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -16,6 +16,8 @@ from ..packed import Packed
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+ROLES = ("mask_token", "pad_token", "unk_token")  # of special tokens
+
 
 class TextTokenizer:
     """A fast tokenizer and the settings of its `tokenizer_config.json`.
@@ -61,12 +63,11 @@ class TextTokenizer:
             rest = [backend.normalizer] if backend.normalizer is not None else []
             backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
         config = folder / "tokenizer_config.json"
-        return cls(backend, read_json(config) if config.is_file() else {})
-
-    @property
-    def model_max_length(self) -> int:
-        """The longest input that the settings allow, in tokens; very large when they set none."""
-        return int(self.config.get("model_max_length") or 10**30)
+        loaded = cls(backend, read_json(config) if config.is_file() else {})
+        for role in ROLES:
+            if not isinstance(loaded.special_token(role), str | None):
+                raise InputError(f"{config}: {role} must be a string")
+        return loaded
 
     def id_of(self, token: str) -> int | None:
         """Return the id of a token, None when the vocabulary lacks it."""
