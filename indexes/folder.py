@@ -22,7 +22,7 @@ from .lock import WriterLock
 from .manifest import VERSION, Leg, Manifest, new_manifest, read_manifest, write_manifest
 from .segments import ENGINE_MODULES
 from .segments import FOLDER as SEGMENTS_FOLDER
-from .snapshot import Snapshot, in_batches, open_snapshot, spread_rows
+from .snapshot import Snapshot, in_batches, leg_info, open_snapshot, spread_rows
 from .spelling import corrections
 from .store import create_store, get_meta, newest_generation, store_errors
 from .trust import check_trusted, is_trusted, record_made
@@ -340,8 +340,7 @@ class IndexFolder:
             most: How many words to return for each at most.
 
         Returns:
-            Word of the query -> words of the index, most similar first; empty where there is no
-            lexical index.
+            Word of the query -> words of the index, most similar first.
         """
         check_text(text, "the query")
         if not self.lexical:
@@ -396,7 +395,7 @@ class IndexFolder:
             "created": self.manifest.created,
             "created_by": self.manifest.created_by,
             "lexical": self.lexical,
-            "legs": {leg.name: self._leg_info(snapshot, leg) for leg in self.manifest.legs},
+            "legs": {leg.name: leg_info(snapshot, leg, self.path) for leg in self.manifest.legs},
             "passages": len(self),
             "files": len(self.file_states()),
             "segments": len(snapshot.segments),
@@ -404,18 +403,6 @@ class IndexFolder:
             "commits": snapshot.generation,
             "bytes": bytes_in(self.path),
             "settings": self.settings,
-        }
-
-    def _leg_info(self, snapshot: Snapshot, leg: Leg) -> dict[str, Any]:
-        vectors = sum(segment.record.vector_counts[leg.name] for segment in snapshot.segments)
-        size = sum(
-            bytes_in(self.path / segment.record.folder / leg.name) for segment in snapshot.segments
-        )
-        return {
-            **leg.to_json(),
-            "vectors": vectors,
-            "bytes_per_vector": round(size / vectors, 1) if vectors else None,
-            "engines": [segment.vectors[leg.name].facts() for segment in snapshot.segments],
         }
 
     def export(self, folder: str | Path, replace: bool = False) -> list[Path]:

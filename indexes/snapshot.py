@@ -6,15 +6,17 @@ import sqlite3
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..files import bytes_in
 from ..packed import Packed
 from ..types import Ranking
 from .engine import Scored, Tuning, top_k
 from .filtering import Filter
-from .manifest import Manifest
+from .manifest import Leg, Manifest
 from .segment_table import live_mask, segment_records
 from .segments import open_segment
 from .store import check_index_id, connect_reader, get_meta, store_errors
@@ -152,3 +154,16 @@ def spread_rows(connection: sqlite3.Connection, count: int) -> list[tuple]:
         ).fetchone()
         rows[row[0]] = row[1:]
     return list(rows.values())
+
+
+def leg_info(snapshot: Snapshot, leg: Leg, path: Path) -> dict[str, Any]:
+    """Return JSON that describes a leg of the index at `path`, and its size."""
+    records = [segment.record for segment in snapshot.segments]
+    vectors = sum(record.vector_counts[leg.name] for record in records)
+    size = sum(bytes_in(path / record.folder / leg.name) for record in records)
+    return {
+        **leg.to_json(),
+        "vectors": vectors,
+        "bytes_per_vector": round(size / vectors, 1) if vectors else None,
+        "engines": [segment.vectors[leg.name].facts() for segment in snapshot.segments],
+    }
