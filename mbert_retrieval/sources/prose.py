@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .line_spans import LineSpan
 
+MAX_TITLE = 200  # characters of a heading; each passage below it repeats them
 MAX_WORDS = 200  # of a passage, unless a single line has more
 OVERLAP_WORDS = 40  # at most so many words of a passage are repeated in the next
 
@@ -45,7 +46,7 @@ def split_by_headings(lines: Sequence[str], headings: Sequence[Heading]) -> list
     path: list[Heading] = []
     for heading, following in pairwise(bounds):
         path = [above for above in path if above.level < heading.level] + [heading]
-        name = " > ".join(above.title for above in path if above.title)
+        name = " > ".join(above.title[:MAX_TITLE] for above in path if above.title)
         if following.line > heading.line:
             spans += _split_paragraphs(lines, heading.line, following.line - 1, name)
     return spans

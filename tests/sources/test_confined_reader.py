@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from mbert_retrieval import InputError
 from mbert_retrieval.errors import UnreadableError
 from mbert_retrieval.sources import reader_process
 from mbert_retrieval.sources.confined_reader import ConfinedReader
+from mbert_retrieval.sources.decode import read_bytes
 from mbert_retrieval.sources.passages import file_passages
 from mbert_retrieval.sources.scan import SourceFile
 from mbert_retrieval.sources.selection import EVERYTHING, Selection
@@ -53,22 +55,24 @@ def pdf_of_pages(count: int, stream: bytes) -> bytes:
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Count %d/Kids[%s]>>" % (count, kids),
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R"
+        b"/Resources<</Font<</F 5 0 R>>>>>>",
         b"<</Filter/FlateDecode/Length %d>>stream\n%s\nendstream" % (len(packed), packed),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     ]
     content, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, start=1):
         offsets.append(len(content))
         content += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     rows = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    table = b"xref\n0 5\n0000000000 65535 f \n" + rows
-    trailer = b"trailer<</Root 1 0 R/Size 5>>\nstartxref\n%d\n%%%%EOF" % len(content)
+    table = b"xref\n0 6\n0000000000 65535 f \n" + rows
+    trailer = b"trailer<</Root 1 0 R/Size 6>>\nstartxref\n%d\n%%%%EOF" % len(content)
     return content + table + trailer
 
 
 SLOW = {
     "page.html": b"<a " * 22_000,
-    "many.pdf": pdf_of_pages(2000, b"BT (word) Tj ET\n" * 20_000),
+    "many.pdf": pdf_of_pages(2000, b"BT /F 9 Tf (word) Tj ET\n" * 5_000),
 }
 
 
@@ -115,6 +119,55 @@ def test_a_crash_is_the_file_s_reason_and_an_end_from_outside_is_not(tmp_path):
                 split(reader, "a.py", b"x = 1")
             assert type(refused.value) is error
             assert len(split(reader, "a.py", b"x = 1")) == 1
+
+
+def test_a_grammar_that_crashes_costs_one_file():
+    """YAML's runs over the end of its stack."""
+    deep = b"".join(b" " * level + b"a:\n" for level in range(1400))
+    with ConfinedReader() as reader:
+        with pytest.raises(InputError, match=r"^crashes its parser \(SIG[A-Z]+\)$"):
+            split(reader, "a.yaml", deep)
+        assert len(split(reader, "a.yaml", b"a: 1")) == 1
+
+
+def test_a_long_heading_is_not_repeated_in_full():
+    with ConfinedReader() as reader:
+        passages = split(reader, "a.md", b"# a" + b" #" * 100_000 + b" x")
+    assert {len(passage.title) for passage in passages} == {200}
+
+
+def test_entries_that_are_no_files_are_skipped(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket.py"))
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    (tmp_path / "device.py").symlink_to("/dev/zero")
+    (tmp_path / "a.py").write_text("def a(): pass\n")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py")).write_text("def e(): pass\n")
+    (facts,) = run_json("index", "build", tmp_path, "--encoder", "none")
+    listener.close()
+    skipped = {Path(file["path"]).name: file["reason"] for file in facts["skipped"]}
+    link, other = "symbolic link", "not a plain file"
+    expected = {"pipe.py": other, "socket.py": other, "loop.py": link, "device.py": link}
+    assert skipped == expected
+    assert ids(tmp_path / ".mbert") == {"a.py:1-1", "caf\ufffd.py:1-1"}
+
+
+def test_a_file_that_becomes_another_one_while_it_is_read(tmp_path, monkeypatch):
+    file = tmp_path / "a.py"
+    file.write_text("x")
+    status = file.stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **options: status)
+    file.unlink()
+    with pytest.raises(UnreadableError, match="No such file"):
+        read_bytes(file)
+    os.mkfifo(file)
+    with pytest.raises(InputError, match="not a plain file"):
+        read_bytes(file)
+    file.unlink()
+    file.write_text("x" * 200)
+    with pytest.raises(InputError, match="too large"):
+        read_bytes(file, 100)
 
 
 def test_a_process_that_cannot_start_stops_everything(monkeypatch):
