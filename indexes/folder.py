@@ -375,7 +375,7 @@ class IndexFolder:
         snapshot = self._current
         with store_errors(self.path):
             select = "SELECT id, content_sha256 FROM passages ORDER BY key"
-            return dict(snapshot.connection.execute(select))
+            return dict(snapshot.connection.execute(select).fetchall())
 
     def file_states(self) -> dict[str, FileState]:
         """Return path -> what `Writer.set_file_state` recorded."""

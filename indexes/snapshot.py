@@ -137,7 +137,7 @@ def in_batches(
     for first in range(0, len(values), 500):
         batch = values[first : first + 500]
         marks = ", ".join("?" * len(batch))
-        yield from connection.execute(f"{select} WHERE {column} IN ({marks})", batch)
+        yield from connection.execute(f"{select} WHERE {column} IN ({marks})", batch).fetchall()
 
 
 def spread_rows(connection: sqlite3.Connection, count: int) -> list[tuple]:

@@ -28,11 +28,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
 from . import text_patterns
 from .deadline import cause_of, make_interruptible
+from .shared_connection import SharedConnection
+
+Connection = TypeVar("Connection", bound=sqlite3.Connection)
 
 FILE = "store.sqlite"
 VACUUM_FRACTION = 0.1  # of unused pages above which the store is rewritten
@@ -116,7 +119,7 @@ def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
     Raises the errors of `check_index_id`: a writer removes the segments that its store does not
     name, so it must be the right store.
     """
-    connection = _connect(folder, "mode=rw")
+    connection = _connect(folder, "mode=rw", sqlite3.Connection)
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
@@ -135,7 +138,7 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
     """
     log = folder / (FILE + "-wal")
     try:
-        return _begin_reading(_connect(folder, "mode=rw"))
+        return _begin_reading(_connect(folder, "mode=rw", SharedConnection))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise
@@ -144,17 +147,19 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
                 f"the index {folder} cannot be written here and its last writer was cut off before "
                 "it finished: open it once where it can be written"
             ) from None
-        return _begin_reading(_connect(folder, "immutable=1"))
+        return _begin_reading(_connect(folder, "immutable=1", SharedConnection))
 
 
-def _connect(folder: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+def _connect(folder: Path, mode: str, kind: type[Connection]) -> Connection:
+    connection: Connection = sqlite3.connect(
         f"{(folder / FILE).resolve().as_uri()}?{mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
         timeout=30,
+        factory=kind,
     )
+    return connection
 
 
 def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
