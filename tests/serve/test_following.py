@@ -67,18 +67,18 @@ def test_documents_and_passages_are_as_the_files_are_now(tree, following):
 
 def test_an_answer_says_how_old_it_is(tree, following):
     before = time.time()
-    found = answer(following, "alpha")
-    as_of = datetime.fromisoformat(found["as_of"]).timestamp()
+    response = answer(following, "alpha")
+    as_of = datetime.fromisoformat(response["as_of"]).timestamp()
     assert before - 0.01 <= as_of <= time.time()
-    assert 0 <= found["age_s"] < 5
-    assert "stale" not in found
-    assert following.get("/api/info").json()["as_of"] >= found["as_of"]
+    assert 0 <= response["age_s"] < 5
+    assert "stale" not in response
+    assert following.get("/api/info").json()["as_of"] >= response["as_of"]
 
 
 def test_an_index_without_sources_has_no_age(writing_client):
-    found = answer(writing_client, "file")
-    assert (found["as_of"], found["age_s"]) == (None, None)
-    assert "stale" not in found
+    response = answer(writing_client, "file")
+    assert (response["as_of"], response["age_s"]) == (None, None)
+    assert "stale" not in response
 
 
 def test_without_reading_files_the_answer_is_called_stale(tree, connect):
@@ -87,10 +87,10 @@ def test_without_reading_files_the_answer_is_called_stale(tree, connect):
         assert "stale" not in first
         (tree / "a.py").write_text("def zebra():\n    return 1\n")
         time.sleep(0.3)
-        found = answer(client, "alpha")
-    assert found["hits"]
-    assert "files may have changed" in found["stale"]
-    assert found["age_s"] >= 0.3
+        response = answer(client, "alpha")
+    assert response["hits"]
+    assert "files may have changed" in response["stale"]
+    assert response["age_s"] >= 0.3
 
 
 def test_commits_of_another_process_are_seen_at_once(tree, connect):
@@ -110,11 +110,11 @@ def test_a_search_waits_for_another_writer_for_a_limited_time(tree, connect, mon
             (tree / "a.py").write_text("def zebra():\n    return 1\n")
             time.sleep(0.2)
             started = time.monotonic()
-            found = answer(client, "alpha")
+            response = answer(client, "alpha")
             assert time.monotonic() - started < 3
-            assert found["hits"]  # from before the edit
-            assert f"process {os.getpid()}" in found["stale"]
-            assert found["age_s"] >= 0.2
+            assert response["hits"]  # from before the edit
+            assert f"process {os.getpid()}" in response["stale"]
+            assert response["age_s"] >= 0.2
         wait_until(lambda: paths(client, "zebra") == {"a.py"})
 
 
@@ -123,9 +123,9 @@ def test_too_many_changed_files_are_left_to_an_update(tree, connect, monkeypatch
     with connect(Service(tree / ".mbert")) as client:
         for n in "xyz":
             (tree / f"new{n}.py").write_text(f"def zebra{n}():\n    pass\n")
-        found = answer(client, "zebray")
-        assert found["hits"] == []
-        assert "3 files changed" in found["stale"]
+        response = answer(client, "zebray")
+        assert response["hits"] == []
+        assert "3 files changed" in response["stale"]
         assert client.post("/api/update").json()["added"] == 3
         wait_until(lambda: "stale" not in answer(client, "zebray"))
         assert search(client, "zebray")
@@ -139,9 +139,9 @@ def test_sources_that_are_gone_are_still_searched(tree, connect, tmp_path_factor
     with connect(Service(index)) as client:
         (source / "a.py").unlink()
         source.rmdir()
-        found = answer(client, "alpha")
-    assert found["hits"]
-    assert "no such file or folder" in found["stale"]
+        response = answer(client, "alpha")
+    assert response["hits"]
+    assert "no such file or folder" in response["stale"]
 
 
 def test_a_service_is_ready_until_the_index_cannot_be_read(tree, following):
