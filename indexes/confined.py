@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from ..errors import InputError
 
+DISTRUST = "remove it, and do not trust this index"
 _SEGMENT_NAME = re.compile(r"[0-9]{6,}")
 
 
@@ -28,8 +29,26 @@ def check_own_files(index: Path, files: Iterable[str], folders: Iterable[str]) -
                 if not is_expected(os.lstat(index / name).st_mode):
                     raise InputError(
                         f"{index / name} is not a {what} of the index but a link or something "
-                        "else: remove it, and do not trust this index"
+                        f"else: {DISTRUST}"
                     )
+
+
+def check_regular_below(folder: Path, depth: int) -> None:
+    """Raise InputError if `folder`, or anything in it, is a link, device or pipe.
+
+    depth: of the folders that are looked into; 1 for `folder` alone.
+
+    Raises FileNotFoundError if there is no such folder.
+    """
+    if not S_ISDIR(os.lstat(folder).st_mode):
+        raise InputError(f"{folder} is a link or not a folder: {DISTRUST}")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if depth > 1:
+                    check_regular_below(folder / entry.name, depth - 1)
+            elif not entry.is_file(follow_symlinks=False):
+                raise InputError(f"{entry.path} is a link or not a regular file: {DISTRUST}")
 
 
 def check_inside(folder: Path, name: str) -> None:
@@ -44,18 +63,73 @@ def check_inside(folder: Path, name: str) -> None:
         step = folder.joinpath(*parts[:depth])
         is_expected = S_ISREG if depth == len(parts) else S_ISDIR
         if not is_expected(os.lstat(step).st_mode):
-            raise InputError(f"{step} is a link or not a regular file: do not trust this index")
+            raise InputError(f"{step} is a link or not a regular file: {DISTRUST}")
+
+
+def make_segment_folder(segments: Path, name: str) -> Path:
+    """Make a folder in `segments`, following no link, and return its path."""
+    with _opened(segments) as descriptor:
+        os.mkdir(name, dir_fd=descriptor)
+    return segments / name
+
+
+def remove_segment(segments: Path, name: str) -> None:
+    """Remove a folder in `segments`, as far as that is possible, following no link."""
+    with suppress(OSError), _opened(segments) as descriptor:
+        _remove(name, descriptor)
 
 
 def remove_segments_except(segments: Path, keep: set[int]) -> None:
-    """Remove the segment folders in `segments` whose numbers are not in `keep`.
+    """Remove what has the name of a segment in `segments` and a number that is not in `keep`.
 
-    Files and folders with other names are left alone, and no symbolic link is followed.
+    Files and folders with other names are left alone. A symbolic link is removed, not followed.
     """
-    descriptor = os.open(segments, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
+    with _opened(segments) as descriptor:
         for name in os.listdir(descriptor):
             if _SEGMENT_NAME.fullmatch(name) and int(name) not in keep:
-                shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
+                _remove(name, descriptor)
+
+
+def remove_own(index: Path, files: Iterable[str], segments: str) -> None:
+    """Remove these files of an index and its segments, following no link; nothing else."""
+    with suppress(OSError, InputError):
+        remove_segments_except(index / segments, set())
+    with suppress(OSError), _opened(index) as descriptor:
+        for name in files:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=descriptor)
+        with suppress(OSError):
+            os.rmdir(segments, dir_fd=descriptor)
+
+
+def unexpected_segments(segments: Path) -> list[Path]:
+    """Return what has the name of a segment and is no folder."""
+    with os.scandir(segments) as entries:
+        return sorted(
+            segments / entry.name
+            for entry in entries
+            if _SEGMENT_NAME.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False)
+        )
+
+
+def _remove(name: str, descriptor: int) -> None:
+    """Remove an entry of an open folder, with what is in it if it is a folder and no link."""
+    try:
+        is_folder = S_ISDIR(os.lstat(name, dir_fd=descriptor).st_mode)
+    except FileNotFoundError:  # another process was quicker
+        return
+    if is_folder:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
+    else:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=descriptor)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a folder that is no link, for functions that take `dir_fd`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -25,6 +25,7 @@ from .segments import FOLDER as SEGMENTS_FOLDER
 from .snapshot import Snapshot, in_batches, leg_info, open_snapshot, spread_rows
 from .spelling import corrections
 from .store import create_store, get_meta, newest_generation, store_errors
+from .tables import LEXICAL_SCHEMA
 from .trust import check_trusted, is_trusted, record_made
 from .validation import check_k, check_list, check_text, check_vectors, row_passage
 from .verify import verify
@@ -92,9 +93,9 @@ class IndexFolder:
         lock = WriterLock(path)
         try:
             remove_unfinished(path)
-            (path / SEGMENTS_FOLDER).mkdir()
+            (path / SEGMENTS_FOLDER).mkdir(exist_ok=True)
             with store_errors(path):
-                schema = lexical_index.SCHEMA if lexical else ""
+                schema = LEXICAL_SCHEMA if lexical else ""
                 create_store(path, manifest.index_id, settings or {}, schema)
             record_made(path, manifest.index_id)
             write_manifest(path, manifest)
@@ -135,6 +136,11 @@ class IndexFolder:
             UntrustedError: It is not trusted; the message says how to trust it.
         """
         check_trusted(self.path, self.manifest.index_id, refused)
+
+    @property
+    def can_be_written(self) -> bool:
+        """Whether the disk has room for SQLite's log, and the folder may be written."""
+        return self._current.can_be_written
 
     def refresh(self) -> None:
         """See the newest commit from now on."""

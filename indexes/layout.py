@@ -9,12 +9,12 @@ my.index/
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 from pathlib import Path
 
 from ..errors import InputError
-from .confined import check_own_files
+from .confined import check_own_files, remove_own
 from .lock import FILE as LOCK_FILE
 from .manifest import FILE as MANIFEST_FILE
 from .segments import FOLDER as SEGMENTS_FOLDER
@@ -51,13 +51,8 @@ def prepare(path: Path) -> None:
 
 def remove_unfinished(path: Path) -> None:
     """Remove the remains of an interrupted `create`, except the lock."""
-    for file in path.iterdir():
-        if file.name == LOCK_FILE or not _is_unfinished(file.name):
-            continue
-        if file.is_dir() and not file.is_symlink():
-            shutil.rmtree(file)
-        else:
-            file.unlink(missing_ok=True)
+    names = {name for name in os.listdir(path) if _is_unfinished(name)}
+    remove_own(path, names - {LOCK_FILE, SEGMENTS_FOLDER}, SEGMENTS_FOLDER)
 
 
 def _is_unfinished(name: str) -> bool:

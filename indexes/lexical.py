@@ -17,13 +17,7 @@ from itertools import zip_longest
 
 from ..types import Passage
 from .filtering import Filter
-
-SCHEMA = """
-CREATE VIRTUAL TABLE lexical USING fts5 (
-    content, content = '', tokenize = "porter unicode61 remove_diacritics 2"
-);
-CREATE VIRTUAL TABLE lexical_words USING fts5vocab (lexical, instance);
-"""
+from .tables import LEXICAL_SCHEMA
 
 WORD = re.compile(r"\w+")
 # the words of an identifier: HTTP|Header, read|HTTP, sha|256, and runs of other letters
@@ -139,7 +133,7 @@ def problems(connection: sqlite3.Connection) -> Iterator[str]:
     )
     rebuilt = sqlite3.connect("", isolation_level=None)  # in a temporary file
     try:
-        rebuilt.executescript(SCHEMA + "BEGIN;")
+        rebuilt.executescript(LEXICAL_SCHEMA + "BEGIN;")
         add(rebuilt, ((key, Passage(*rest).words) for key, *rest in rows))
         for what, select in (
             ("the words", "SELECT term, doc, offset FROM lexical_words"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError
 from ..files import write_atomically
 
 FILE = "manifest.json"
@@ -172,7 +172,7 @@ def read_manifest(folder: Path) -> Manifest:
         if document["version"] < VERSION:
             raise InputError(
                 f"{folder} has format version {document['version']} and this program reads "
-                f"{VERSION}: build the index again (it was made by {document['created_by']})"
+                f"{VERSION}: {BUILD_AGAIN} (it was made by {document['created_by']})"
             )
         if document.pop("checksum") != _checksum(document):
             raise ValueError
@@ -182,7 +182,7 @@ def read_manifest(folder: Path) -> Manifest:
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{file} is damaged: restore it, or build the index again") from None
+        raise InputError(f"{file} is damaged: restore it, or {BUILD_AGAIN}") from None
 
 
 def _checksum(document: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ late/, dense/               a folder per leg, with the files of its engine
 
 from __future__ import annotations
 
-import shutil
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,19 @@ from ..files import sha256_of_file, sync_file, sync_folder
 from ..packed import Packed
 from . import faiss_engine, flat, plaid
 from .arrays import load_array
-from .confined import check_inside, remove_segments_except
+from .confined import (
+    check_inside,
+    check_regular_below,
+    make_segment_folder,
+    remove_segment,
+    remove_segments_except,
+)
 from .engine import Engine, MergeSource, SearchableVectors, VectorsWriter
 from .manifest import Leg
 
 FOLDER = "segments"
 HASHED_ON_OPENING = (".json", ".txt")
+MAX_HASHED_BYTES = 2**20
 ENGINE_MODULES: dict[str, Engine] = {"plaid": plaid, "flat": flat, "faiss": faiss_engine}
 
 
@@ -74,6 +80,9 @@ def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Seg
         InputError: If a file is not what the store records; it is named.
     """
     folder = index / record.folder
+    check_regular_below(
+        folder, depth=2
+    )  # also what the store does not record, which an engine may open
     for name, expected in record.files.items():
         check_inside(folder, name)
         size = (folder / name).stat().st_size
@@ -82,7 +91,11 @@ def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Seg
                 f"{folder / name} is damaged: it has {size} bytes, it was written with "
                 f"{expected['bytes']}"
             )
-        if name.endswith(HASHED_ON_OPENING) and sha256_of_file(folder / name) != expected["sha256"]:
+        if not name.endswith(HASHED_ON_OPENING):
+            continue
+        if size > MAX_HASHED_BYTES:
+            raise InputError(f"{folder / name} is damaged: it is too large")
+        if sha256_of_file(folder / name) != expected["sha256"]:
             raise InputError(f"{folder / name} is damaged: it is not what was written")
     keys = load_array(folder / "keys.npy", np.int64, (record.passages,))
     vectors = {
@@ -104,8 +117,7 @@ class SegmentWriter:
     def __init__(self, index: Path, number: int, legs: Sequence[Leg]) -> None:
         self.number = number
         self._index, self._legs = index, legs
-        self._folder = _folder(index, number)
-        self._folder.mkdir()
+        self._folder = _new_folder(index, number)
         self._keys = array("q")
         self._writers: dict[str, VectorsWriter] = {}
         for leg in legs:
@@ -133,7 +145,7 @@ class SegmentWriter:
         """Remove the unfinished segment."""
         for writer in self._writers.values():
             writer.discard()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_segment(self._folder.parent, self._folder.name)
 
 
 def merge_segments(
@@ -147,8 +159,7 @@ def merge_segments(
         legs: The legs of the index.
         sources: Segments, increasing by key, each with (P,) bool: which passages to copy.
     """
-    folder = _folder(index, number)
-    folder.mkdir()
+    folder = _new_folder(index, number)
     try:
         for leg in legs:
             (folder / leg.name).mkdir()
@@ -163,7 +174,7 @@ def merge_segments(
         lengths = [_lengths(index, segment.record, legs)[:, live] for segment, live in sources]
         return _seal(folder, number, legs, keys, np.concatenate(lengths, axis=1))
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_segment(folder.parent, folder.name)
         raise
 
 
@@ -172,8 +183,8 @@ def remove_unnamed(index: Path, named: set[int]) -> None:
     remove_segments_except(index / FOLDER, named)
 
 
-def _folder(index: Path, number: int) -> Path:
-    return index / FOLDER / f"{number:06d}"
+def _new_folder(index: Path, number: int) -> Path:
+    return make_segment_folder(index / FOLDER, f"{number:06d}")
 
 
 def _lengths(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> np.ndarray:

@@ -10,33 +10,36 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError, TimeLimitError
 from ..files import bytes_in
 from ..packed import Packed
 from ..types import Ranking
+from .deadline import time_limit
 from .engine import Scored, Tuning, top_k
 from .filtering import Filter
 from .manifest import Leg, Manifest
 from .segment_table import live_mask, segment_records
 from .segments import open_segment
-from .store import check_index_id, connect_reader, get_meta, store_errors
+from .store import connect_reader, get_meta, store_errors
+from .trust import is_trusted
 
 ATTEMPTS = 10
+OPENING_SECONDS = 10.0  # for an index of somebody else, whose store may be made to take for ever
 
 
 class Snapshot:
     """Sees the same passages for as long as it exists.
 
     connection: in a read transaction; usable from several threads, one statement at a time.
+    can_be_written: whether SQLite could write its log; else the store is read as it is.
     segments: open, increasing by key; live: for each a (P,) bool, False for tombstones.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         with store_errors(folder):
-            self.connection = connect_reader(folder)
+            self.connection, self.can_be_written = connect_reader(folder, manifest.index_id)
             weakref.finalize(self, self.connection.close)
-            check_index_id(self.connection, folder, manifest.index_id)
             self.generation: int = get_meta(self.connection, "generation")
             records = segment_records(self.connection)
             self.segments = [open_segment(folder, record, manifest.legs) for record in records]
@@ -121,10 +124,15 @@ def open_snapshot(folder: Path, manifest: Manifest) -> Snapshot:
     """
     for _ in range(ATTEMPTS):
         try:
-            return Snapshot(folder, manifest)
+            if is_trusted(folder, manifest.index_id):
+                return Snapshot(folder, manifest)
+            with time_limit(OPENING_SECONDS):
+                return Snapshot(folder, manifest)
         except FileNotFoundError as error:
             missing = error.filename
-    raise InputError(f"{missing} is missing: restore it, or build the index again")
+        except TimeLimitError:
+            raise InputError(f"{folder} is damaged: its store cannot be opened in time") from None
+    raise InputError(f"{missing} is missing: restore it, or {BUILD_AGAIN}")
 
 
 def in_batches(

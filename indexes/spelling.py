@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from ..types import Passage
-from .lexical import SCHEMA, STOP_WORDS, WORD, add, analyse
+from .lexical import STOP_WORDS, WORD, add, analyse
+from .tables import LEXICAL_SCHEMA
 
 SIMILARITY = 0.75  # of difflib, from 0 to 1
 MIN_LENGTH = 4  # shorter words resemble too many others
@@ -67,7 +68,7 @@ def _stems(words: Iterable[str]) -> list[list[str]]:
     words = list(words)
     memory = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        memory.executescript(SCHEMA)
+        memory.executescript(LEXICAL_SCHEMA)
         add(memory, enumerate(words))
         stems: list[list[str]] = [[] for _ in words]
         for key, term in memory.execute("SELECT doc, term FROM lexical_words ORDER BY doc, offset"):

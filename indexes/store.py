@@ -30,54 +30,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError
 from . import text_patterns
 from .deadline import cause_of, make_interruptible
 from .shared_connection import SharedConnection
+from .tables import SCHEMA, check_schema
+from .trust import is_trusted
 
 Connection = TypeVar("Connection", bound=sqlite3.Connection)
 
 FILE = "store.sqlite"
+MAX_UNTRUSTED_BYTES = 64 * 2**20  # of one value in a store that somebody else made
 VACUUM_FRACTION = 0.1  # of unused pages above which the store is rewritten
-
-SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum TEXT NOT NULL);
-CREATE TABLE passages (
-    key INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    path TEXT,
-    source TEXT,
-    start_line INTEGER,
-    end_line INTEGER,
-    metadata TEXT NOT NULL,
-    content_sha256 TEXT NOT NULL,
-    checksum TEXT NOT NULL,
-    title TEXT NOT NULL,
-    text TEXT NOT NULL
-);
-CREATE INDEX passages_by_path ON passages (path) WHERE path IS NOT NULL;
-CREATE INDEX records_by_source ON passages (source) WHERE path IS NULL AND source IS NOT NULL;
-CREATE TABLE segments (
-    number INTEGER PRIMARY KEY,
-    first_key INTEGER NOT NULL,
-    last_key INTEGER NOT NULL,
-    passages INTEGER NOT NULL,
-    vectors TEXT NOT NULL,
-    files TEXT NOT NULL,
-    checksum TEXT NOT NULL
-);
-CREATE TABLE tombstones (key INTEGER PRIMARY KEY, content_sha256 TEXT NOT NULL);
-CREATE INDEX tombstones_by_content ON tombstones (content_sha256);
-CREATE TABLE files (
-    path TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    sha256 TEXT NOT NULL,
-    skipped TEXT NOT NULL,
-    complete INTEGER NOT NULL,
-    checksum TEXT NOT NULL
-);
-"""
 
 
 @contextmanager
@@ -87,9 +51,10 @@ def store_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise cause_of(error) or InputError(f"{file}: {error}") from None
+        hint = " (is the disk full?)" if _is_disk_error(error) else ""
+        raise cause_of(error) or InputError(f"{file}: {error}{hint}") from None
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{file} is damaged ({error}): build the index again") from None
+        raise InputError(f"{file} is damaged ({error}): {BUILD_AGAIN}") from None
 
 
 def create_store(folder: Path, index_id: str, settings: dict[str, Any], lexical: str) -> None:
@@ -116,11 +81,12 @@ def create_store(folder: Path, index_id: str, settings: dict[str, Any], lexical:
 def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
     """Return a connection for the one writer.
 
-    Raises the errors of `check_index_id`: a writer removes the segments that its store does not
-    name, so it must be the right store.
+    Raises sqlite3.DatabaseError for a store of other tables, and the errors of `check_index_id`: a
+    writer removes the segments that its store does not name, so it must be the right store.
     """
     connection = _connect(folder, "mode=rw", sqlite3.Connection)
     try:
+        check_schema(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
         check_index_id(connection, folder, index_id)
@@ -130,35 +96,62 @@ def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(folder: Path) -> sqlite3.Connection:
-    """Return a connection that cannot write, in a read transaction that sees one commit.
+def connect_reader(folder: Path, index_id: str) -> tuple[sqlite3.Connection, bool]:
+    """Return a connection that cannot write, in a read transaction that sees one commit, and
+    whether a log could be written beside the store.
 
     The file is opened for writing if permitted, only so that SQLite can remove its log when the
-    last connection closes. In a read-only folder the file is read as it is.
+    last connection closes; not that of an index from somebody else. In a read-only folder, or on a
+    full disk, the file is read as it is.
+
+    Raises sqlite3.DatabaseError for a store of other tables, and the errors of `check_index_id`.
     """
+    trusted = is_trusted(folder, index_id)
     log = folder / (FILE + "-wal")
+    can_be_written = True
     try:
-        return _begin_reading(_connect(folder, "mode=rw", SharedConnection))
+        mode = "mode=rw" if trusted else "mode=ro"
+        connection = _begin_reading(_connect(folder, mode, SharedConnection))
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        code = error.sqlite_errorcode & 0xFF
+        if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, *_DISK_ERRORS):
             raise
         if log.exists() and log.stat().st_size > 0:
             raise InputError(
                 f"the index {folder} cannot be written here and its last writer was cut off before "
                 "it finished: open it once where it can be written"
             ) from None
-        return _begin_reading(_connect(folder, "immutable=1", SharedConnection))
+        connection = _begin_reading(_connect(folder, "immutable=1", SharedConnection))
+        connection.execute("PRAGMA temp_store = MEMORY")
+        can_be_written = False
+    try:
+        if not trusted:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_UNTRUSTED_BYTES)
+        check_index_id(connection, folder, index_id)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, can_be_written
+
+
+_DISK_ERRORS = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+
+
+def _is_disk_error(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS
 
 
 def _connect(folder: Path, mode: str, kind: type[Connection]) -> Connection:
     connection: Connection = sqlite3.connect(
-        f"{(folder / FILE).resolve().as_uri()}?{mode}",
+        f"{(folder.resolve() / FILE).as_uri()}?{mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
         timeout=30,
         factory=kind,
     )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
     return connection
 
 
@@ -168,7 +161,7 @@ def _begin_reading(connection: sqlite3.Connection) -> sqlite3.Connection:
         make_interruptible(connection)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM meta").fetchone()
+        check_schema(connection)  # the first statement that reads, so that the transaction begins
     except BaseException:
         connection.close()
         raise
@@ -183,9 +176,8 @@ def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) 
 
 def newest_generation(folder: Path, index_id: str) -> int:
     """Return the number of the newest commit. Raises the errors of `check_index_id`."""
-    connection = connect_reader(folder)
+    connection, _ = connect_reader(folder, index_id)
     try:
-        check_index_id(connection, folder, index_id)
         return get_meta(connection, "generation")
     finally:
         connection.close()

@@ -10,10 +10,12 @@ import numpy as np
 
 from ..files import sha256_of_file
 from . import lexical
+from .confined import unexpected_segments
 from .manifest import Manifest
-from .segments import Segment
+from .segments import FOLDER, Segment
 from .snapshot import Snapshot
-from .store import FILE, SCHEMA, checked, get_meta, row_checksum
+from .store import FILE, checked, get_meta, row_checksum
+from .tables import check_schema
 
 
 def verify(folder: Path, manifest: Manifest, snapshot: Snapshot) -> list[str]:
@@ -21,6 +23,7 @@ def verify(folder: Path, manifest: Manifest, snapshot: Snapshot) -> list[str]:
     problems: list[str] = []
     for segment in snapshot.segments:
         problems += _segment_problems(folder, segment)
+    problems += [f"{file} is no folder" for file in unexpected_segments(folder / FOLDER)]
     store = folder / FILE
     try:
         problems += [f"{store}: {line}" for line in _store_problems(snapshot, manifest)]
@@ -45,7 +48,7 @@ def _store_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
     for (line,) in connection.execute("PRAGMA integrity_check(10)"):
         if line != "ok":
             yield line
-    yield from _schema_problems(connection, manifest)
+    check_schema(connection)
     columns = "id, path, source, start_line, end_line, metadata, title, text"
     select = f"SELECT content_sha256, checksum, {columns} FROM passages"
     for content_sha256, checksum, *row in connection.execute(select):
@@ -57,19 +60,6 @@ def _store_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
     yield from _key_problems(snapshot, manifest)
     if manifest.lexical:
         yield from lexical.problems(connection)
-
-
-def _schema_problems(connection: sqlite3.Connection, manifest: Manifest) -> Iterator[str]:
-    """Compare the tables with those of this format, except FTS5's own, which depend on the version
-    of SQLite."""
-    select = "SELECT name, sql FROM sqlite_schema WHERE name NOT GLOB 'lexical_[cdi]*'"
-    new = sqlite3.connect(":memory:")
-    try:
-        new.executescript(SCHEMA + (lexical.SCHEMA if manifest.lexical else ""))
-        if set(connection.execute(select)) != set(new.execute(select)):
-            yield "its tables are not those of this format"
-    finally:
-        new.close()
 
 
 def _key_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:

@@ -103,13 +103,16 @@ class Writer:
         self._segment: SegmentWriter | None = None
         self._failed = False
         self._lock = WriterLock(folder)
+        connection = None
         try:
             with store_errors(folder):
-                self._connection = connect_writer(folder, manifest.index_id)
+                self._connection = connection = connect_writer(folder, manifest.index_id)
                 named = {record.number for record in segment_records(self._connection)}
             (folder / SEGMENTS_FOLDER).mkdir(exist_ok=True)  # a copy may lack empty folders
             remove_unnamed(folder, named)
         except BaseException:
+            if connection is not None:
+                connection.close()
             self._lock.release()
             raise
 

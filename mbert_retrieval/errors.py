@@ -1,5 +1,7 @@
 """The exceptions that a user's mistake raises."""
 
+BUILD_AGAIN = "build the index again (mbert-index build SOURCES --rebuild)"
+
 
 class InputError(ValueError):
     """Bad input: one line that says what is wrong and what to do.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import BUILD_AGAIN, InputError
 from ...native import kernels
 from ..arrays import load_array
 from ..device import thread_count
@@ -117,7 +117,7 @@ def load_codec(folder: Path, dimension: int) -> Codec:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is damaged: build the index again") from None
+        raise InputError(f"{file} is damaged: {BUILD_AGAIN}") from None
     return Codec(
         load_array(folder / "centroids.npy", np.float16, (count, dimension)).astype(np.float32),
         load_array(folder / "scale.npy", np.float32, (dimension,)),

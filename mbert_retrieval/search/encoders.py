@@ -7,7 +7,7 @@ from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError
 from ..indexes.folder import IndexFolder
 from ..indexes.manifest import DEFAULT_ENGINES, EncoderIdentity, Leg
 from ..packed import Packed
@@ -151,7 +151,7 @@ class IndexEncoders:
         recorded = leg.encoder
         if encoder.fingerprint != recorded.fingerprint:
             problem = (
-                "a different state or other settings of it: remove it and build it again"
+                f"a different state or other settings of it: {BUILD_AGAIN}"
                 if resolve_name(encoder.name) == recorded.name
                 else f"not {encoder.name}: use that encoder"
             )
