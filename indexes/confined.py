@@ -95,7 +95,7 @@ def remove_own(index: Path, files: Iterable[str], segments: str) -> None:
     with suppress(OSError, InputError):
         remove_segments_except(index / segments, set())
     with suppress(OSError), _opened(index) as descriptor:
-        for name in files:
+        for name in (*files, segments):  # a link goes, what it leads to stays
             with suppress(OSError):
                 os.unlink(name, dir_fd=descriptor)
         with suppress(OSError):

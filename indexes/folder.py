@@ -26,7 +26,7 @@ from .snapshot import Snapshot, in_batches, leg_info, open_snapshot, spread_rows
 from .spelling import corrections
 from .store import create_store, get_meta, newest_generation, store_errors
 from .tables import LEXICAL_SCHEMA
-from .trust import check_trusted, is_trusted, record_made
+from .trust import check_trusted, forget_former, is_trusted, record_made
 from .validation import check_k, check_list, check_text, check_vectors, row_passage
 from .verify import verify
 from .writer import FileState, Writer
@@ -99,6 +99,7 @@ class IndexFolder:
                 create_store(path, manifest.index_id, settings or {}, schema)
             record_made(path, manifest.index_id)
             write_manifest(path, manifest)
+            forget_former(path, manifest.index_id)
             sync_folder(path.absolute().parent)
         finally:
             lock.release()

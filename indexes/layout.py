@@ -55,5 +55,11 @@ def remove_unfinished(path: Path) -> None:
     remove_own(path, names - {LOCK_FILE, SEGMENTS_FOLDER}, SEGMENTS_FOLDER)
 
 
+def remove_index(path: Path) -> None:
+    """Remove the files of an index, as far as that is possible, and nothing else in its folder."""
+    names = {name for name in os.listdir(path) if name == MANIFEST_FILE or _is_unfinished(name)}
+    remove_own(path, names - {SEGMENTS_FOLDER}, SEGMENTS_FOLDER)
+
+
 def _is_unfinished(name: str) -> bool:
     return name in {*_UNFINISHED, SEGMENTS_FOLDER} or bool(_UNFINISHED_MANIFEST.fullmatch(name))

@@ -49,10 +49,15 @@ def record_trust(index: Path, index_id: str) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = {"index": str(index.resolve()), "id": index_id}
     write_atomically(folder / _entry(index, index_id), json.dumps(facts).encode())
-    for former in folder.glob(f"*-{_digest(_path_bytes(index))}"):
-        if former.name != _entry(index, index_id):  # of an index that was at this path before
+
+
+def forget_former(index: Path, index_id: str) -> None:
+    """Forget other indexes that were at this path before."""
+    folder, own = _folder(), _entry(index, index_id)
+    for entry in folder.glob(f"*-{_digest(_path_bytes(index))}") if folder is not None else ():
+        if entry.name != own:
             with suppress(OSError):
-                former.unlink()
+                entry.unlink()
 
 
 def record_made(index: Path, index_id: str) -> None:

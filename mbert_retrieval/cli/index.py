@@ -133,6 +133,14 @@ def build(
             help="Take each document as one passage, or cut it. Default: cut files, not records.",
         ),
     ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Build the index anew, as if there were none, and replace it once the new one is "
+            "whole. For one that is damaged, or that somebody else made.",
+        ),
+    ] = False,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -151,6 +159,7 @@ def build(
         index,
         BuildOptions(encoder, head, kind, nbits, centroids, faiss, lexical),
         SelectionOptions(include, exclude, max_bytes, whole),
+        rebuild,
     )
     _report(target, changes, started, json, verbose)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,17 +28,53 @@ if TYPE_CHECKING:
 
 
 def build_index(
-    sources: list[Path], named: Path | None, options: BuildOptions, selection: SelectionOptions
+    sources: list[Path],
+    named: Path | None,
+    options: BuildOptions,
+    selection: SelectionOptions,
+    rebuild: bool = False,
 ) -> tuple[Index, Changes]:
-    """Make or update the index of `sources`. named: its folder, where the user named one."""
+    """Make or update the index of `sources`.
+
+    named: its folder, where the user named one. rebuild: replace an index that is there, unread.
+    """
+    options.check(sources)
+    path = locate.index_for_sources(sources, named)
+    if rebuild and os.path.lexists(path):
+        return _rebuild(sources, named, path, options, selection)
+    if named is None and options.is_default and selection.whole is None:
+        copy_from_worktree(path)
+    return _build(sources, named, path, options, selection)
+
+
+def _rebuild(
+    sources: list[Path],
+    named: Path | None,
+    path: Path,
+    options: BuildOptions,
+    selection: SelectionOptions,
+) -> tuple[Index, Changes]:
+    from ..index import Index
+    from ..indexes import IndexFolder
+    from ..indexes.replacement import replaced
+
+    with replaced(path) as beside:
+        built, changes = _build(sources, named, beside, options, selection)
+        built.close()
+    folder = IndexFolder.open(path)
+    return Index(folder, built.encoders.for_folder(folder)), changes
+
+
+def _build(
+    sources: list[Path],
+    named: Path | None,
+    path: Path,
+    options: BuildOptions,
+    selection: SelectionOptions,
+) -> tuple[Index, Changes]:
     from ..index import is_index
     from ..sync.provenance import record
 
-    options.check(sources)
-    path = locate.index_for_sources(sources, named)
-    is_default = named is None and options.is_default and selection.whole is None
-    if is_default:
-        copy_from_worktree(path)
     if is_index(path):
         index, plan = _plan_update(sources, named, path, options, selection)
     else:
