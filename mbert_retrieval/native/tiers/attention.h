@@ -43,15 +43,15 @@ INLINED void score_tiles(const float* queries, const float* keys, int64_t dimens
     const float* k = keys + tile * dimension * TILE;
     Floats sum[ROWS][2] = {};
     for (int64_t d = 0; d < dimension; ++d) {
-      const Floats low = at(k + d * TILE), high = at(k + d * TILE + REGISTER);
+      const Floats low = get(k + d * TILE), high = get(k + d * TILE + REGISTER);
       for (int i = 0; i < ROWS; ++i) {
         sum[i][0] += low * queries[i * dimension + d];
         sum[i][1] += high * queries[i * dimension + d];
       }
     }
     for (int i = 0; i < ROWS; ++i) {
-      at(scores + i * stride + tile * TILE) = sum[i][0];
-      at(scores + i * stride + tile * TILE + REGISTER) = sum[i][1];
+      put(scores + i * stride + tile * TILE, sum[i][0]);
+      put(scores + i * stride + tile * TILE + REGISTER, sum[i][1]);
     }
   }
 }
@@ -62,12 +62,12 @@ INLINED float softmax_row(float* scores, int64_t first, int64_t last, int64_t fr
   fill(scores + first, from - first, LOWEST);
   fill(scores + to, last - to, LOWEST);
   Floats most = Floats{} + LOWEST;
-  for (int64_t j = first; j < last; j += REGISTER) most = larger(most, at(scores + j));
+  for (int64_t j = first; j < last; j += REGISTER) most = larger(most, get(scores + j));
   const float highest = highest_of(most);
   Floats total{};
   for (int64_t j = first; j < last; j += REGISTER) {
-    at(scores + j) = exponential(at(scores + j) - highest);
-    total += at(scores + j);
+    put(scores + j, exponential(get(scores + j) - highest));
+    total += get(scores + j);
   }
   const float sum = sum_of(total);
   fill(scores + first, from - first, 0.0f);
@@ -83,12 +83,12 @@ INLINED void weighted_columns(const float* scores, int64_t stride, const float* 
   Floats sum[ROWS][WIDTH] = {};
   for (int64_t j = from; j < to; ++j) {
     Floats value[WIDTH];
-    for (int w = 0; w < WIDTH; ++w) value[w] = at(values + j * dimension + d + w * REGISTER);
+    for (int w = 0; w < WIDTH; ++w) value[w] = get(values + j * dimension + d + w * REGISTER);
     for (int i = 0; i < ROWS; ++i)
       for (int w = 0; w < WIDTH; ++w) sum[i][w] += value[w] * scores[i * stride + j];
   }
   for (int i = 0; i < ROWS; ++i)
-    for (int w = 0; w < WIDTH; ++w) at(out + i * dimension + d + w * REGISTER) = sum[i][w];
+    for (int w = 0; w < WIDTH; ++w) put(out + i * dimension + d + w * REGISTER, sum[i][w]);
 }
 
 template <int ROWS>
@@ -176,15 +176,15 @@ INLINED void scatter_some(const float* weights, int64_t stride, const float* row
                           int64_t dimension, float* sums) {
   Floats sum[KEYS][WIDTH];
   for (int a = 0; a < KEYS; ++a)
-    for (int b = 0; b < WIDTH; ++b) sum[a][b] = at(sums + (j + a) * dimension + d + b * REGISTER);
+    for (int b = 0; b < WIDTH; ++b) sum[a][b] = get(sums + (j + a) * dimension + d + b * REGISTER);
   for (int i = 0; i < QUERIES; ++i) {
     Floats row[WIDTH];
-    for (int b = 0; b < WIDTH; ++b) row[b] = at(rows + i * dimension + d + b * REGISTER);
+    for (int b = 0; b < WIDTH; ++b) row[b] = get(rows + i * dimension + d + b * REGISTER);
     for (int a = 0; a < KEYS; ++a)
       for (int b = 0; b < WIDTH; ++b) sum[a][b] += row[b] * weights[i * stride + j + a];
   }
   for (int a = 0; a < KEYS; ++a)
-    for (int b = 0; b < WIDTH; ++b) at(sums + (j + a) * dimension + d + b * REGISTER) = sum[a][b];
+    for (int b = 0; b < WIDTH; ++b) put(sums + (j + a) * dimension + d + b * REGISTER, sum[a][b]);
 }
 
 // the same for the keys from..to - 1 and all dimensions
@@ -205,19 +205,16 @@ INLINED void scatter_sums(const float* weights, int64_t stride, const float* row
 
 // Replace a row's exponentials by probabilities p, and the gradients of the probabilities by those of
 // the scores: p * (gradient - sum of p * gradient).
-INLINED void softmax_gradients(float* scores, float* gradients, float inverse_sum, int64_t first, int64_t last) {
+INLINED void softmax_gradients(float* scores, float* gradients, float inverse_sum, int64_t first,
+                               int64_t last) {
   Floats total{};
   for (int64_t j = first; j < last; j += REGISTER) {
-    Floats& p = at(scores + j);
-    p *= inverse_sum;
-    total += p * at(gradients + j);
+    put(scores + j, get(scores + j) * inverse_sum);
+    total += get(scores + j) * get(gradients + j);
   }
-  float sum = 0;
-  for (int lane = 0; lane < REGISTER; ++lane) sum += total[lane];
-  for (int64_t j = first; j < last; j += REGISTER) {
-    Floats& gradient = at(gradients + j);
-    gradient = at(scores + j) * (gradient - sum);
-  }
+  const float sum = sum_of(total);
+  for (int64_t j = first; j < last; j += REGISTER)
+    put(gradients + j, get(scores + j) * (get(gradients + j) - sum));
 }
 
 // Rotate a gradient back, and write it.

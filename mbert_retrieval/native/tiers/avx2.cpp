@@ -2,12 +2,6 @@
 // without saturation, at the speed of int8: unlike the product of bytes it needs no second step.
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("arch=x86-64-v3"))), apply_to = function)
-#else
-#pragma GCC target("arch=x86-64-v3")
-#endif
-
 #include <immintrin.h>
 
 #include "../kernels.h"
@@ -54,7 +48,4 @@ extern const Kernels AVX2 = table("avx2", true, true);
 
 }  // namespace mbert
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
 #endif

@@ -1,12 +1,6 @@
 // Processors with AVX-512 VNNI. Products of integers are of unsigned with signed bytes, four at a time.
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("arch=x86-64-v4,avx512vnni"))), apply_to = function)
-#else
-#pragma GCC target("arch=x86-64-v4,avx512vnni")
-#endif
-
 #include <immintrin.h>
 
 #include "../kernels.h"
@@ -55,7 +49,4 @@ extern const Kernels AVX512 = table("avx512", true, true);
 
 }  // namespace mbert
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
 #endif

@@ -6,7 +6,7 @@ INLINED void add_products(const float* tile, const float* rows, int64_t dimensio
                           Floats (&sum)[COUNT][PER_BLOCK]) {
   for (int64_t d = 0; d < dimension; ++d) {
     Floats x[PER_BLOCK];
-    for (int r = 0; r < PER_BLOCK; ++r) x[r] = at(tile + d * LANES + r * REGISTER);
+    for (int r = 0; r < PER_BLOCK; ++r) x[r] = get(tile + d * LANES + r * REGISTER);
     for (int i = 0; i < COUNT; ++i)
       for (int r = 0; r < PER_BLOCK; ++r) sum[i][r] += x[r] * rows[i * dimension + d];
   }
@@ -37,8 +37,8 @@ void best_of_block(const float* tile, const float* centroids, const float* half_
   Floats best[PER_BLOCK];
   Ints number[PER_BLOCK];
   for (int r = 0; r < PER_BLOCK; ++r) {
-    best[r] = at(best_score + r * REGISTER);
-    number[r] = *reinterpret_cast<const Ints*>(best_number + r * REGISTER);
+    best[r] = get(best_score + r * REGISTER);
+    number[r] = get<Ints>(best_number + r * REGISTER);
   }
   visit_scores(tile, centroids, half_norms, count, dimension,
                [&](int64_t c, const Floats* scores) INLINED_LAMBDA {
@@ -49,8 +49,8 @@ void best_of_block(const float* tile, const float* centroids, const float* half_
                  }
                });
   for (int r = 0; r < PER_BLOCK; ++r) {
-    at(best_score + r * REGISTER) = best[r];
-    *reinterpret_cast<Ints*>(best_number + r * REGISTER) = number[r];
+    put(best_score + r * REGISTER, best[r]);
+    put(best_number + r * REGISTER, number[r]);
   }
 }
 
@@ -58,7 +58,7 @@ void scores_of_block(const float* tile, const float* centroids, const float* hal
                      int64_t dimension, float* scores, int64_t stride) {
   visit_scores(tile, centroids, half_norms, count, dimension,
                [&](int64_t c, const Floats* row) INLINED_LAMBDA {
-                 for (int r = 0; r < PER_BLOCK; ++r) at(scores + c * stride + r * REGISTER) = row[r];
+                 for (int r = 0; r < PER_BLOCK; ++r) put(scores + c * stride + r * REGISTER, row[r]);
                });
 }
 
@@ -69,7 +69,7 @@ void best_groups(const float* scores, int64_t count, int p, int32_t* groups) {
     Floats last = Floats{} + LOWEST;
     for (int64_t c = 0; c < count; ++c) {
       const float* row = scores + c * LANES + r * REGISTER;
-      const Ints better = at(row) > last;
+      const Ints better = get(row) > last;
       if (!any_of(better)) continue;
       for (int i = 0; i < REGISTER; ++i) {
         if (!better[i]) continue;

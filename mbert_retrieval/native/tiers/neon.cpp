@@ -1,12 +1,6 @@
 // ARM processors with products of bytes (dotprod), which is all 64-bit ones of the last years.
 #if defined(__aarch64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
-#else
-#pragma GCC target("arch=armv8.2-a+dotprod")
-#endif
-
 #include <arm_neon.h>
 
 #include "../kernels.h"
@@ -52,7 +46,4 @@ extern const Kernels NEON = table("neon", true, true);
 
 }  // namespace mbert
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
 #endif

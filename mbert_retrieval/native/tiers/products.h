@@ -21,7 +21,7 @@ INLINED void add_groups(const uint8_t* rows, int64_t stride, const uint8_t* colu
     for (int b = 0; b < BLOCKS; ++b)
       for (int r = 0; r < PER_BLOCK; ++r)
         column[b * PER_BLOCK + r] =
-            *reinterpret_cast<const Ints*>(columns + (b * groups + g) * 64 + r * 4 * REGISTER);
+            get<Ints>(columns + (b * groups + g) * 64 + r * 4 * REGISTER);
     for (int i = 0; i < ROWS; ++i) {
       const Ints row = four_bytes(rows + i * stride + 4 * g);
       for (int c = 0; c < BLOCKS * PER_BLOCK; ++c) sum[i][c] = dot(sum[i][c], row, column[c]);
@@ -34,16 +34,16 @@ int64_t column_position(int64_t o, int64_t k, int64_t inputs) {
   return operand * static_cast<int64_t>(sizeof(Operand));
 }
 
-INLINED Floats load(const float* x) { return at(x); }
+INLINED Floats load(const float* x) { return get(x); }
 INLINED Floats load(const BFloat16* x) {
   float wide[REGISTER];
   for (int i = 0; i < REGISTER; ++i) wide[i] = to_float(x[i]);
-  return at(wide);
+  return get(wide);
 }
-INLINED void store(float* out, Floats x) { at(out) = x; }
+INLINED void store(float* out, Floats x) { put(out, x); }
 INLINED void store(BFloat16* out, Floats x) {
   float wide[REGISTER];
-  at(wide) = x;
+  put(wide, x);
   for (int i = 0; i < REGISTER; ++i) from_float(wide[i], out + i);
 }
 
@@ -66,14 +66,14 @@ INLINED float quantise_row(const Number* x, int64_t inputs, float* row, Operand*
   for (int64_t k = 0; k < inputs; k += REGISTER) {
     Floats value = load(x + k);
     if constexpr (GATED) value = gelu(value) * load(x + inputs + k);
-    at(row + k) = value;
+    put(row + k, value);
     most = larger(most, larger(value, -value));
   }
   const float highest = highest_of(most);
   const float factor = highest > 0 ? 127 / highest : 0;
   const Floats magic = Floats{} + 12582912.0f;  // adding and taking it off rounds to an integer
   for (int64_t k = 0; k < inputs; k += REGISTER) {
-    const Floats rounded = (at(row + k) * factor + magic) - magic;
+    const Floats rounded = (get(row + k) * factor + magic) - magic;
     const Ints numbers = __builtin_convertvector(rounded, Ints) + OFFSET;
     for (int i = 0; i < REGISTER; ++i) out[k + i] = static_cast<Operand>(numbers[i]);
   }
@@ -94,12 +94,12 @@ INLINED void multiply_some(const uint8_t* rows, const float* scales, const Int8W
   const int64_t groups = weights.inputs / GROUP;
   Ints sum[COUNT][BLOCKS * PER_BLOCK];
   for (int c = 0; c < BLOCKS * PER_BLOCK; ++c) {
-    const Ints offset = *reinterpret_cast<const Ints*>(weights.offsets + output + c * REGISTER);
+    const Ints offset = get<Ints>(weights.offsets + output + c * REGISTER);
     for (int i = 0; i < COUNT; ++i) sum[i][c] = offset;
   }
   add_groups<COUNT, BLOCKS>(rows, 4 * groups, weights.packed + output * groups * 4, groups, sum);
   for (int c = 0; c < BLOCKS * PER_BLOCK; ++c) {
-    const Floats scale = at(weights.scales + output + c * REGISTER);
+    const Floats scale = get(weights.scales + output + c * REGISTER);
     for (int i = 0; i < COUNT; ++i)
       store(out + i * weights.outputs + output + c * REGISTER,
             __builtin_convertvector(sum[i][c], Floats) * (scale * scales[i]));

@@ -22,14 +22,14 @@ INLINED void max_sim_rows(const PassageVectors& passage, const Int8Query& query,
   add_groups<SCORE_ROWS, BLOCKS>(unpacked, width, query.vectors + first_lane * groups * 4, groups, sum);
   for (int c = 0; c < BLOCKS * PER_BLOCK; ++c) {
     const int64_t lane = first_lane + c * REGISTER;
-    const Floats factor = at(query.factors + lane);
-    Floats top = at(best + lane);
+    const Floats factor = get(query.factors + lane);
+    Floats top = get(best + lane);
     for (int i = 0; i < SCORE_ROWS; ++i) {
       const int64_t code = smaller(static_cast<const Code*>(passage.codes)[rows[i]], passage.last_centroid);
-      top = larger(top, at(query.table + code * query.lanes + lane) +
+      top = larger(top, get(query.table + code * query.lanes + lane) +
                             factor * __builtin_convertvector(sum[i][c], Floats));
     }
-    at(best + lane) = top;
+    put(best + lane, top);
   }
 }
 
@@ -52,8 +52,8 @@ void max_sim(const PassageVectors& passage, const Int8Query& query, uint8_t* scr
   }
 }
 
-typedef uint8_t Bytes16 __attribute__((vector_size(16), aligned(1)));
-typedef uint8_t Bytes32 __attribute__((vector_size(32), aligned(1)));
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+typedef uint8_t Bytes32 __attribute__((vector_size(32)));
 
 template <typename Levels, typename Code>
 INLINED uint32_t highest_levels(const Code* codes, int64_t count, uint64_t last, const uint8_t* levels,
@@ -61,7 +61,7 @@ INLINED uint32_t highest_levels(const Code* codes, int64_t count, uint64_t last,
   Levels best{};
   for (int64_t t = 0; t < count; ++t) {
     const uint64_t code = codes[t] < last ? codes[t] : last;
-    const Levels row = *reinterpret_cast<const Levels*>(levels + code * width);
+    const Levels row = get<Levels>(levels + code * width);
     best = row > best ? row : best;
   }
   uint32_t sum = 0;
@@ -82,13 +82,13 @@ uint32_t level_sum(const Code* codes, int64_t count, uint64_t last, const uint8_
 
 void widen_range(const float* table, int64_t begin, int64_t end, int64_t lanes, float* low, float* high) {
   for (int64_t lane = 0; lane < lanes; lane += REGISTER) {
-    Floats least = at(low + lane), most = at(high + lane);
+    Floats least = get(low + lane), most = get(high + lane);
     for (int64_t c = begin; c < end; ++c) {
-      least = smaller(least, at(table + c * lanes + lane));
-      most = larger(most, at(table + c * lanes + lane));
+      least = smaller(least, get(table + c * lanes + lane));
+      most = larger(most, get(table + c * lanes + lane));
     }
-    at(low + lane) = least;
-    at(high + lane) = most;
+    put(low + lane, least);
+    put(high + lane, most);
   }
 }
 

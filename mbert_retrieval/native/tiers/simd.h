@@ -4,8 +4,8 @@
 #define INLINED __attribute__((always_inline)) inline
 #define INLINED_LAMBDA __attribute__((always_inline))
 
-typedef float Floats __attribute__((vector_size(4 * REGISTER), aligned(4)));
-typedef int32_t Ints __attribute__((vector_size(4 * REGISTER), aligned(4)));
+typedef float Floats __attribute__((vector_size(4 * REGISTER)));
+typedef int32_t Ints __attribute__((vector_size(4 * REGISTER)));
 
 constexpr int PER_BLOCK = LANES / REGISTER;  // registers of a block of columns
 constexpr float LOWEST = -__builtin_inff();
@@ -16,8 +16,17 @@ INLINED float larger(float a, float b) { return a > b ? a : b; }
 INLINED Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 INLINED Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
 
-INLINED Floats& at(float* x) { return *reinterpret_cast<Floats*>(x); }
-INLINED const Floats& at(const float* x) { return *reinterpret_cast<const Floats*>(x); }
+// Registers from and to memory of any alignment.
+template <typename Register = Floats>
+INLINED Register get(const void* x) {
+  Register value;
+  __builtin_memcpy(&value, x, sizeof value);
+  return value;
+}
+template <typename Register>
+INLINED void put(void* x, Register value) {
+  __builtin_memcpy(x, &value, sizeof value);
+}
 
 INLINED void fill(float* x, int64_t count, float value) {
   for (int64_t i = 0; i < count; ++i) x[i] = value;
