@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-from typer.main import get_command
-from typer.testing import CliRunner
+import click
+from click.testing import CliRunner
 
 from mbert_retrieval.cli import eval, index, search, train
 
@@ -39,10 +38,10 @@ messages go to standard error. Exit codes:
 """
 
 
-def help_text(app: typer.Typer, program: str, command: str | None = None) -> str:
+def help_text(app: click.Group, program: str, command: str | None = None) -> str:
     """Return what `PROGRAM [COMMAND] --help` prints on a terminal of 80 columns."""
     arguments = [*([command] if command else []), "--help"]
-    environment = {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
+    environment = {"COLUMNS": "80", "NO_COLOR": "1"}
     result = CliRunner().invoke(app, arguments, prog_name=program, env=environment)
     return "\n".join(line.rstrip() for line in result.output.strip().splitlines())
 
@@ -51,7 +50,7 @@ def sections() -> Iterator[str]:
     """Yield the page's sections: one per program, and one per command of it."""
     for program, app in PROGRAMS.items():
         yield f"## {program}\n\n```text\n{help_text(app, program)}\n```\n"
-        for command in getattr(get_command(app), "commands", {}):
+        for command in app.commands:
             text = help_text(app, program, command)
             yield f"### {program} {command}\n\n```text\n{text}\n```\n"
 

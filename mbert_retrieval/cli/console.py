@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-from typer.exceptions import TyperException
+import click
 
+from .. import __version__
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -35,23 +35,25 @@ _CONTROL_CHARACTERS = re.compile(
 _UNESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def new_app(help: str) -> typer.Typer:
-    """Return an app that prints help and errors without Rich and without Typer's tracebacks."""
-    app = typer.Typer(
+class _Program(click.Group):
+    """A group whose help lists the commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def new_app(program: str, help: str) -> click.Group:
+    """Return an app without commands. program: name of the executable."""
+    app = _Program(
+        program,
         help=help,
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
+        no_args_is_help=False,  # it is an error of one line
+        context_settings={"show_default": True},
     )
-    app.callback()(_commands)  # an app of one command still takes the name of the command
-    return app
+    return click.version_option(__version__)(app)
 
 
-def _commands() -> None:
-    pass
-
-
-def run(app: typer.Typer) -> NoReturn:
+def run(app: click.Group) -> NoReturn:
     """Run a command and exit; errors become one line on standard error and an exit code."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `start`
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,11 +63,11 @@ def run(app: typer.Typer) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # "?" for what the terminal lacks
             stream.reconfigure(errors="replace")
     try:
-        code = app(standalone_mode=False) or 0
+        code = _invoke(app)
         sys.stdout.flush()
     except InputError as error:
         code = _report_error(str(error))
-    except TyperException as error:
+    except click.ClickException as error:
         code = _report_error(f"{error.format_message().rstrip('.')}; see --help")
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -80,6 +82,16 @@ def run(app: typer.Typer) -> NoReturn:
         traceback.print_exc()
         code = INTERNAL_ERROR
     sys.exit(code)
+
+
+def _invoke(app: click.Group) -> int:
+    """Do what `app.main` does, without its own ways with Ctrl+C and with a closed pipe."""
+    try:
+        with app.make_context(app.name, sys.argv[1:]) as context:
+            app.invoke(context)
+    except click.exceptions.Exit as exit:
+        return exit.exit_code
+    return 0
 
 
 def message(text: str) -> None:
@@ -99,7 +111,7 @@ def print_json(value: dict[str, Any]) -> None:
         sys.stdout.buffer.write(line.encode("utf-8", "replace"))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise typer.Exit(_close_output()) from None
+        raise click.exceptions.Exit(_close_output()) from None
 
 
 def output() -> Console:
@@ -108,7 +120,7 @@ def output() -> Console:
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
-            raise typer.Exit(_close_output())
+            raise click.exceptions.Exit(_close_output())
 
     return Output(highlight=False, markup=False, emoji=False)
 

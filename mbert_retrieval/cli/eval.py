@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from ..errors import InputError
 from . import eval_collect, eval_glue, eval_report
@@ -18,8 +18,12 @@ from .eval_options import (
     EncoderOptions,
     OutputOptions,
     ScoringOptions,
-    with_option_groups,
+    data_options,
+    encoder_options,
+    output_options,
+    scoring_options,
 )
+from .options import FILE_PATH
 
 if TYPE_CHECKING:
     from ..eval.benchmark import RunOptions, SuiteFolders, SystemOptions
@@ -27,31 +31,38 @@ if TYPE_CHECKING:
     from ..eval.runner import System
     from ..eval.suites import Suite, Task
 
-app = new_app("Measure retrievers on judged collections and benchmarks.")
+app = new_app("mbert-eval", "Measure retrievers on judged collections and benchmarks.")
 
 
 @app.command()
-@with_option_groups
+@data_options
+@encoder_options
+@scoring_options
+@output_options
+@click.argument(
+    "suite", required=False, metavar="[SUITE]", help="A benchmark that mbert-eval list shows."
+)
+@click.option("-k", type=click.IntRange(min=1), default=100, help="Results per query.")
+@click.option(
+    "--run-file",
+    type=FILE_PATH,
+    help="Write the rankings in TREC's format; with a suite, to this folder.",
+)
+@click.option(
+    "--results",
+    type=FILE_PATH,
+    default=Path("results"),
+    help="Folder of a suite's result files; data sets with a result are not run again.",
+)
 def run(
     data: DataOptions,
     encoder: EncoderOptions,
     scoring: ScoringOptions,
     output: OutputOptions,
-    suite: Annotated[
-        str | None,
-        typer.Argument(metavar="[SUITE]", help="A benchmark that mbert-eval list shows."),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 100,
-    run_file: Annotated[
-        Path | None,
-        typer.Option(help="Write the rankings in TREC's format; with a suite, to this folder."),
-    ] = None,
-    results: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of a suite's result files; data sets with a result are not run again."
-        ),
-    ] = Path("results"),
+    suite: str | None,
+    k: int,
+    run_file: Path | None,
+    results: Path,
 ) -> None:
     """Index a judged collection, or those of a suite, search the judged queries, and measure.
 
@@ -93,15 +104,17 @@ def run(
 
 
 @app.command()
-@with_option_groups
+@data_options
+@scoring_options
+@output_options
+@click.argument("run_path", type=FILE_PATH, metavar="RUN", help="Run file in TREC's format.")
+@click.option("--suite", help="A benchmark; name one of its data sets with --datasets.")
 def score(
     data: DataOptions,
     scoring: ScoringOptions,
     output: OutputOptions,
-    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Run file in TREC's format.")],
-    suite: Annotated[
-        str | None, typer.Option(help="A benchmark; name one of its data sets with --datasets.")
-    ] = None,
+    run_path: Path,
+    suite: str | None,
 ) -> None:
     """Measure the rankings of a run file of any system."""
     from ..eval import runner
@@ -140,11 +153,11 @@ def score(
     _print_result(result, output)
 
 
-app.command("list")(eval_report.list_suites)
-app.command()(eval_report.report)
-app.command()(eval_report.compare)
-app.command()(eval_collect.collect)
-app.command()(eval_glue.glue)
+app.add_command(eval_report.list_suites)
+app.add_command(eval_report.report)
+app.add_command(eval_report.compare)
+app.add_command(eval_collect.collect)
+app.add_command(eval_glue.glue)
 
 
 def _find_suite(name: str | None, data: DataOptions) -> Suite | None:
@@ -253,7 +266,7 @@ def _run_suite(
         if as_json:
             print_json(cell.result.summary())
     if results and not as_json:
-        typer.echo(suite_table(suite, results), nl=False)
+        click.echo(suite_table(suite, results), nl=False)
     if failures:
         raise InputError(
             f"{len(failures)} of {len(tasks)} data sets were not run ({', '.join(failures)}): "
@@ -274,7 +287,7 @@ def _print_result(result: Result, output: OutputOptions) -> None:
     if output.as_json:
         print_json(result.summary())
     else:
-        typer.echo(markdown_table([result], list(result.measures)), nl=False)
+        click.echo(markdown_table([result], list(result.measures)), nl=False)
 
 
 def main() -> None:

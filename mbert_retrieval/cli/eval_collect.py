@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from .console import message, print_json, progress_bar
+from .options import FILE_PATH
+
+COLLECTIONS = ("manpages", "python")
 
 
-class Collection(StrEnum):
-    manpages = "manpages"
-    python = "python"
-
-
-def collect(
-    name: Annotated[
-        Collection,
-        typer.Argument(
-            help="manpages: manual pages of Debian packages by their one-line descriptions; "
-            "python: functions of pinned packages by their docstrings."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to create.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
-) -> None:
+@click.command()
+@click.argument(
+    "name",
+    type=click.Choice(COLLECTIONS),
+    help="manpages: manual pages of Debian packages by their one-line descriptions; "
+    "python: functions of pinned packages by their docstrings.",
+)
+@click.option("--out", type=FILE_PATH, required=True, help="Folder to create.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def collect(name: str, out: Path, as_json: bool) -> None:
     """Build a judged collection, a BEIR folder, from public packages.
 
     The same packages give the same collection. Measure on it with: mbert-eval run --data OUT
     """
     from ..eval.collections import manpages, python
 
-    module = manpages if name == Collection.manpages else python
-    with progress_bar(f"collecting {name.value}") as advance:
+    module = manpages if name == "manpages" else python
+    with progress_bar(f"collecting {name}") as advance:
         documents, queries = module.collect(out, progress=advance)
     if as_json:
         print_json({"folder": str(out), "documents": documents, "queries": queries})

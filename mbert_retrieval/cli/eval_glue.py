@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from .console import message, print_json, progress_bar
+from .eval_options import json_results
+from .options import FILE_PATH
 
 
+@click.command()
+@click.argument("backbone", help="Folder or hub name of a ModernBERT checkpoint.")
+@click.option(
+    "--datasets",
+    help="Tasks, separated by commas, such as glue-rte,glue-mrpc. Default: all eight.",
+)
+@click.option("--data-root", type=FILE_PATH, help="Folder with a copy of the hub's nyu-mll/glue.")
+@click.option(
+    "--results",
+    type=FILE_PATH,
+    default=Path("results"),
+    help="Folder of result files; tasks with a result are not run again.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=3, help="Passes over the training set."
+)
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0.0), default=5e-5, help="Highest learning rate."
+)
+@click.option("--batch", type=click.IntRange(min=1), default=32, help="Examples per step.")
+@click.option("--seed", type=int, default=0, help="Seed of new weights and of the order.")
+@click.option("--published", help="Published row that this is meant to reproduce.")
+@json_results
 def glue(
-    backbone: Annotated[str, typer.Argument(help="Folder or hub name of a ModernBERT checkpoint.")],
-    datasets: Annotated[
-        str | None,
-        typer.Option(
-            help="Tasks, separated by commas, such as glue-rte,glue-mrpc. Default: all eight."
-        ),
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder with a copy of the hub's nyu-mll/glue.")
-    ] = None,
-    results: Annotated[
-        Path, typer.Option(help="Folder of result files; tasks with a result are not run again.")
-    ] = Path("results"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training set.")] = 3,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Highest learning rate.")] = 5e-5,
-    batch: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
-    seed: Annotated[int, typer.Option(help="Seed of new weights and of the order.")] = 0,
-    published: Annotated[
-        str | None, typer.Option(help="Published row that this is meant to reproduce.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per result on standard output.")
-    ] = False,
+    backbone: str,
+    datasets: str | None,
+    data_root: Path | None,
+    results: Path,
+    epochs: int,
+    learning_rate: float,
+    batch: int,
+    seed: int,
+    published: str | None,
+    as_json: bool,
 ) -> None:
     """Fine-tune a backbone on GLUE and score it on the development sets."""
     from ..eval.glue import FineTuning, fine_tune
@@ -66,4 +77,4 @@ def glue(
         if as_json:
             print_json(result.summary())
     if not as_json:
-        typer.echo(suite_table(suite, finished), nl=False)
+        click.echo(suite_table(suite, finished), nl=False)

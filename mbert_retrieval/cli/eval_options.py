@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, Literal
 
-import typer
+import click
 
 from ..errors import InputError
-from ..types import Mode
+from ..types import MODES, Mode
+from .options import FILE_PATH
 
 DEFAULT_MEASURES = "nDCG@10 R@100"
 
-MeasureNames = Annotated[
-    str, typer.Option("--measures", help="Measures of ir_measures, separated by spaces.")
-]
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+json_results: Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per result on standard output."
+)
+
+
+def _group(name: str, group: type[Any], *options: Decorator) -> Decorator:
+    """Return a decorator that adds options, and passes their values as one object.
+
+    name: the parameter of the command that gets the object. group: its dataclass, with a field per
+    option.
+    """
+    names = [field.name for field in fields(group)]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_object(**values: Any) -> Any:
+            own = {each: values.pop(each) for each in names}
+            return command(**values, **{name: group(**own)})
+
+        decorated: Command = with_object
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 @dataclass(frozen=True)
 class DataOptions:
     """Where the documents, queries and qrels come from."""
 
-    data: Annotated[
-        Path | None,
-        typer.Option(help="BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv."),
-    ] = None
-    split: Annotated[
-        str | None, typer.Option(help="Qrels split (optional if there is only one).")
-    ] = None
-    datasets: Annotated[
-        str | None, typer.Option(help="Data sets of the suite, separated by commas. Default: all.")
-    ] = None
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with local data for the suite: BEIR folders with the names of its data "
-            "sets, or copies of the hub's repositories."
-        ),
-    ] = None
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for indexes and fetched data, which later runs use again. Default: a "
-            "temporary folder with --data, the user's cache folder with a suite."
-        ),
-    ] = None
+    data: Path | None
+    split: str | None
+    datasets: str | None
+    data_root: Path | None
+    cache: Path | None
 
     def check_suite(self, suite: str | None) -> None:
         """Raise InputError if the options do not fit a suite, or its absence (None)."""
@@ -57,116 +64,119 @@ class DataOptions:
             raise InputError("--datasets selects data sets of a suite: name the suite")
 
 
+data_options = _group(
+    "data",
+    DataOptions,
+    click.option(
+        "--data", type=FILE_PATH, help="BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv."
+    ),
+    click.option("--split", help="Qrels split (optional if there is only one)."),
+    click.option("--datasets", help="Data sets of the suite, separated by commas. Default: all."),
+    click.option(
+        "--data-root",
+        type=FILE_PATH,
+        help="Folder with local data for the suite: BEIR folders with the names of its data "
+        "sets, or copies of the hub's repositories.",
+    ),
+    click.option(
+        "--cache",
+        type=FILE_PATH,
+        help="Folder for indexes and fetched data, which later runs use again. Default: a "
+        "temporary folder with --data, the user's cache folder with a suite.",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """The encoder or index to evaluate, and how it is searched."""
 
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help='Name or folder; "st:NAME" runs it in sentence-transformers; "bm25" uses none.'
-        ),
-    ] = "nano"
-    index: Annotated[
-        Path | None, typer.Option(help="Search this existing index instead of building one.")
-    ] = None
-    head: Annotated[
-        Literal["dense", "late"] | None,
-        typer.Option(help="For an encoder with both heads. Default: late, or dense with faiss."),
-    ] = None
-    kind: Annotated[
-        Literal["plaid", "flat", "faiss"] | None,
-        typer.Option(help="Kind of vector index. Default: faiss for dense, plaid for late."),
-    ] = None
-    mode: Annotated[
-        Mode | None,
-        typer.Option(help="What is searched. Default: vector, or lexical without an encoder."),
-    ] = None
-    query_length: Annotated[
-        int | None, typer.Option(help="Tokens read of a query, special ones included.")
-    ] = None
-    document_length: Annotated[
-        int | None, typer.Option(help="Tokens read of a document, special ones included.")
-    ] = None
+    encoder: str
+    index: Path | None
+    head: Literal["dense", "late"] | None
+    kind: Literal["plaid", "flat", "faiss"] | None
+    mode: Mode | None
+    query_length: int | None
+    document_length: int | None
+
+
+encoder_options = _group(
+    "encoder",
+    EncoderOptions,
+    click.option(
+        "--encoder",
+        default="nano",
+        help='Name or folder; "st:NAME" runs it in sentence-transformers; "bm25" uses none.',
+    ),
+    click.option(
+        "--index", type=FILE_PATH, help="Search this existing index instead of building one."
+    ),
+    click.option(
+        "--head",
+        type=click.Choice(["dense", "late"]),
+        help="For an encoder with both heads. Default: late, or dense with faiss.",
+    ),
+    click.option(
+        "--kind",
+        type=click.Choice(["plaid", "flat", "faiss"]),
+        help="Kind of vector index. Default: faiss for dense, plaid for late.",
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        help="What is searched. Default: vector, or lexical without an encoder.",
+    ),
+    click.option("--query-length", type=int, help="Tokens read of a query, special ones included."),
+    click.option(
+        "--document-length", type=int, help="Tokens read of a document, special ones included."
+    ),
+)
 
 
 @dataclass(frozen=True)
 class ScoringOptions:
     """What is measured, and under which name."""
 
-    measures: Annotated[
-        str | None,
-        typer.Option(
-            help="Measures of ir_measures, separated by spaces. Default: those of the suite, or "
-            f"{DEFAULT_MEASURES}."
-        ),
-    ] = None
-    drop_own_id: Annotated[
-        bool,
-        typer.Option(
-            "--drop-own-id",
-            help="With --data: remove a document with the id of the query from its results. "
-            "Suites decide this themselves.",
-        ),
-    ] = False
-    name: Annotated[
-        str | None,
-        typer.Option("--system", help="Name in tables. Default: made from the other options."),
-    ] = None
-    published: Annotated[
-        str | None,
-        typer.Option(help="Published row of the suite that this is meant to reproduce."),
-    ] = None
+    measures: str | None
+    drop_own_id: bool
+    name: str | None
+    published: str | None
+
+
+scoring_options = _group(
+    "scoring",
+    ScoringOptions,
+    click.option(
+        "--measures",
+        help="Measures of ir_measures, separated by spaces. Default: those of the suite, or "
+        f"{DEFAULT_MEASURES}.",
+    ),
+    click.option(
+        "--drop-own-id",
+        is_flag=True,
+        help="With --data: remove a document with the id of the query from its results. "
+        "Suites decide this themselves.",
+    ),
+    click.option("--system", "name", help="Name in tables. Default: made from the other options."),
+    click.option("--published", help="Published row of the suite that this is meant to reproduce."),
+)
 
 
 @dataclass(frozen=True)
 class OutputOptions:
     """Where the result goes."""
 
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per result on standard output.")
-    ] = False
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Write the full result, with the values of each query, as JSON."),
-    ] = None
+    as_json: bool
+    output: Path | None
 
 
-def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option per field of each dataclass among its parameters.
-
-    Typer makes options of the parameters of a function. The returned function has the fields as
-    parameters, and calls `command` with the dataclasses.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, tuple[Any, list[str]]] = {}
-    for parameter in inspect.signature(command).parameters.values():
-        group = hints[parameter.name]
-        if is_dataclass(group):
-            types = get_type_hints(group, include_extras=True)
-            options = [
-                inspect.Parameter(
-                    field.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=field.default,
-                    annotation=types[field.name],
-                )
-                for field in fields(group)
-            ]
-            groups[parameter.name] = group, [option.name for option in options]
-            parameters += options
-        else:
-            kind = inspect.Parameter.KEYWORD_ONLY
-            parameters.append(parameter.replace(kind=kind, annotation=group))
-
-    def with_flat_options(**values: Any) -> None:
-        for name, (group, names) in groups.items():
-            values[name] = group(**{option: values.pop(option) for option in names})
-        command(**values)
-
-    with_flat_options.__name__ = command.__name__
-    with_flat_options.__doc__ = command.__doc__
-    with_flat_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_flat_options.__annotations__ = {each.name: each.annotation for each in parameters}
-    return with_flat_options
+output_options = _group(
+    "output",
+    OutputOptions,
+    json_results,
+    click.option(
+        "--output",
+        type=FILE_PATH,
+        help="Write the full result, with the values of each query, as JSON.",
+    ),
+)

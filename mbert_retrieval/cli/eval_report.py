@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from ..errors import InputError
 from .console import print_json
-from .eval_options import DEFAULT_MEASURES, MeasureNames
+from .eval_options import DEFAULT_MEASURES
+from .options import FILE_PATH
+
+measure_names = click.option(
+    "--measures",
+    default=DEFAULT_MEASURES,
+    help="Measures of ir_measures, separated by spaces.",
+)
+json_objects = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line on standard output."
+)
 
 
-class Format(StrEnum):
-    markdown = "markdown"
-    html = "html"
-    latex = "latex"
-
-
-class Test(StrEnum):
-    bootstrap = "bootstrap"
-    t = "t"
-
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object per line on standard output.")
-]
-
-
-def list_suites(
-    suite: Annotated[
-        str | None, typer.Argument(metavar="[SUITE]", help="Describe this benchmark only.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+@click.command("list")
+@click.argument("suite", required=False, metavar="[SUITE]", help="Describe this benchmark only.")
+@json_objects
+def list_suites(suite: str | None, as_json: bool) -> None:
     """List the benchmarks, or describe one: data sets, protocol and published scores."""
     from ..eval.listing import describe, overview, to_json
     from ..eval.suites import SUITES, find_suite
@@ -43,23 +33,39 @@ def list_suites(
         for each in [find_suite(suite)] if suite else SUITES.values():
             print_json(to_json(each))
     else:
-        typer.echo(describe(find_suite(suite)) if suite else overview(), nl=False)
+        click.echo(describe(find_suite(suite)) if suite else overview(), nl=False)
 
 
+@click.command()
+@click.argument(
+    "folders",
+    nargs=-1,
+    required=True,
+    type=FILE_PATH,
+    metavar="FOLDER...",
+    help="Folders of result files (*.json).",
+)
+@measure_names
+@click.option(
+    "--suite",
+    multiple=True,
+    help="Show this suite only, also without results (can be repeated).",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["markdown", "html", "latex"]),
+    default="markdown",
+    help="Format of the document.",
+)
+@click.option("--output", type=FILE_PATH, help="Write to this file instead of standard output.")
+@json_objects
 def report(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of result files (*.json).")
-    ],
-    measures: MeasureNames = DEFAULT_MEASURES,
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(help="Show this suite only, also without results (can be repeated)."),
-    ] = None,
-    format: Annotated[Format, typer.Option(help="Format of the document.")] = Format.markdown,
-    output: Annotated[
-        Path | None, typer.Option(help="Write to this file instead of standard output.")
-    ] = None,
-    as_json: Json = False,
+    folders: tuple[Path, ...],
+    measures: str,
+    suite: tuple[str, ...],
+    format: str,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Show results as tables, suites beside their published scores; HTML has plots too."""
     from ..eval import page
@@ -69,44 +75,68 @@ def report(
     from ..eval.suites import find_suite
 
     names = [str(measure) for measure in parse_measures(measures)]
-    suites = [find_suite(name) for name in suite or []]
+    suites = [find_suite(name) for name in suite]
     results = [result for folder in folders for result in read_results(folder)]
     if as_json:
         for result in results:
             print_json(result.summary())
         return
     makers = {
-        Format.markdown: page.as_markdown,
-        Format.html: page.as_html,
-        Format.latex: page.as_latex,
+        "markdown": page.as_markdown,
+        "html": page.as_html,
+        "latex": page.as_latex,
     }
     text = makers[format](results, names, suites)
     if output is None:
-        typer.echo(text, nl=False)
+        click.echo(text, nl=False)
     else:
         write_text_file(output, text)
 
 
+@click.command()
+@click.argument(
+    "first",
+    type=FILE_PATH,
+    metavar="A",
+    help="Result file, folder of result files, or run file.",
+)
+@click.argument("second", type=FILE_PATH, metavar="B", help="The same for the other system.")
+@measure_names
+@click.option(
+    "--data",
+    type=FILE_PATH,
+    help="BEIR folder that judges run files and gives the texts of queries.",
+)
+@click.option("--split", help="Qrels split of the BEIR folder (optional if there is only one).")
+@click.option(
+    "--test",
+    type=click.Choice(["bootstrap", "t"]),
+    default="bootstrap",
+    help="Paired test over queries.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=100),
+    default=10_000,
+    help="Number of bootstrap samples.",
+)
+@click.option(
+    "--changed",
+    type=click.IntRange(min=0),
+    default=5,
+    help="How many of the most changed queries to show.",
+)
+@json_objects
 def compare(
-    first: Annotated[
-        Path, typer.Argument(metavar="A", help="Result file, folder of result files, or run file.")
-    ],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The same for the other system.")],
-    measures: MeasureNames = DEFAULT_MEASURES,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="BEIR folder that judges run files and gives the texts of queries."),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Qrels split of the BEIR folder (optional if there is only one)."),
-    ] = None,
-    test: Annotated[Test, typer.Option(help="Paired test over queries.")] = Test.bootstrap,
-    samples: Annotated[int, typer.Option(min=100, help="Number of bootstrap samples.")] = 10_000,
-    changed: Annotated[
-        int, typer.Option(min=0, help="How many of the most changed queries to show.")
-    ] = 5,
-    as_json: Json = False,
+    first: Path,
+    second: Path,
+    measures: str,
+    data: Path | None,
+    split: str | None,
+    test: str,
+    samples: int,
+    changed: int,
+    as_json: bool,
 ) -> None:
     """Compare two systems by query: mean difference, confidence interval, significance.
 
@@ -122,7 +152,7 @@ def compare(
         comparison.read_system(first, dataset, parsed),
         comparison.read_system(second, dataset, parsed),
     )
-    comparisons = comparison.compare(pairs, [str(m) for m in parsed], test.value, samples)
+    comparisons = comparison.compare(pairs, [str(m) for m in parsed], test, samples)
     if not comparisons:
         raise InputError(f"{first} and {second} have none of the measures {measures} in common")
     texts = {} if dataset is None else dataset.queries
@@ -130,4 +160,4 @@ def compare(
         for each in comparisons:
             print_json(each.to_json(changed))
     else:
-        typer.echo(comparison.to_text(comparisons, changed, texts, test.value), nl=False)
+        click.echo(comparison.to_text(comparisons, changed, texts, test), nl=False)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from ..errors import InputError
 from . import locate
 from .build_options import DEFAULT_ENCODER, NO_ENCODER, BuildOptions, SelectionOptions
 from .console import BAD_INPUT, message, new_app, one_line, print_json, run
-from .locate import NearIndex
+from .options import FILE_PATH, json_lines, near_index
 from .sync_sources import add_sources, build_index, skipped_files, update_index
 
 if TYPE_CHECKING:
@@ -21,128 +21,124 @@ if TYPE_CHECKING:
     from ..indexes import IndexFolder
     from ..sync.passages import Changes
 
-app = new_app("Make and maintain an index of code, text or a collection.")
+app = new_app("mbert-index", "Make and maintain an index of code, text or a collection.")
 
-SourceArguments = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="SOURCE...",
-        help="A folder of code and text, a file, a .jsonl collection, or a BEIR folder.",
-    ),
-]
-MadeIndex = Annotated[
-    Path | None,
-    typer.Option(
-        "--index",
-        metavar="DIR",
-        help="Folder of the index. Default: .mbert at the top of the repository, "
-        "else in the folder SOURCE.",
-    ),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--list-skipped",
-        "--verbose",
-        "-v",
-        help="List the files that were skipped, with the reasons.",
-    ),
-]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--include", metavar="GLOB", help="Index only files that match, as in .gitignore."
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude", metavar="GLOB", help="Skip files and folders that match, as in .gitignore."
-    ),
-]
+source_arguments = click.argument(
+    "sources",
+    nargs=-1,
+    required=True,
+    type=FILE_PATH,
+    metavar="SOURCE...",
+    help="A folder of code and text, a file, a .jsonl collection, or a BEIR folder.",
+)
+list_skipped = click.option(
+    "--list-skipped",
+    "--verbose",
+    "-v",
+    "verbose",
+    is_flag=True,
+    help="List the files that were skipped, with the reasons.",
+)
 
 
 @app.command()
+@source_arguments
+@click.option(
+    "--index",
+    type=FILE_PATH,
+    metavar="DIR",
+    help="Folder of the index. Default: .mbert at the top of the repository, "
+    "else in the folder SOURCE.",
+)
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help=f"{DEFAULT_ENCODER} (the default), a folder, the name of a model on the hub, "
+    f"or {NO_ENCODER} for BM25 alone.",
+)
+@click.option(
+    "--head",
+    metavar="HEAD",
+    help="late: one vector per token; dense: one per passage; both. "
+    "Default: what the encoder has, late if it has both.",
+)
+@click.option(
+    "--kind",
+    metavar="KIND",
+    help="plaid (compressed, for late), faiss (for dense), or flat (exact). "
+    "Default: plaid and faiss, which are exact while the index is small.",
+)
+@click.option(
+    "--nbits",
+    type=int,
+    metavar="BITS",
+    help="plaid: 1, 2, 4 (the default) or 8 bits per dimension.",
+)
+@click.option(
+    "--centroids", type=int, metavar="N", help="plaid: number of centroids. Default: by size."
+)
+@click.option(
+    "--faiss",
+    metavar="FACTORY",
+    help="faiss: an index_factory string such as IVF1024,SQ8. Default: by size.",
+)
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="plaid: torch device that clusters the vectors, for example cuda. Default: the "
+    "processor. (The encoder uses a GPU by itself where there is one.)",
+)
+@click.option(
+    "--lexical/--no-lexical",
+    default=None,
+    help="With BM25 beside the vectors (the default).",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Index only files that match, as in .gitignore.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Skip files and folders that match, as in .gitignore.",
+)
+@click.option("--max-bytes", type=int, metavar="BYTES", help="Skip larger files. Default: 1 MiB.")
+@click.option(
+    "--whole/--cut",
+    default=None,
+    help="Take each document as one passage, or cut it. Default: cut files, not records.",
+)
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Build the index anew, as if there were none, and replace it once the new one is whole. "
+    "For one that is damaged, or that somebody else made.",
+)
+@json_lines
+@list_skipped
+@click.pass_context
 def build(
-    context: typer.Context,
-    sources: SourceArguments,
-    index: MadeIndex = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"{DEFAULT_ENCODER} (the default), a folder, the name of a model on the hub, "
-            f"or {NO_ENCODER} for BM25 alone.",
-        ),
-    ] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HEAD",
-            help="late: one vector per token; dense: one per passage; both. "
-            "Default: what the encoder has, late if it has both.",
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND",
-            help="plaid (compressed, for late), faiss (for dense), or flat (exact). "
-            "Default: plaid and faiss, which are exact while the index is small.",
-        ),
-    ] = None,
-    nbits: Annotated[
-        int | None,
-        typer.Option(metavar="BITS", help="plaid: 1, 2, 4 (the default) or 8 bits per dimension."),
-    ] = None,
-    centroids: Annotated[
-        int | None, typer.Option(metavar="N", help="plaid: number of centroids. Default: by size.")
-    ] = None,
-    faiss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FACTORY",
-            help="faiss: an index_factory string such as IVF1024,SQ8. Default: by size.",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE",
-            help="plaid: torch device that clusters the vectors, for example cuda. Default: the "
-            "processor. (The encoder uses a GPU by itself where there is one.)",
-        ),
-    ] = None,
-    lexical: Annotated[
-        bool | None,
-        typer.Option("--lexical/--no-lexical", help="With BM25 beside the vectors (the default)."),
-    ] = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(metavar="BYTES", help="Skip larger files. Default: 1 MiB."),
-    ] = None,
-    whole: Annotated[
-        bool | None,
-        typer.Option(
-            "--whole/--cut",
-            help="Take each document as one passage, or cut it. Default: cut files, not records.",
-        ),
-    ] = None,
-    rebuild: Annotated[
-        bool,
-        typer.Option(
-            "--rebuild",
-            help="Build the index anew, as if there were none, and replace it once the new one is "
-            "whole. For one that is damaged, or that somebody else made.",
-        ),
-    ] = False,
-    json: AsJson = False,
-    verbose: Verbose = False,
+    context: click.Context,
+    sources: tuple[Path, ...],
+    index: Path | None,
+    encoder: str | None,
+    head: str | None,
+    kind: str | None,
+    nbits: int | None,
+    centroids: int | None,
+    faiss: str | None,
+    device: str | None,
+    lexical: bool | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    max_bytes: int | None,
+    whole: bool | None,
+    rebuild: bool,
+    json: bool,
+    verbose: bool,
 ) -> None:
     """Make an index of the sources, or bring it in sync with them.
 
@@ -155,7 +151,7 @@ def build(
     started = time.perf_counter()
     context.with_resource(on_device(device))
     target, changes = build_index(
-        sources,
+        list(sources),
         index,
         BuildOptions(encoder, head, kind, nbits, centroids, faiss, lexical),
         SelectionOptions(include, exclude, max_bytes, whole),
@@ -165,20 +161,22 @@ def build(
 
 
 @app.command()
-def add(
-    sources: SourceArguments,
-    index: NearIndex = None,
-    json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
+@source_arguments
+@near_index
+@json_lines
+@list_skipped
+def add(sources: tuple[Path, ...], index: Path | None, json: bool, verbose: bool) -> None:
     """Add more sources to an index; passages that exist and differ are replaced."""
     started = time.perf_counter()
     target = _open_to_change(index)
-    _report(target, add_sources(target, sources), started, json, verbose)
+    _report(target, add_sources(target, list(sources)), started, json, verbose)
 
 
 @app.command()
-def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = False) -> None:
+@near_index
+@json_lines
+@list_skipped
+def update(index: Path | None, json: bool, verbose: bool) -> None:
     """Bring the index in sync with its sources: only changed files are read.
 
     What cannot be read keeps its passages, and so does a source that is missing or became empty:
@@ -190,17 +188,16 @@ def update(index: NearIndex = None, json: AsJson = False, verbose: Verbose = Fal
 
 
 @app.command()
-def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of passages.")],
-    index: NearIndex = None,
-    json: AsJson = False,
-) -> None:
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", help="Ids of passages.")
+@near_index
+@json_lines
+def delete(ids: tuple[str, ...], index: Path | None, json: bool) -> None:
     """Delete passages by id: all of them, or none where one does not exist.
 
     A passage of a source comes back when its file changes, or with the next update.
     """
     target = _open_to_change(index)
-    deleted = target.delete(ids)
+    deleted = target.delete(list(ids))
     if json:
         print_json({"index": str(target.path), "deleted": deleted})
     else:
@@ -208,13 +205,10 @@ def delete(
 
 
 @app.command()
-def info(
-    index: NearIndex = None,
-    skipped: Annotated[
-        bool, typer.Option("--skipped", help="List the skipped files, with the reasons.")
-    ] = False,
-    json: AsJson = False,
-) -> None:
+@near_index
+@click.option("--skipped", is_flag=True, help="List the skipped files, with the reasons.")
+@json_lines
+def info(index: Path | None, skipped: bool, json: bool) -> None:
     """Show what an index holds, how it was made, and its size."""
     from .index_info import index_facts, print_facts
 
@@ -231,7 +225,9 @@ def info(
 
 
 @app.command()
-def compact(index: NearIndex = None, json: AsJson = False) -> None:
+@near_index
+@json_lines
+def compact(index: Path | None, json: bool) -> None:
     """Rewrite the index as one segment, without deleted passages. Searches go on meanwhile."""
     target = _open_to_change(index)
     before = target.folder.info()["bytes"]
@@ -245,12 +241,11 @@ def compact(index: NearIndex = None, json: AsJson = False) -> None:
 
 
 @app.command()
-def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the files.")],
-    index: NearIndex = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    json: AsJson = False,
-) -> None:
+@click.argument("folder", type=FILE_PATH, metavar="DIR", help="Folder for the files.")
+@near_index
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@json_lines
+def export(folder: Path, index: Path | None, force: bool, json: bool) -> None:
     """Write passages and vectors as parquet files."""
     files = _open_folder(index).export(folder, force)
     if json:
@@ -261,7 +256,9 @@ def export(
 
 
 @app.command()
-def verify(index: NearIndex = None, json: AsJson = False) -> None:
+@near_index
+@json_lines
+def verify(index: Path | None, json: bool) -> None:
     """Check every byte of an index. Prints one line per problem; exit code 2 if there is one."""
     folder = _open_folder(index)
     problems = folder.verify()
@@ -271,20 +268,19 @@ def verify(index: NearIndex = None, json: AsJson = False) -> None:
         for line in problems or [f"{folder.path}: no problems found"]:
             print(one_line(line))
     if problems:
-        raise typer.Exit(BAD_INPUT)
+        raise click.exceptions.Exit(BAD_INPUT)
 
 
 @app.command()
-def trust(
-    index: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="INDEX",
-            help="Folder of the index. Default: the nearest .mbert from here upward.",
-        ),
-    ] = None,
-    revoke: Annotated[bool, typer.Option("--revoke", help="No longer trust it.")] = False,
-) -> None:
+@click.argument(
+    "index",
+    required=False,
+    type=FILE_PATH,
+    metavar="[INDEX]",
+    help="Folder of the index. Default: the nearest .mbert from here upward.",
+)
+@click.option("--revoke", is_flag=True, help="No longer trust it.")
+def trust(index: Path | None, revoke: bool) -> None:
     """Trust an index that somebody else made, or that was moved.
 
     Before, it is only searched. From then on a query reads the source folders that it records, and

@@ -4,31 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from ..errors import InputError
 
 DEFAULT = ".mbert"
-NearIndex = Annotated[
-    Path | None,
-    typer.Option(
-        "--index",
-        metavar="DIR",
-        help="Folder of the index. Default: the nearest .mbert from here upward.",
-    ),
-]
-
-QueryEncoderName = Annotated[
-    str | None,
-    typer.Option(
-        "--encoder",
-        metavar="NAME",
-        help="Load this encoder (nano, a folder, or a model on the hub), not the one that the "
-        "index names; it must be the same.",
-    ),
-]
 
 
 def index_for_sources(sources: Sequence[Path], named: Path | None) -> Path:

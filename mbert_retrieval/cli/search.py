@@ -3,94 +3,108 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import typer
+import click
 
 from . import locate, serving
 from .console import NOTHING_FOUND, new_app, run
-from .locate import NearIndex, QueryEncoderName
 from .match_limit import limited_matches
+from .options import json_lines, near_index, query_encoder
 from .sync_sources import update_before_query
 
 if TYPE_CHECKING:
     from ..types import Mode
 
-app = new_app("Search an index, or serve it.")
+app = new_app("mbert-search", "Search an index, or serve it.")
 
 
 @app.command()
+@click.argument(
+    "text", nargs=-1, required=True, metavar="TEXT...", help="What to look for, in words or code."
+)
+@near_index
+@click.option("-k", type=int, default=10, metavar="N", help="How many results.")
+@click.option(
+    "--mode",
+    default="hybrid",
+    metavar="MODE",
+    help="hybrid (all legs), late, dense, vector (late and dense), or lexical.",
+)
+@click.option(
+    "--where",
+    metavar="FILTER",
+    help="Only passages that match, for example language = 'python' AND kind = 'class'.",
+)
+@click.option(
+    "-e", "--regexp", "pattern", metavar="REGEX", help="Only passages whose text matches."
+)
+@click.option(
+    "--language",
+    multiple=True,
+    metavar="NAME",
+    help="Only passages in this language (can be repeated).",
+)
+@click.option(
+    "--path",
+    multiple=True,
+    metavar="GLOB",
+    help="Only files or folders with this name or pattern (can be repeated).",
+)
+@click.option("--group", is_flag=True, help="Show each document once, by its best passage.")
+@click.option(
+    "--nprobe",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="plaid, IVF: lists visited per query vector. Default: by size.",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Passages scored in full. Default: by size.",
+)
+@click.option("--explain", is_flag=True, help="Explain each hit; with --json as `matches`.")
+@click.option(
+    "-n", "--line-number", "lines", is_flag=True, help="Print path:line:text, like grep -n."
+)
+@click.option(
+    "-l",
+    "--files-with-matches",
+    "files",
+    is_flag=True,
+    help="Print each file once, like grep -l.",
+)
+@click.option(
+    "-c", "--count", "counts", is_flag=True, help="Print path:count of lines, like grep -c."
+)
+@click.option(
+    "--update/--no-update",
+    default=True,
+    help="First read the files that changed since they were indexed.",
+)
+@query_encoder
+@json_lines
 def query(
-    text: Annotated[
-        list[str], typer.Argument(metavar="TEXT", help="What to look for, in words or code.")
-    ],
-    index: NearIndex = None,
-    k: Annotated[int, typer.Option("-k", metavar="N", help="How many results.")] = 10,
-    mode: Annotated[
-        str,
-        typer.Option(
-            metavar="MODE",
-            help="hybrid (all legs), late, dense, vector (late and dense), or lexical.",
-        ),
-    ] = "hybrid",
-    where: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILTER",
-            help="Only passages that match, for example language = 'python' AND kind = 'class'.",
-        ),
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option("-e", "--regexp", metavar="REGEX", help="Only passages whose text matches."),
-    ] = None,
-    language: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only passages in this language (can be repeated)."),
-    ] = None,
-    path: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            help="Only files or folders with this name or pattern (can be repeated).",
-        ),
-    ] = None,
-    group: Annotated[
-        bool, typer.Option("--group", help="Show each document once, by its best passage.")
-    ] = False,
-    nprobe: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="plaid, IVF: lists visited per query vector. Default: by size."
-        ),
-    ] = None,
-    candidates: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Passages scored in full. Default: by size."),
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Explain each hit; with --json as `matches`.")
-    ] = False,
-    lines: Annotated[
-        bool, typer.Option("-n", "--line-number", help="Print path:line:text, like grep -n.")
-    ] = False,
-    files: Annotated[
-        bool, typer.Option("-l", "--files-with-matches", help="Print each file once, like grep -l.")
-    ] = False,
-    counts: Annotated[
-        bool, typer.Option("-c", "--count", help="Print path:count of lines, like grep -c.")
-    ] = False,
-    update: Annotated[
-        bool,
-        typer.Option(
-            "--update/--no-update",
-            help="First read the files that changed since they were indexed.",
-        ),
-    ] = True,
-    encoder: QueryEncoderName = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")
-    ] = False,
+    text: tuple[str, ...],
+    index: Path | None,
+    k: int,
+    mode: str,
+    where: str | None,
+    pattern: str | None,
+    language: tuple[str, ...],
+    path: tuple[str, ...],
+    group: bool,
+    nprobe: int | None,
+    candidates: int | None,
+    explain: bool,
+    lines: bool,
+    files: bool,
+    counts: bool,
+    update: bool,
+    encoder: str | None,
+    json: bool,
 ) -> None:
     """Find the passages that answer TEXT best. Exit code 1 where there is none."""
     from ..index import Index
@@ -108,15 +122,16 @@ def query(
         update_before_query(target)
     given = {"nprobe": nprobe, "candidates": candidates}
     tuning = {name: value for name, value in given.items() if value is not None}
-    filtered = narrowed(where, pattern, language or (), path or ())
+    filtered = narrowed(where, pattern, language, path)
     with limited_matches() if pattern is not None else nullcontext():
         result = target.search(" ".join(text), k, cast("Mode", mode), filtered, tuning, group)
     if not result:
-        raise typer.Exit(NOTHING_FOUND)
+        raise click.exceptions.Exit(NOTHING_FOUND)
     print_result(result, form, Provenance.of(target.folder).root)
 
 
-serving.add_to(app)
+app.add_command(serving.serve)
+app.add_command(serving.mcp)
 
 
 def main() -> None:

@@ -4,68 +4,84 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from ..errors import InputError
 from . import locate
 from .console import message
-from .locate import NearIndex, QueryEncoderName
+from .options import FILE_PATH, near_index, query_encoder
 
 if TYPE_CHECKING:
     from ..serve.service import Service
 
-ReadOnly = Annotated[
-    bool, typer.Option("--read-only", help="Let no client change the index, or tell it to update.")
-]
-FollowSources = Annotated[
-    bool,
-    typer.Option(
-        "--update/--no-update",
-        help="Before a search, read the files that changed since they were indexed.",
-    ),
-]
+read_only_option = click.option(
+    "--read-only", is_flag=True, help="Let no client change the index, or tell it to update."
+)
+update_option = click.option(
+    "--update/--no-update",
+    default=True,
+    help="Before a search, read the files that changed since they were indexed.",
+)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to an app."""
-    app.command()(serve)
-    app.command()(mcp)
-
-
+@click.command()
+@near_index
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    help="Address to listen on; one that other machines can reach needs a token.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    metavar="N",
+    help="Port; 0 for any free one.",
+)
+@click.option(
+    "--token-file",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="File with the token that requests must carry. Default: the variable MBERT_TOKEN.",
+)
+@read_only_option
+@update_option
+@click.option(
+    "--body",
+    type=click.IntRange(min=1024),
+    default=8 * 2**20,
+    metavar="BYTES",
+    help="Largest size of a request.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=256,
+    metavar="N",
+    help="Requests answered at once; more get 503.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 3600),
+    default=10.0,
+    metavar="SECONDS",
+    help="Time for a search; then 504.",
+)
+@query_encoder
 def serve(
-    index: NearIndex = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Address to listen on; one that other machines can reach needs a token.",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 for any free one.")
-    ] = 8765,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File with the token that requests must carry. Default: the variable MBERT_TOKEN.",
-        ),
-    ] = None,
-    read_only: ReadOnly = False,
-    update: FollowSources = True,
-    body: Annotated[
-        int, typer.Option(min=1024, metavar="BYTES", help="Largest size of a request.")
-    ] = 8 * 2**20,
-    concurrency: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Requests answered at once; more get 503.")
-    ] = 256,
-    timeout: Annotated[
-        float,
-        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Time for a search; then 504."),
-    ] = 10.0,
-    encoder: QueryEncoderName = None,
+    index: Path | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    read_only: bool,
+    update: bool,
+    body: int,
+    concurrency: int,
+    timeout: float,
+    encoder: str | None,
 ) -> None:
     """Serve an index over HTTP, with a search page. Ctrl+C finishes the requests and stops."""
     _check_installed()
@@ -85,12 +101,12 @@ def serve(
     )
 
 
-def mcp(
-    index: NearIndex = None,
-    read_only: ReadOnly = False,
-    update: FollowSources = True,
-    encoder: QueryEncoderName = None,
-) -> None:
+@click.command()
+@near_index
+@read_only_option
+@update_option
+@query_encoder
+def mcp(index: Path | None, read_only: bool, update: bool, encoder: str | None) -> None:
     """Serve an index to an agent: Model Context Protocol on standard input and output."""
     _check_installed()
     from ..serve.mcp_server import run

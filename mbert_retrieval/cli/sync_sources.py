@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from ..errors import InputError, UnreadableError
 from ..sources.selection import EVERYTHING
@@ -316,4 +316,4 @@ def interruptible(state: str | Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         message(f"interrupted: {state if isinstance(state, str) else state()}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None

@@ -4,56 +4,45 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from .console import message, new_app, print_json, progress_bar, run
+from .options import FILE_PATH
 
 if TYPE_CHECKING:
     from ..training.trainer import Report
 
 app = new_app(
+    "mbert-train",
     "Fine-tune retrievers, pretrain networks, and mine hard negatives.\n\n"
     "A recipe is a TOML file with sections such as [model], [data] and [training]. Every option "
-    "can also be set on the command line, with or without a recipe."
+    "can also be set on the command line, with or without a recipe.",
 )
 
-Config = Annotated[
-    Path | None,
-    typer.Argument(metavar="[CONFIG.toml]", help="The recipe. Options below override it."),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="SECTION.KEY=VALUE",
-        help="Set any option of the recipe; can be repeated: --set loss.temperature=0.02",
-    ),
-]
-Base = Annotated[
-    str | None,
-    typer.Option("--base", help="Model to start from: nano, a folder, or a Hugging Face model."),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        help="Training data: a .jsonl or .parquet file, a BEIR folder, or hub:OWNER/NAME.",
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", help="Folder of the run: checkpoints, log, and the trained model."),
-]
-Batch = Annotated[int | None, typer.Option("--batch", help="Rows per step and device.")]
-Rate = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
-Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Number of steps, instead of --epochs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+config_argument = click.argument(
+    "config",
+    required=False,
+    type=FILE_PATH,
+    metavar="[CONFIG.toml]",
+    help="The recipe. Options below override it.",
+)
+data_option = click.option(
+    "--data",
+    help="Training data: a .jsonl or .parquet file, a BEIR folder, or hub:OWNER/NAME.",
+)
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Set any option of the recipe; can be repeated: --set loss.temperature=0.02",
+)
+json_option = click.option("--json", is_flag=True, help="Print one JSON object per line.")
 
 RESUMES = "The same command resumes an interrupted run."
 
@@ -66,17 +55,27 @@ def _command(name: str, help: str, train: Callable[[dict[str, Any], str, bool], 
     """
 
     @app.command(name, help=help)
+    @config_argument
+    @click.option("--base", help="Model to start from: nano, a folder, or a Hugging Face model.")
+    @data_option
+    @click.option("--output", help="Folder of the run: checkpoints, log, and the trained model.")
+    @click.option("--batch", type=int, help="Rows per step and device.")
+    @click.option("--learning-rate", type=float, help="Peak learning rate.")
+    @click.option("--epochs", type=float, help="Passes over the data.")
+    @click.option("--steps", type=int, help="Number of steps, instead of --epochs.")
+    @set_option
+    @json_option
     def command(
-        config: Config = None,
-        base: Base = None,
-        data: Data = None,
-        output: Output = None,
-        batch: Batch = None,
-        learning_rate: Rate = None,
-        epochs: Epochs = None,
-        steps: Steps = None,
-        assignments: Assignments = None,
-        json: AsJson = False,
+        config: Path | None,
+        base: str | None,
+        data: str | None,
+        output: str | None,
+        batch: int | None,
+        learning_rate: float | None,
+        epochs: float | None,
+        steps: int | None,
+        assignments: tuple[str, ...],
+        json: bool,
     ) -> None:
         options = {
             ("model", "base"): base,
@@ -110,21 +109,21 @@ _command(
 
 
 @app.command()
+@config_argument
+@click.option("--encoder", help="Encoder to search with: nano, a folder, or a Hugging Face model.")
+@data_option
+@click.option("--output", help="The .jsonl file to write.")
+@click.option("--negatives", type=int, help="Negatives per row.")
+@set_option
+@json_option
 def mine(
-    config: Config = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder", help="Encoder to search with: nano, a folder, or a Hugging Face model."
-        ),
-    ] = None,
-    data: Data = None,
-    output: Annotated[
-        str | None, typer.Option("--output", help="The .jsonl file to write.")
-    ] = None,
-    negatives: Annotated[int | None, typer.Option("--negatives", help="Negatives per row.")] = None,
-    assignments: Assignments = None,
-    json: AsJson = False,
+    config: Path | None,
+    encoder: str | None,
+    data: str | None,
+    output: str | None,
+    negatives: int | None,
+    assignments: tuple[str, ...],
+    json: bool,
 ) -> None:
     """Mine hard negatives for training.
 
@@ -147,7 +146,7 @@ def mine(
         print_json({"output": str(mined.output), "rows": mined.rows, "short": mined.short})
         return
     message(f"{mined.rows} rows written, {mined.short} left out for lack of candidates")
-    typer.echo(str(mined.output))
+    click.echo(str(mined.output))
 
 
 def _fine_tune(objective: str, raw: dict[str, Any], where: str, json: bool) -> Path:
@@ -171,12 +170,12 @@ def _pretrain(raw: dict[str, Any], where: str, json: bool) -> Path:
 
 
 def _merge(
-    config: Path | None, options: dict[tuple[str, str], Any], assignments: list[str] | None
+    config: Path | None, options: dict[tuple[str, str], Any], assignments: Sequence[str]
 ) -> tuple[dict[str, Any], str]:
     """Sections of the config, overridden by --set and then `options`; and their name in errors."""
     from ..training.recipe_toml import override, read_toml
 
-    raw = override(read_toml(config) if config else {}, assignments or [])
+    raw = override(read_toml(config) if config else {}, list(assignments))
     for (section, key), value in options.items():
         if value is not None:
             raw[section] = dict(raw.get(section, {})) | {key: value}
@@ -245,7 +244,7 @@ def _finish(folder: Path, json: bool) -> None:
     if json:
         print_json({"model": str(folder)})
     else:
-        typer.echo(str(folder))
+        click.echo(str(folder))
 
 
 def main() -> None:

@@ -12,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from mbert_retrieval import Index, Passage
-from support.cli import assert_loads_nothing_heavy, assert_refused, run, run_json, write_tree
+from mbert_retrieval import Index, Passage, __version__
+from support.cli import (
+    assert_loads_nothing_heavy,
+    assert_refused,
+    run,
+    run_here,
+    run_json,
+    write_tree,
+)
 from support.hash_encoder import standard_scores
 
 HIT_KEYS = [
@@ -292,3 +299,19 @@ def test_an_installed_command_runs(name):
         pytest.skip("the package is not installed here")
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"Usage: {name}")
+
+
+@pytest.mark.parametrize("command", ["index", "search", "eval", "train"])
+def test_every_command_says_its_version(command):
+    done = run_here(command, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"mbert-{command}, version {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["index", "search", "eval", "train"])
+def test_help_into_a_closed_pipe_is_no_error(command):
+    line = [sys.executable, "-m", f"mbert_retrieval.cli.{command}", "--help"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

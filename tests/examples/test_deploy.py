@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from mbert_retrieval.cli import index, search
 from mbert_retrieval.serve.run import STOP_SECONDS
@@ -43,7 +42,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands(), ids=lambda line: line.split("/")[-1][:30])
 def test_commands_have_the_options_that_are_named(line):
     program, command, *arguments = (word for word in shlex.split(line) if word != "$@")
-    parsed = get_command(PROGRAMS[Path(program).name]).commands[command]
+    parsed = PROGRAMS[Path(program).name].commands[command]
     parsed.make_context(command, arguments)  # an error for what does not exist
 
 
