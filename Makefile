@@ -12,7 +12,7 @@ PUBLIC = $(addprefix indexes/, __init__.py device.py export.py filtering.py fold
 	$(addprefix mbert_retrieval/training/, __init__.py finetune.py losses.py mining.py mlm.py recipe.py) \
 	eval/*.py eval/*/*.py
 
-.PHONY: demo test lint pydoclint docs clean
+.PHONY: demo test fuzz lint pydoclint docs clean
 
 # torch by version: where a small CPU build of that version is at hand, pip takes it
 $(STAMP): pyproject.toml setup.py $(wildcard mbert_retrieval/native/* mbert_retrieval/native/tiers/*)
@@ -36,6 +36,11 @@ JOBS ?= 2
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# damaged and hostile input at random, in about ten minutes; more: make fuzz FUZZ_SCALE=10 FUZZ_SEED=2
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 FUZZ_SCALE=$(or $(FUZZ_SCALE),1) FUZZ_SEED=$(or $(FUZZ_SEED),1) \
+		$(BIN)/python -m pytest tests/fuzz -m fuzz
 
 # mypy cannot follow the package mapping of the tree, so it checks links laid out as the package
 lint: $(STAMP)

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import make_folder, sync_file, sync_folder
 from .folder import IndexFolder
 from .manifest import write_manifest
 from .segments import FOLDER as SEGMENTS_FOLDER
@@ -23,8 +24,8 @@ def copy_index(source: IndexFolder, target: Path) -> None:
     """Copy the newest commit of an index.
 
     Segments never change, so their files are hard links where the file system allows; the store is
-    copied. The manifest is written last: before that, `target` is not an index. The
-    copy is trusted if the original is.
+    copied, and forced to the disk. The manifest is written last: before that, `target` is not an
+    index. The copy is trusted if the original is.
 
     Args:
         source: The index to copy.
@@ -34,7 +35,7 @@ def copy_index(source: IndexFolder, target: Path) -> None:
         InputError: If the copy cannot be made. An unfinished copy is removed.
     """
     try:
-        target.mkdir(parents=True)
+        make_folder(target)
     except OSError as error:
         raise InputError(f"cannot make the index {target}: {error.strerror}") from None
     try:
@@ -66,11 +67,11 @@ def _copy(source: IndexFolder, target: Path) -> None:
         finally:
             store.close()
     for segment in snapshot.segments:
-        shutil.copytree(
-            source.path / segment.record.folder,
-            target / segment.record.folder,
-            copy_function=_link,
-        )
+        folder = target / segment.record.folder
+        shutil.copytree(source.path / segment.record.folder, folder, copy_function=_link)
+        for path, _, _ in os.walk(folder):
+            sync_folder(Path(path))
+    sync_folder(target / SEGMENTS_FOLDER)
 
 
 def _link(source: str, target: str) -> None:
@@ -78,3 +79,4 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
+        sync_file(Path(target))

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import make_folder
 from .confined import check_own_files, remove_own
 from .lock import FILE as LOCK_FILE
 from .manifest import FILE as MANIFEST_FILE
@@ -38,7 +39,7 @@ def prepare(path: Path) -> None:
         InputError: If it contains anything but the remains of an interrupted `create`.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path, exist_ok=True)
         names = {file.name for file in path.iterdir()}
     except OSError as error:
         raise InputError(f"cannot make the index {path}: {error.strerror}") from None

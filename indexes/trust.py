@@ -20,7 +20,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from ..errors import UntrustedError
-from ..files import write_atomically
+from ..files import make_folder, write_atomically
 
 # (path, index id) of indexes made by this process, where the state folder cannot be written
 _made_unrecorded: set[tuple[str, str]] = set()
@@ -46,7 +46,7 @@ def record_trust(index: Path, index_id: str) -> None:
     folder = _folder()
     if folder is None:
         raise FileNotFoundError("there is no home folder, and XDG_STATE_HOME is not set")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, mode=0o700, exist_ok=True)
     facts = {"index": str(index.resolve()), "id": index_id}
     write_atomically(folder / _entry(index, index_id), json.dumps(facts).encode())
 

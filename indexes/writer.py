@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError, NotFoundError
+from ..files import make_folder
 from ..packed import Packed
 from ..types import Passage
 from . import lexical
@@ -108,7 +109,8 @@ class Writer:
             with store_errors(folder):
                 self._connection = connection = connect_writer(folder, manifest.index_id)
                 named = {record.number for record in segment_records(self._connection)}
-            (folder / SEGMENTS_FOLDER).mkdir(exist_ok=True)  # a copy may lack empty folders
+            # a copy may lack empty folders
+            make_folder(folder / SEGMENTS_FOLDER, exist_ok=True)
             remove_unnamed(folder, named)
         except BaseException:
             if connection is not None:

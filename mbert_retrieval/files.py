@@ -25,8 +25,29 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Force the entries of a folder (names created, renamed, removed) to the disk."""
-    sync_file(path)
+    """Force the entries of a folder (names created, renamed, removed) to the disk.
+
+    A folder that may be written but not read cannot be opened for this, and is left to the system.
+    """
+    with suppress(PermissionError):
+        sync_file(path)
+
+
+def make_folder(path: Path, mode: int = 0o777, exist_ok: bool = False) -> None:
+    """Make a folder and the folders above it, so that their names survive a power cut.
+
+    Args:
+        path: The folder.
+        mode: Its permissions.
+        exist_ok: Whether it may exist already.
+
+    Raises:
+        OSError: As `Path.mkdir`.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=mode, parents=True, exist_ok=exist_ok)
+    for folder in missing:
+        sync_folder(folder.absolute().parent)
 
 
 @contextmanager

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mbert_retrieval import files
+from mbert_retrieval import Packed, Passage, files
 from mbert_retrieval.files import (
     bytes_in,
     is_settled,
+    make_folder,
     replacing,
     sha256_of_file,
     write_atomically,
 )
+from mbert_retrieval.indexes import IndexFolder
+from mbert_retrieval.indexes.copying import copy_index
+from support.index_model import DENSE_FLAT
 
 
 def test_content_is_replaced(tmp_path):
@@ -105,3 +111,52 @@ def test_bytes_in_counts_hard_links_once(tmp_path):
 def test_a_file_is_settled_after_two_seconds(monkeypatch, age_ns, settled):
     monkeypatch.setattr(files.time, "time_ns", lambda: 10**18)
     assert is_settled(10**18 - age_ns) is settled
+
+
+@pytest.fixture
+def synced(monkeypatch) -> list[str]:
+    """The paths that were forced to the disk, in order."""
+    paths = []
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        paths.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    return paths
+
+
+def test_the_names_of_new_folders_are_forced_to_the_disk(tmp_path, synced):
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert sorted(synced) == [str(tmp_path / name) for name in ("", "a", "a/b")]
+    synced.clear()
+    make_folder(tmp_path / "a" / "b" / "c", exist_ok=True)
+    assert synced == []
+
+
+def test_a_relative_folder_is_made(tmp_path, synced, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("a/b"), mode=0o700)
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_exists_is_refused(tmp_path):
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path)
+
+
+def test_a_copy_of_an_index_is_on_the_disk_before_its_manifest(tmp_path, synced):
+    source = IndexFolder.create(tmp_path / "source", legs=[DENSE_FLAT], lexical=True)
+    with source.writer() as writer:
+        rows = Packed.from_rows(np.ones((1, 8), np.float32))
+        writer.add([Passage("a", "text")], {"dense": rows})
+        writer.commit()
+    synced.clear()
+    copy = tmp_path / "deep" / "copy"
+    copy_index(source, copy)
+    before = synced[: [path.startswith(f"{copy}/manifest.json") for path in synced].index(True)]
+    folders = [path for path in copy.rglob("*") if path.is_dir()]
+    assert len(folders) == 3
+    assert {str(path) for path in [tmp_path, copy.parent, *folders]} <= set(before)
