@@ -196,25 +196,37 @@ class BaseEncoder(ABC):
     def _stream(self, texts: Iterable[str], inputs: InputSpec) -> Iterator[Packed]:
         for chunk in chunked(texts):
             vectors = self._encode(*self.token_ids(chunk, inputs), inputs)
-            if self.pool_factor != 1 and inputs is self.document:
-                vectors = pool_tokens(vectors, self.pool_factor)
-            yield vectors
+            yield self._pooled(vectors) if inputs is self.document else vectors
+
+    def _pooled(self, vectors: Packed) -> Packed:
+        return vectors if self.pool_factor == 1 else pool_tokens(vectors, self.pool_factor)
 
     def _encode(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
-        """Encode packed ids, longest sequence first, in batches of `token_budget` tokens."""
-        order = np.argsort(-ids.lengths, kind="stable")
-        batches = [order[rows] for rows in token_batches(ids.lengths[order], self.token_budget)]
+        """Encode packed ids."""
 
-        def forward(rows: np.ndarray) -> Packed:
-            return self._forward(ids.select(rows), content[rows], inputs)
+        def forward(rows: np.ndarray) -> list[Packed]:
+            return [self._forward(ids.select(rows), content[rows], inputs)]
 
-        vectors = Packed.concatenate(self._map(forward, batches))
-        return vectors.select(np.argsort(order, kind="stable"))
+        (vectors,) = self._in_batches(ids.lengths, forward)
+        return vectors
+
+    def _in_batches(
+        self, lengths: np.ndarray, forward: Callable[[np.ndarray], list[Packed]]
+    ) -> list[Packed]:
+        """Encode sequences, longest first, in batches of `token_budget` tokens.
+
+        forward: returns the vectors of some sequences, by their numbers, from each head.
+        """
+        order = np.argsort(-lengths, kind="stable")
+        batches = [order[rows] for rows in token_batches(lengths[order], self.token_budget)]
+        inverse = np.argsort(order, kind="stable")
+        by_head = zip(*self._map(forward, batches), strict=True)
+        return [Packed.concatenate(list(vectors)).select(inverse) for vectors in by_head]
 
     def _map(
-        self, forward: Callable[[np.ndarray], Packed], batches: list[np.ndarray]
-    ) -> list[Packed]:
-        """Return the vectors of each batch, in order."""
+        self, forward: Callable[[np.ndarray], list[Packed]], batches: list[np.ndarray]
+    ) -> list[list[Packed]]:
+        """Return what `forward` returns for each batch, in order."""
         return [forward(rows) for rows in batches]
 
 

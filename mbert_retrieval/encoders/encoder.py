@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,11 @@ from ..backbone.checkpoint import backbone_tensors, fill, read_tensors, shapes
 from ..backbone.int8 import Int8Linear, quantise
 from ..backbone.numpy_model import tensor_shapes
 from ..packed import Packed
-from .base import TOKEN_BUDGET, BaseEncoder
+from .base import TOKEN_BUDGET, BaseEncoder, chunked
 from .dense_layer import Dense
 from .fingerprint import describe, fingerprint, stored_fingerprint
 from .heads import DenseHead, LateHead, TokenBatch
-from .inputs import InputSpec, QueryExpansion, attended_tokens
+from .inputs import InputSpec, QueryExpansion, attended_tokens, checked_texts
 from .onnx_export import export_onnx
 from .spec import STANFORD_PROJECTION, DenseHeadSpec, EncoderSpec
 from .tokens import TextTokenizer
@@ -191,9 +191,54 @@ class Encoder(BaseEncoder):
             return TOKEN_BUDGET
         return CACHED_ACTIVATIONS // self.backbone.config.hidden_size
 
+    def stream_documents_with(
+        self, others: Sequence[Encoder], texts: Iterable[str]
+    ) -> Iterator[list[Packed]] | None:
+        """Encode documents as `stream_documents` of several encoders, running the network once.
+
+        Args:
+            others: Encoders of other heads on the same network.
+            texts: The documents, read as they are needed.
+
+        Returns:
+            An iterator over the vectors of consecutive documents, from this encoder and each of the
+            others; None where one of them has other weights, inputs, precision or device.
+        """
+        if not all(self._has_network_of(other) for other in others):
+            return None
+        return self._stream_heads([self, *others], texts)
+
+    def _has_network_of(self, other: Encoder) -> bool:
+        if not (isinstance(other, Encoder) and self._is_as_stored() and other._is_as_stored()):
+            return False
+        assert self._stored is not None
+        assert other._stored is not None
+        return (self._stored[0].folder, self.document, self.precision, self.device) == (
+            other._stored[0].folder,
+            other.document,
+            other.precision,
+            other.device,
+        )
+
+    def _stream_heads(
+        self, encoders: list[Encoder], texts: Iterable[str]
+    ) -> Iterator[list[Packed]]:
+        for chunk in chunked(checked_texts(texts)):
+            ids, content = self.token_ids(chunk, self.document)
+
+            def forward(rows: np.ndarray, ids=ids, content=content) -> list[Packed]:
+                some = ids.select(rows)
+                hidden, batch = self._hidden(some, content[rows], self.document)
+                return [encoder._vectors(hidden, batch) for encoder in encoders]
+
+            vectors = self._in_batches(ids.lengths, forward)
+            yield [
+                encoder._pooled(of_head) for encoder, of_head in zip(encoders, vectors, strict=True)
+            ]
+
     def _map(
-        self, forward: Callable[[np.ndarray], Packed], batches: list[np.ndarray]
-    ) -> list[Packed]:
+        self, forward: Callable[[np.ndarray], list[Packed]], batches: list[np.ndarray]
+    ) -> list[list[Packed]]:
         """Run one batch per thread on the CPU; a single batch uses all threads.
 
         Threads with batches of their own share nothing and never wait for each other.
@@ -209,15 +254,25 @@ class Encoder(BaseEncoder):
         finally:
             torch.set_num_threads(threads)  # new threads would start with 1 otherwise
 
-    @torch.inference_mode()
     def _forward(self, ids: Packed, content: np.ndarray, inputs: InputSpec) -> Packed:
+        return self._vectors(*self._hidden(ids, content, inputs))
+
+    @torch.inference_mode()
+    def _hidden(
+        self, ids: Packed, content: np.ndarray, inputs: InputSpec
+    ) -> tuple[torch.Tensor, TokenBatch]:
+        """Return hidden states, (N, hidden) float32, and what heads need to know of the batch."""
         device = self.device
         values = torch.from_numpy(ids.values).to(device)
         cu_seqlens = torch.from_numpy(ids.offsets).to(device)
         mask = attended_tokens(ids, content, inputs)
         attended = None if mask is None else torch.from_numpy(mask).to(device)
         hidden = self.backbone(values, cu_seqlens, attended).float()
-        batch = TokenBatch(values, cu_seqlens, self._prompt_length(inputs), inputs is self.query)
+        is_query = inputs is self.query
+        return hidden, TokenBatch(values, cu_seqlens, self._prompt_length(inputs), is_query)
+
+    @torch.inference_mode()
+    def _vectors(self, hidden: torch.Tensor, batch: TokenBatch) -> Packed:
         vectors, offsets = self.head(hidden, batch)
         return Packed(vectors.float().cpu().numpy(), offsets.cpu().numpy().astype(np.int64))
 

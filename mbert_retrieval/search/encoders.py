@@ -175,6 +175,12 @@ def encode_in_step(
     is in memory. Raises InputError for an encoder that returns too few vectors.
     """
     own, *copies = tee(passages, 1 + len(encoders))
+    if (together := _encoded_together(copies[0], encoders)) is not None:
+        del copies  # what is not read would be stored for it
+        for vectors in together:
+            count = len(next(iter(vectors.values())))
+            yield list(islice(own, count)), vectors
+        return
     streams = {
         name: encoder.stream_documents(passage.content for passage in copy)
         for (name, encoder), copy in zip(encoders.items(), copies, strict=True)
@@ -200,6 +206,19 @@ def encode_in_step(
             {name: _slice(vectors, 0, count) for name, vectors in pending.items()},
         )
         pending = {name: _slice(vectors, count, len(vectors)) for name, vectors in pending.items()}
+
+
+def _encoded_together(
+    passages: Iterator[Passage], encoders: Mapping[str, DocumentEncoder]
+) -> Iterator[Vectors] | None:
+    """Encode with the heads of one network, which then runs once; None for other encoders."""
+    first, *others = encoders.values()
+    if not others or not hasattr(first, "stream_documents_with"):
+        return None
+    chunks = first.stream_documents_with(others, (passage.content for passage in passages))
+    if chunks is None:
+        return None
+    return (dict(zip(encoders, vectors, strict=True)) for vectors in chunks)
 
 
 def _slice(vectors: Packed, first: int, end: int) -> Packed:
