@@ -1,4 +1,4 @@
-"""Search with torch, for GPUs: the results of `native/plaid.cpp`, computed in large products.
+"""Search with torch, for GPUs: the results of `native/search.h`, computed in large products.
 
 Imported only under `device.on_device`. A query goes through the stages of `native/search.h`: the
 levels of the centroids, the passages in the lists of the best ones, their ranking by centroids
