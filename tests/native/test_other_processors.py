@@ -95,14 +95,17 @@ def test_damaged_arguments_under_sanitizers(tier_flags, tmp_path):
         subprocess.run(["g++", *options, "-c", source, "-o", objects[-1]], check=True)
     library = tmp_path / Path(kernels.__file__).name
     subprocess.run(["g++", "-shared", *SANITIZED, *objects, "-o", library], check=True)
-    asan = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    loaded_first = [  # the sanitizer finds what throws in a library that is there before it
+        subprocess.run(
+            ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
     done = subprocess.run(
         [sys.executable, "-c", SANITIZED_TRIALS, library],
         env={
             **os.environ,
-            "LD_PRELOAD": asan,
+            "LD_PRELOAD": " ".join(loaded_first),
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
             "PYTHONPATH": str(ROOT / "tests"),
         },
