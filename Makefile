@@ -46,6 +46,7 @@ fuzz: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files "*.cpp" "*.h")
 	rm -rf .lint && mkdir -p .lint/mbert_retrieval
 	ln -s $(CURDIR)/mbert_retrieval/* $(CURDIR)/indexes $(CURDIR)/eval .lint/mbert_retrieval
 	MYPYPATH=.lint $(BIN)/mypy -p mbert_retrieval

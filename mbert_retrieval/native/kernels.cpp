@@ -91,9 +91,14 @@ void attend_into(const Array<Stored>* gradients, const Array<Stored>& qkv, const
   check_shape(sine, {tokens, dimension / 2}, "sine");
   check_offsets(offsets, tokens, "offsets");
   if (gradients) check_shape(*gradients, {tokens, heads, dimension}, "gradients");
-  const AttentionBatch<NumberOf<Stored>> batch{
-      numbers(qkv), cosine.data(), sine.data(), writable(result), gradients ? numbers(*gradients) : nullptr,
-      heads,        dimension,     window < 0 ? -1 : std::min(window, tokens)};
+  const AttentionBatch<NumberOf<Stored>> batch{numbers(qkv),
+                                               cosine.data(),
+                                               sine.data(),
+                                               writable(result),
+                                               gradients ? numbers(*gradients) : nullptr,
+                                               heads,
+                                               dimension,
+                                               window < 0 ? -1 : std::min(window, tokens)};
   const int64_t* at = offsets.data();
   const int64_t sequences = offsets.shape(0) - 1;
   py::gil_scoped_release release;
@@ -123,8 +128,7 @@ Array<Stored> attend_backward(Array<Stored> gradients, Array<Stored> qkv, Array<
 py::tuple packed_weights(Array<float> weights) {
   check_shape(weights, {ANY, ANY}, "weights");
   const int64_t outputs = weights.shape(0), inputs = weights.shape(1);
-  check(inputs % LANES == 0 && outputs % LANES == 0,
-        "both sides of the weights must be multiples of 16");
+  check(inputs % LANES == 0 && outputs % LANES == 0, "both sides of the weights must be multiples of 16");
   Array<uint8_t> packed(outputs * inputs * kernels().operand_bytes);
   Array<float> scales(outputs);
   Array<int32_t> offsets(outputs);
@@ -134,8 +138,8 @@ py::tuple packed_weights(Array<float> weights) {
 }
 
 template <typename Stored>
-Array<Stored> product(Array<Stored> x, Array<uint8_t> packed, Array<float> scales,
-                      Array<int32_t> offsets, bool gated, int threads) {
+Array<Stored> product(Array<Stored> x, Array<uint8_t> packed, Array<float> scales, Array<int32_t> offsets,
+                      bool gated, int threads) {
   check_shape(x, {ANY, ANY}, "x");
   check_shape(scales, {ANY}, "scales");
   const int64_t rows = x.shape(0), outputs = scales.shape(0), inputs = x.shape(1) / (gated ? 2 : 1);
@@ -155,8 +159,8 @@ Array<Stored> product(Array<Stored> x, Array<uint8_t> packed, Array<float> scale
 // -- centroids and residuals
 
 Array<int32_t> nearest(Array<float> vectors, Array<float> leaders, Array<float> leader_norms,
-                       Array<float> members, Array<float> member_norms, Array<int64_t> bounds,
-                       int probes, int threads) {
+                       Array<float> members, Array<float> member_norms, Array<int64_t> bounds, int probes,
+                       int threads) {
   check_shape(vectors, {ANY, ANY}, "vectors");
   const int64_t count = vectors.shape(0), dimension = vectors.shape(1);
   check_shape(leaders, {ANY, dimension}, "leaders");
@@ -166,10 +170,12 @@ Array<int32_t> nearest(Array<float> vectors, Array<float> leaders, Array<float> 
   check_shape(member_norms, {members.shape(0)}, "member_norms");
   check_shape(bounds, {groups + 1}, "bounds");
   check_offsets(bounds, members.shape(0), "bounds");
-  check(probes >= 1 && probes <= 32 && probes <= groups, "probes must be 1 to 32, and not above the groups");
+  check(probes >= 1 && probes <= 32 && probes <= groups,
+        "probes must be 1 to 32, and not above the groups");
   Array<int32_t> result(count);
-  const Router router{leaders.data(), leader_norms.data(), members.data(), member_norms.data(),
-                      bounds.data(),  groups,              dimension,      probes};
+  const Router router{
+      leaders.data(), leader_norms.data(), members.data(), member_norms.data(), bounds.data(),
+      groups,         dimension,           probes};
   const float* x = vectors.data();
   int32_t* out = result.mutable_data();
   py::gil_scoped_release release;
@@ -201,8 +207,8 @@ Array<uint8_t> pack(Array<float> vectors, Array<int32_t> codes, Array<float> cen
   check_codes(codes, count, centroids.shape(0));
   check_shape(inverse_scale, {dimension}, "inverse_scale");
   check_shape(cutoffs, {(1 << checked_bits(bits)) - 1}, "cutoffs");
-  const Codec codec{centroids.data(), inverse_scale.data(), cutoffs.data(), centroids.shape(0),
-                    dimension,        bits};
+  const Codec codec{
+      centroids.data(), inverse_scale.data(), cutoffs.data(), centroids.shape(0), dimension, bits};
   Array<uint8_t> result({count, codec.bytes()});
   const float* x = vectors.data();
   const int32_t* code = codes.data();
@@ -221,8 +227,7 @@ Array<float> unpack(Array<Code> codes, Array<uint8_t> residuals, Array<float> ce
   const int64_t count = codes.shape(0), dimension = centroids.shape(1);
   check_shape(scale, {dimension}, "scale");
   check_shape(weights, {1 << checked_bits(bits)}, "weights");
-  const Codec codec{centroids.data(), scale.data(), weights.data(), centroids.shape(0), dimension,
-                    bits};
+  const Codec codec{centroids.data(), scale.data(), weights.data(), centroids.shape(0), dimension, bits};
   check_shape(residuals, {count, codec.bytes()}, "residuals");
   Array<float> result({count, dimension});
   const Code* code = codes.data();
@@ -239,8 +244,8 @@ py::tuple invert_codes(Array<Code> codes, Array<int64_t> offsets, int64_t centro
   check_offsets(offsets, codes.shape(0), "offsets");
   check(centroids > 0 && centroids <= int64_t{1} << 24, "centroids must be 1 to 2^24");
   Array<int64_t> bounds(centroids + 1);
-  const auto lists = invert(codes.data(), offsets.data(), offsets.shape(0) - 1, centroids,
-                            bounds.mutable_data());
+  const auto lists =
+      invert(codes.data(), offsets.data(), offsets.shape(0) - 1, centroids, bounds.mutable_data());
   Array<uint32_t> copied(static_cast<py::ssize_t>(lists.size()));
   std::copy(lists.begin(), lists.end(), copied.mutable_data());
   return py::make_tuple(bounds, copied);
@@ -265,9 +270,18 @@ struct Segment {
     const int64_t bytes = residuals.shape(1);
     // unpacked residuals have 8 / bits * bytes components, and products are taken in fours
     const int64_t padded = (8 / bits * bytes + 3) / 4 * 4;
-    return {offsets.data(),     codes.data(),       residuals.data(), list_bounds.data(),
-            lists.data(),       centroids.data(),   buckets.data(),   offsets.shape(0) - 1,
-            centroids.shape(0), centroids.shape(1), padded,           bytes,
+    return {offsets.data(),
+            codes.data(),
+            residuals.data(),
+            list_bounds.data(),
+            lists.data(),
+            centroids.data(),
+            buckets.data(),
+            offsets.shape(0) - 1,
+            centroids.shape(0),
+            centroids.shape(1),
+            padded,
+            bytes,
             bits};
   }
 };
@@ -334,8 +348,7 @@ py::tuple search(Array<float> queries, Array<int64_t> query_offsets, const Segme
   std::vector<std::vector<Scored>> results;
   {
     py::gil_scoped_release release;
-    results = search_batch(index, scale, segment.bucket_step, q, offsets, count, mask, settings,
-                           timings);
+    results = search_batch(index, scale, segment.bucket_step, q, offsets, count, mask, settings, timings);
   }
   py::list rankings;
   for (const auto& result : results) {

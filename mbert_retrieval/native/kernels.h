@@ -22,8 +22,8 @@ struct BFloat16 {
 // Packed sequences for attention.
 template <typename Number>
 struct AttentionBatch {
-  const Number* qkv;        // (N, 3, heads, D)
-  const float* cosine;      // (N, D / 2)
+  const Number* qkv;    // (N, 3, heads, D)
+  const float* cosine;  // (N, D / 2)
   const float* sine;
   Number* out;              // (N, heads, D); in the backward pass the gradient of qkv
   const Number* gradients;  // (N, heads, D) the gradient of the output, in the backward pass
@@ -91,8 +91,7 @@ struct Kernels {
   void (*attend_float)(const AttentionBatch<float>&, const Head&, const AttentionScratch&);
   void (*attend_bfloat16)(const AttentionBatch<BFloat16>&, const Head&, const AttentionScratch&);
   void (*attend_float_backward)(const AttentionBatch<float>&, const Head&, const AttentionScratch&);
-  void (*attend_bfloat16_backward)(const AttentionBatch<BFloat16>&, const Head&,
-                                   const AttentionScratch&);
+  void (*attend_bfloat16_backward)(const AttentionBatch<BFloat16>&, const Head&, const AttentionScratch&);
 
   // Bytes of a packed number: K numbers of a column, or of a row of activations, take K times as much.
   int operand_bytes;
@@ -111,9 +110,8 @@ struct Kernels {
 
   // Update in each of 16 lanes the best score x.c - half_norms[c] and the number of its centroid. The
   // numbers of these `count` centroids begin at `first`. tile: (D, 16).
-  void (*best_of_block)(const float* tile, const float* centroids, const float* half_norms,
-                        int64_t count, int64_t dimension, int32_t first, float* best_score,
-                        int32_t* best_number);
+  void (*best_of_block)(const float* tile, const float* centroids, const float* half_norms, int64_t count,
+                        int64_t dimension, int32_t first, float* best_score, int32_t* best_number);
   // Write scores[c * stride + lane] = x.c - half_norms[c], or x.c if half_norms is null.
   void (*scores_of_block)(const float* tile, const float* centroids, const float* half_norms,
                           int64_t count, int64_t dimension, float* scores, int64_t stride);

@@ -10,7 +10,8 @@
 
 namespace mbert {
 
-inline void fill_tile(const float* vectors, const int64_t* rows, int filled, int64_t dimension, float* tile) {
+inline void fill_tile(const float* vectors, const int64_t* rows, int filled, int64_t dimension,
+                      float* tile) {
   for (int lane = 0; lane < LANES; ++lane) {
     const float* x = vectors + rows[lane < filled ? lane : 0] * dimension;
     for (int64_t d = 0; d < dimension; ++d) tile[d * LANES + lane] = x[d];
@@ -26,7 +27,8 @@ struct Router {
   int probes;
 };
 
-inline void nearest_in_chunk(const Router& router, const float* vectors, int64_t count, int32_t* nearest) {
+inline void nearest_in_chunk(const Router& router, const float* vectors, int64_t count,
+                             int32_t* nearest) {
   const int64_t dimension = router.dimension;
   const int probes = router.probes;
   std::vector<float> tile(dimension * LANES), scores(router.groups * LANES);
@@ -37,7 +39,7 @@ inline void nearest_in_chunk(const Router& router, const float* vectors, int64_t
     for (int lane = 0; lane < filled; ++lane) rows[lane] = first + lane;
     fill_tile(vectors, rows, filled, dimension, tile.data());
     kernels().scores_of_block(tile.data(), router.leaders, router.leader_norms, router.groups, dimension,
-                    scores.data(), LANES);
+                              scores.data(), LANES);
     kernels().best_groups(scores.data(), router.groups, probes, groups.data() + first * probes);
   }
   // the vectors that are compared with each group, by a counting sort
@@ -62,8 +64,9 @@ inline void nearest_in_chunk(const Router& router, const float* vectors, int64_t
         best_number[lane] = nearest[row];
       }
       fill_tile(vectors, visiting, filled, dimension, tile.data());
-      kernels().best_of_block(tile.data(), router.members + start * dimension, router.member_norms + start,
-                    members, dimension, static_cast<int32_t>(start), best_score, best_number);
+      kernels().best_of_block(tile.data(), router.members + start * dimension,
+                              router.member_norms + start, members, dimension,
+                              static_cast<int32_t>(start), best_score, best_number);
       for (int lane = 0; lane < filled; ++lane) {
         best[visiting[lane]] = best_score[lane];
         nearest[visiting[lane]] = best_number[lane];

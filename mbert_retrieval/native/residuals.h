@@ -24,16 +24,16 @@ struct Codec {
 };
 
 // Write (count, bytes) residuals of `count` vectors.
-inline void pack_residuals(const Codec& codec, const float* vectors, const int32_t* codes,
-                           int64_t count, int threads, uint8_t* residuals) {
+inline void pack_residuals(const Codec& codec, const float* vectors, const int32_t* codes, int64_t count,
+                           int threads, uint8_t* residuals) {
   const int64_t dimension = codec.dimension, cuts = (1 << codec.bits) - 1;
   const int64_t planes = codec.planes(), bytes = codec.bytes();
   constexpr int64_t chunk = 1024;
   in_threads(threads, (count + chunk - 1) / chunk, [&](int64_t block, int) {
     uint8_t numbers[1024 + 8] = {};
     for (int64_t i = block * chunk; i < std::min((block + 1) * chunk, count); ++i) {
-      kernels().bucket_numbers(vectors + i * dimension, codec.centroids + codes[i] * dimension, codec.scale,
-                     dimension, codec.values, cuts, numbers);
+      kernels().bucket_numbers(vectors + i * dimension, codec.centroids + codes[i] * dimension,
+                               codec.scale, dimension, codec.values, cuts, numbers);
       uint8_t* row = residuals + i * bytes;
       std::fill(row, row + bytes, 0);
       for (int64_t p = 0; p < planes; ++p)

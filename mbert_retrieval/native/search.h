@@ -27,8 +27,13 @@ struct Index {
   int bits;
 
   PassageVectors passage(int64_t p) const {
-    return {codes + offsets[p], residuals + offsets[p] * bytes, offsets[p + 1] - offsets[p], bytes,
-            centroids - 1, bits, buckets};
+    return {codes + offsets[p],
+            residuals + offsets[p] * bytes,
+            offsets[p + 1] - offsets[p],
+            bytes,
+            centroids - 1,
+            bits,
+            buckets};
   }
 };
 
@@ -46,8 +51,8 @@ struct PreparedQuery {
   std::vector<float> factors;
   float shift = 0;  // sum over the query vectors of what the residuals' offset adds
 
-  PreparedQuery(const float* query, int64_t count, int64_t dimension, int64_t padded,
-                const float* scale, float bucket_step)
+  PreparedQuery(const float* query, int64_t count, int64_t dimension, int64_t padded, const float* scale,
+                float bucket_step)
       : count(count),
         lanes((count + LANES - 1) / LANES * LANES),
         tiles(lanes * dimension),
@@ -86,9 +91,8 @@ inline auto level_sum_kernel(uint32_t) { return kernels().level_sum32; }
 
 template <typename Code>
 uint32_t centroid_sim(const Index<Code>& index, const uint8_t* levels, int64_t width, int64_t p) {
-  return level_sum_kernel(Code{})(index.codes + index.offsets[p],
-                                  index.offsets[p + 1] - index.offsets[p], index.centroids - 1, levels,
-                                  width);
+  return level_sum_kernel(Code{})(index.codes + index.offsets[p], index.offsets[p + 1] - index.offsets[p],
+                                  index.centroids - 1, levels, width);
 }
 
 // Memory for one query. Each thread reuses it, since fresh memory would have to be mapped again.
@@ -144,9 +148,9 @@ std::vector<Scored> search_one(const Index<Code>& index, const PreparedQuery& qu
     constexpr int64_t cached = 64;  // centroids that stay in the cache for all lanes
     for (int64_t c = begin; c < end; c += cached)
       for (int64_t lane = 0; lane < lanes; lane += LANES)
-        kernels().scores_of_block(query.tiles.data() + lane * index.dimension, index.centroid + c * index.dimension,
-                        nullptr, std::min(cached, end - c), index.dimension,
-                        table.data() + c * lanes + lane, lanes);
+        kernels().scores_of_block(
+            query.tiles.data() + lane * index.dimension, index.centroid + c * index.dimension, nullptr,
+            std::min(cached, end - c), index.dimension, table.data() + c * lanes + lane, lanes);
     kernels().widen_range(table.data(), begin, end, lanes, &low[rank * lanes], &high[rank * lanes]);
   });
   job->add(score_all ? 0 : 1, [&](int64_t, int) {
@@ -181,34 +185,37 @@ std::vector<Scored> search_one(const Index<Code>& index, const PreparedQuery& qu
       thresholds[lane] = static_cast<uint8_t>(level);
     }
   });
-  job->add(score_all ? 0 : centroid_blocks, [&](int64_t block, int rank) {  // the passages in the lists of the best centroids
-    const int64_t begin = block * centroid_block, end = std::min(begin + centroid_block, centroids);
-    for (int64_t c = begin; c < end; ++c) {
-      if (!kernels().any_at_least(&levels[c * lanes], thresholds.data(), lanes)) continue;
-      ++probed[rank];
-      for (int64_t i = index.list_bounds[c]; i < index.list_bounds[c + 1]; ++i)
-        if (index.lists[i] < passages)
-          __atomic_store_n(&reached[index.lists[i]], 1, __ATOMIC_RELAXED);
-    }
-  });
-  job->add(score_all ? 0 : passage_blocks, [&](int64_t block, int rank) {  // their scores by centroids alone
-    const int64_t begin = block * passage_block, end = std::min(begin + passage_block, passages);
-    for (int64_t p = begin; p < end; ++p) {
-      if (!reached[p] || !allowed[p]) continue;
-      centroid_vectors[rank] += index.offsets[p + 1] - index.offsets[p];
-      const uint32_t sum = centroid_sim(index, levels.data(), lanes, p);
-      by_rank[rank].push_back({static_cast<float>(sum), static_cast<uint32_t>(p)});
-    }
-  });
+  job->add(score_all ? 0 : centroid_blocks,
+           [&](int64_t block, int rank) {  // the passages in the lists of the best centroids
+             const int64_t begin = block * centroid_block,
+                           end = std::min(begin + centroid_block, centroids);
+             for (int64_t c = begin; c < end; ++c) {
+               if (!kernels().any_at_least(&levels[c * lanes], thresholds.data(), lanes)) continue;
+               ++probed[rank];
+               for (int64_t i = index.list_bounds[c]; i < index.list_bounds[c + 1]; ++i)
+                 if (index.lists[i] < passages)
+                   __atomic_store_n(&reached[index.lists[i]], 1, __ATOMIC_RELAXED);
+             }
+           });
+  job->add(score_all ? 0 : passage_blocks,
+           [&](int64_t block, int rank) {  // their scores by centroids alone
+             const int64_t begin = block * passage_block, end = std::min(begin + passage_block, passages);
+             for (int64_t p = begin; p < end; ++p) {
+               if (!reached[p] || !allowed[p]) continue;
+               centroid_vectors[rank] += index.offsets[p + 1] - index.offsets[p];
+               const uint32_t sum = centroid_sim(index, levels.data(), lanes, p);
+               by_rank[rank].push_back({static_cast<float>(sum), static_cast<uint32_t>(p)});
+             }
+           });
   job->add(1, [&](int64_t, int) {  // the best of them, in the order of the files
     for (const auto& own : by_rank) hits.insert(hits.end(), own.begin(), own.end());
     // if the lists lead to too few passages, add all others that are allowed
     const bool enough = static_cast<int64_t>(hits.size()) >= std::min(settings.k, allowed_count);
     for (int64_t p = 0; p < passages && !(enough && !score_all); ++p)
       if (allowed[p] && (score_all || !reached[p]))
-        hits.push_back({score_all ? 0.0f
-                                   : static_cast<float>(centroid_sim(index, levels.data(), lanes, p)),
-                         static_cast<uint32_t>(p)});
+        hits.push_back(
+            {score_all ? 0.0f : static_cast<float>(centroid_sim(index, levels.data(), lanes, p)),
+             static_cast<uint32_t>(p)});
     timings.reached = hits.size();
     keep_best(hits, settings.candidates);
     std::sort(hits.begin(), hits.end(),

@@ -60,8 +60,8 @@ void attention(const Kernels& tier, int64_t length, int64_t dimension, int64_t w
     const AttentionScratch scratch{memory[0].data(), memory[1].data(), memory[2].data(),
                                    memory[3].data(), memory[4].data(), memory[5].data(),
                                    memory[6].data(), memory[7].data(), memory[8].data()};
-    const AttentionBatch<float> batch{qkv.data(), cosine.data(), sine.data(), out.data(),
-                                      slopes.data(), 1, dimension, window};
+    const AttentionBatch<float> batch{qkv.data(), cosine.data(), sine.data(), out.data(), slopes.data(),
+                                      1,          dimension,     window};
     (backward ? kernels.attend_float_backward : kernels.attend_float)(batch, {0, length, 0}, scratch);
     return out;
   };
@@ -105,7 +105,8 @@ void products(const Kernels& tier, int64_t rows, int64_t inputs, int64_t outputs
 }
 
 void nearest(const Kernels& tier, int64_t count, int64_t dimension) {
-  const auto tile = floats(dimension * LANES), centroids = floats(count * dimension), norms = floats(count);
+  const auto tile = floats(dimension * LANES), centroids = floats(count * dimension),
+             norms = floats(count);
   const auto run = [&](const Kernels& kernels) {
     std::vector<float> scores(count * LANES), best(LANES, -1e30f);
     std::vector<int32_t> number(LANES);

@@ -103,8 +103,7 @@ INLINED void weighted_sums(const float* scores, int64_t stride, const float* val
 
 // Write rotated keys in tiles, and also in rows for the backward pass (else null).
 template <typename Number>
-INLINED void lay_keys(const AttentionBatch<Number>& batch, const Head& head, float* tiles,
-                      float* rows) {
+INLINED void lay_keys(const AttentionBatch<Number>& batch, const Head& head, float* tiles, float* rows) {
   const auto [start, length, number] = head;
   const int64_t dimension = batch.dimension, half = dimension / 2;
   fill(tiles, (length + TILE - 1) / TILE * dimension * TILE, 0.0f);
@@ -133,17 +132,16 @@ INLINED void score_block(const AttentionBatch<Number>& batch, const Block& block
                scratch.queries + (i - block.first) * dimension);
   for (int i = 0; i < QUERIES && block.first + i < block.last; i += SCORED_QUERIES)
     score_tiles<SCORED_QUERIES>(scratch.queries + i * dimension, scratch.keys, dimension,
-                   block.first_tile(), block.last_tile(), stride, scratch.scores + i * stride);
+                                block.first_tile(), block.last_tile(), stride,
+                                scratch.scores + i * stride);
   for (int64_t i = block.first; i < block.last; ++i)
     inverse_sums[i - block.first] =
         softmax_row(scratch.scores + (i - block.first) * stride, block.first_tile() * TILE,
-                    block.last_tile() * TILE, larger(0, i - reach),
-                    smaller(length, i + reach + 1));
+                    block.last_tile() * TILE, larger(0, i - reach), smaller(length, i + reach + 1));
 }
 
 template <typename Number>
-void attend_head(const AttentionBatch<Number>& batch, const Head& head,
-                 const AttentionScratch& scratch) {
+void attend_head(const AttentionBatch<Number>& batch, const Head& head, const AttentionScratch& scratch) {
   const auto [start, length, number] = head;
   const int64_t dimension = batch.dimension;
   const int64_t stride = (length + TILE - 1) / TILE * TILE;
@@ -160,7 +158,7 @@ void attend_head(const AttentionBatch<Number>& batch, const Head& head,
     score_block(batch, block, head, reach, stride, scratch, inverse_sums);
     for (int i = 0; i < QUERIES && first + i < block.last; i += SCORED_QUERIES)
       weighted_sums<SCORED_QUERIES>(scratch.scores + i * stride, stride, scratch.values, block.from,
-                       block.to, dimension, sums + i * dimension);
+                                    block.to, dimension, sums + i * dimension);
     for (int64_t i = first; i < block.last; ++i) {
       Number* out = batch.out + ((start + i) * batch.heads + number) * dimension;
       for (int64_t d = 0; d < dimension; ++d)
@@ -196,8 +194,7 @@ INLINED void scatter_sums(const float* weights, int64_t stride, const float* row
     int64_t j = from;
     for (; j + KEYS <= to && is_wide; j += KEYS)
       scatter_some<KEYS, WIDTH>(weights, stride, rows, j, d, dimension, sums);
-    for (; j < to && is_wide; ++j)
-      scatter_some<1, WIDTH>(weights, stride, rows, j, d, dimension, sums);
+    for (; j < to && is_wide; ++j) scatter_some<1, WIDTH>(weights, stride, rows, j, d, dimension, sums);
     for (; j < to; ++j) scatter_some<1, 1>(weights, stride, rows, j, d, dimension, sums);
     d += is_wide ? WIDTH * REGISTER : REGISTER;
   }
@@ -259,8 +256,8 @@ void attend_head_backward(const AttentionBatch<Number>& batch, const Head& head,
     }
     for (int i = 0; i < QUERIES; i += SCORED_QUERIES)
       score_tiles<SCORED_QUERIES>(scratch.outputs + i * dimension, scratch.values, dimension,
-                     block.first_tile(), block.last_tile(), stride,
-                     scratch.score_gradients + i * stride);
+                                  block.first_tile(), block.last_tile(), stride,
+                                  scratch.score_gradients + i * stride);
     for (int64_t i = 0; i < QUERIES; ++i) {
       float* scores = scratch.scores + i * stride;
       float* gradients = scratch.score_gradients + i * stride;
@@ -273,9 +270,9 @@ void attend_head_backward(const AttentionBatch<Number>& batch, const Head& head,
     }
     for (int i = 0; i < QUERIES; i += SCORED_QUERIES)
       weighted_sums<SCORED_QUERIES>(scratch.score_gradients + i * stride, stride, scratch.key_rows,
-                       block.from, block.to, dimension, sums + i * dimension);
-    scatter_sums(scratch.score_gradients, stride, scratch.queries, block.from, block.to,
-                 dimension, scratch.key_gradients);
+                                    block.from, block.to, dimension, sums + i * dimension);
+    scatter_sums(scratch.score_gradients, stride, scratch.queries, block.from, block.to, dimension,
+                 scratch.key_gradients);
     scatter_sums(scratch.scores, stride, scratch.outputs, block.from, block.to, dimension,
                  scratch.value_gradients);
     for (int64_t i = first; i < block.last; ++i)
@@ -292,4 +289,3 @@ void attend_head_backward(const AttentionBatch<Number>& batch, const Head& head,
       from_float(scratch.value_gradients[j * dimension + d], out + d);
   }
 }
-

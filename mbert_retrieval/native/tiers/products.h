@@ -20,8 +20,7 @@ INLINED void add_groups(const uint8_t* rows, int64_t stride, const uint8_t* colu
     Ints column[BLOCKS * PER_BLOCK];
     for (int b = 0; b < BLOCKS; ++b)
       for (int r = 0; r < PER_BLOCK; ++r)
-        column[b * PER_BLOCK + r] =
-            get<Ints>(columns + (b * groups + g) * 64 + r * 4 * REGISTER);
+        column[b * PER_BLOCK + r] = get<Ints>(columns + (b * groups + g) * 64 + r * 4 * REGISTER);
     for (int i = 0; i < ROWS; ++i) {
       const Ints row = four_bytes(rows + i * stride + 4 * g);
       for (int c = 0; c < BLOCKS * PER_BLOCK; ++c) sum[i][c] = dot(sum[i][c], row, column[c]);
@@ -30,7 +29,8 @@ INLINED void add_groups(const uint8_t* rows, int64_t stride, const uint8_t* colu
 }
 
 int64_t column_position(int64_t o, int64_t k, int64_t inputs) {
-  const int64_t operand = o / LANES * inputs * LANES + k / GROUP * LANES * GROUP + o % LANES * GROUP + k % GROUP;
+  const int64_t operand =
+      o / LANES * inputs * LANES + k / GROUP * LANES * GROUP + o % LANES * GROUP + k % GROUP;
   return operand * static_cast<int64_t>(sizeof(Operand));
 }
 

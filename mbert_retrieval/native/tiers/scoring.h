@@ -7,7 +7,8 @@ INLINED void unpack_row(const PassageVectors& passage, int64_t row, Operand* out
   const int bits = passage.bits, mask = (1 << bits) - 1;
   for (int p = 0; p < 8 / bits; ++p) {
     Operand* plane = out + p * passage.bytes;
-    int64_t j = bits <= 4 ? unpack_plane(packed, passage.bytes, p * bits, mask, passage.buckets, plane) : 0;
+    int64_t j =
+        bits <= 4 ? unpack_plane(packed, passage.bytes, p * bits, mask, passage.buckets, plane) : 0;
     for (; j < passage.bytes; ++j)
       plane[j] = static_cast<Operand>(passage.buckets[(packed[j] >> (p * bits)) & mask] + OFFSET);
   }
@@ -25,7 +26,8 @@ INLINED void max_sim_rows(const PassageVectors& passage, const Int8Query& query,
     const Floats factor = get(query.factors + lane);
     Floats top = get(best + lane);
     for (int i = 0; i < SCORE_ROWS; ++i) {
-      const int64_t code = smaller(static_cast<const Code*>(passage.codes)[rows[i]], passage.last_centroid);
+      const int64_t code =
+          smaller(static_cast<const Code*>(passage.codes)[rows[i]], passage.last_centroid);
       top = larger(top, get(query.table + code * query.lanes + lane) +
                             factor * __builtin_convertvector(sum[i][c], Floats));
     }
