@@ -132,7 +132,7 @@ def test_int8_is_for_the_processor_and_chosen_where_it_is_fast(monkeypatch):
 @pytest.mark.parametrize(("gain", "expected"), [(2.5, "bfloat16"), (1.1, "float32")])
 def test_the_faster_one_is_taken(monkeypatch, gain, expected):
     monkeypatch.delenv("MBERT_DTYPE")
-    monkeypatch.setattr(precision, "_gain_of_bfloat16", lambda: gain)
+    monkeypatch.setattr(precision, "gain_of_bfloat16", lambda: gain)
     assert precision.chosen_precision("cpu", False) == expected
     assert precision.chosen_precision("cuda:0", True) == "bfloat16"
 
