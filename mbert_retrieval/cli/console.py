@@ -14,15 +14,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from .. import __version__
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 NOTHING_FOUND, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 1, 2, 70, 130
 
@@ -112,17 +109,6 @@ def print_json(value: dict[str, Any]) -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise click.exceptions.Exit(_close_output()) from None
-
-
-def output() -> Console:
-    """Return Rich's console on standard output; it has colours only on a terminal."""
-    from rich.console import Console
-
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            raise click.exceptions.Exit(_close_output())
-
-    return Output(highlight=False, markup=False, emoji=False)
 
 
 @contextmanager

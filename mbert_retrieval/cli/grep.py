@@ -5,43 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from ..types import Hit
 from .console import one_line
 from .snippets import Mark, MarkedLine, answering_lines, marked_lines
+from .styled import Output, Row
 from .terminal import from_here, style_of
 
 
 def print_lines(
-    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, console: Console
+    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, output: Output
 ) -> None:
     """Print `path:line:text`, for the lines that answer the query, best passage first."""
     for path, number, line in _lines(hits, marks, root):
-        text = Text(line.text)
-        for start, end, heat in line.marks:
-            text.stylize(style_of(heat), start, end)
-        row = Text.assemble((path, "magenta"), (":", "cyan"), (str(number), "green"), (":", "cyan"))
-        _print(console, row + text)
+        row = _row_of(path)
+        row.append(str(number), "green")
+        row.append(":", "cyan")
+        styles = [(start, end, style_of(heat)) for start, end, heat in line.marks]
+        row.extend(Row(line.text, styles))
+        output.print(row)
 
 
-def print_files(hits: Sequence[Hit], root: Path | None, console: Console) -> None:
+def print_files(hits: Sequence[Hit], root: Path | None, output: Output) -> None:
     """Print each file once, the one with the best passage first."""
     for path in dict.fromkeys(_path(hit, root) for hit in hits):
-        _print(console, Text(path, "magenta"))
+        row = Row()
+        row.append(path, "magenta")
+        output.print(row)
 
 
 def print_counts(
-    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, console: Console
+    hits: Sequence[Hit], marks: Sequence[Sequence[Mark]], root: Path | None, output: Output
 ) -> None:
     """Print `path:count`, the number of lines that `print_lines` prints per file."""
     counts: dict[str, int] = {}
     for path, _, _ in _lines(hits, marks, root):
         counts[path] = counts.get(path, 0) + 1
     for path, count in counts.items():
-        row = Text.assemble((path, "magenta"), (":", "cyan"), str(count))
-        _print(console, row)
+        row = _row_of(path)
+        row.append(str(count))
+        output.print(row)
 
 
 def _lines(
@@ -58,12 +60,11 @@ def _lines(
                 yield path, first + offset, lines[offset]
 
 
-def _print(console: Console, row: Text) -> None:
-    """Print a row; without Rich where a program reads it, since Rich expands tabs."""
-    if console.is_terminal:
-        console.print(row, soft_wrap=True)
-    else:
-        print(row.plain)
+def _row_of(path: str) -> Row:
+    row = Row()
+    row.append(path, "magenta")
+    row.append(":", "cyan")
+    return row
 
 
 def _path(hit: Hit, root: Path | None) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .console import output, print_json
+from .console import print_json
+from .styled import standard_output
 
 if TYPE_CHECKING:
     from ..search.result import SearchResult
@@ -45,20 +46,20 @@ def print_result(result: SearchResult, form: OutputForm, root: Path | None) -> N
                 value["matches"] = explanations[number].to_json()
             print_json(value)
         return
-    console = output()
+    output = standard_output()
     hits = result.hits
     if form.files:
         from .grep import print_files
 
-        print_files(hits, root, console)
+        print_files(hits, root, output)
         return
     marks = [each.marks for each in explanations] if explanations else result.marks()
     if form.lines or form.counts:
         from .grep import print_counts, print_lines
 
-        (print_lines if form.lines else print_counts)(hits, marks, root, console)
+        (print_lines if form.lines else print_counts)(hits, marks, root, output)
         return
     from .explanations import explanation_lines
     from .terminal import print_hits
 
-    print_hits(hits, marks, root, console, [explanation_lines(each) for each in explanations])
+    print_hits(hits, marks, root, output, [explanation_lines(each) for each in explanations])

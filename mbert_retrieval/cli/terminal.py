@@ -6,13 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.syntax import Syntax
-from rich.text import Text
-
 from ..types import Hit
 from .console import one_line
 from .snippets import Mark, best_window, marked_lines
+from .styled import Output, Row, Style
 
 SNIPPET_LINES = 6
 STRONG, CLEAR = 0.75, 0.55  # least heat of two of the three styles
@@ -23,32 +20,28 @@ def print_hits(
     hits: Sequence[Hit],
     marks: Sequence[Sequence[Mark]],
     root: Path | None,
-    console: Console,
-    explanations: Sequence[Sequence[Text]] = (),
+    output: Output,
+    explanations: Sequence[Sequence[Row]] = (),
 ) -> None:
     """Print hits, best first.
 
     marks: per hit the spans of its text that answer. root: folder that paths are relative to.
     explanations: per hit the lines to print under its heading; may be empty.
     """
-    coloured = console.color_system is not None
     for number, hit in enumerate(hits):
         if number:
-            console.print()
-        console.print(heading(hit, root), soft_wrap=True)
+            output.print(Row())
+        output.print(heading(hit, root))
         for line in explanations[number] if explanations else ():
-            console.print(line, soft_wrap=True)
-        for line in snippet(hit, marks[number], coloured):
-            if console.is_terminal:
-                console.print(line, no_wrap=True, overflow="ellipsis")
-            else:
-                console.print(line, soft_wrap=True)
+            output.print(line)
+        for line in snippet(hit, marks[number], output.highlights):
+            output.print(line, cut=True)
 
 
-def heading(hit: Hit, root: Path | None) -> Text:
+def heading(hit: Hit, root: Path | None) -> Row:
     """Return one line: rank, score, path and lines (else id), name or title."""
     passage = hit.passage
-    text = Text()
+    text = Row()
     text.append(f"{hit.rank:>2}  ", "bold")
     text.append(f"{hit.score:<7.4g} ", "dim")
     if passage.path is None:
@@ -63,7 +56,7 @@ def heading(hit: Hit, root: Path | None) -> Text:
     return text
 
 
-def snippet(hit: Hit, marks: Sequence[Mark], coloured: bool) -> list[Text]:
+def snippet(hit: Hit, marks: Sequence[Mark], coloured: bool) -> list[Row]:
     """Return the lines that answer best, numbered where the passage comes from a file."""
     passage = hit.passage
     lines = marked_lines(passage, marks)
@@ -73,12 +66,14 @@ def snippet(hit: Hit, marks: Sequence[Mark], coloured: bool) -> list[Text]:
     shown = _coloured([line.text for line in chosen], language) if coloured else None
     rows = []
     for offset, line in enumerate(chosen):
-        row = shown[offset] if shown else Text(line.text)
-        for start, end, heat in line.marks:
-            row.stylize(style_of(heat), start, end)
         first_line = passage.start_line
         margin = "" if first_line is None else f"{first_line + first + offset}"
-        rows.append(Text.assemble((f"{margin:>8}  ", "dim"), row))
+        row = Row()
+        row.append(f"{margin:>8}  ", "dim")
+        styles = shown[offset] if shown else []
+        styles += [(start, end, style_of(heat)) for start, end, heat in line.marks]
+        row.extend(Row(line.text, styles))
+        rows.append(row)
     return rows
 
 
@@ -89,15 +84,19 @@ def style_of(heat: float) -> str:
     return "bold yellow not dim" if heat >= CLEAR else "underline not dim"
 
 
-def _coloured(lines: Sequence[str], language: str) -> list[Text] | None:
-    """Return the lines highlighted; None for prose and for a language that Pygments lacks."""
+def _coloured(lines: Sequence[str], language: str) -> list[list[Style]] | None:
+    """Return the styles of code, per line; None for prose and languages that Pygments lacks."""
     if language in ("", "text", "markdown"):
         return None
+    from rich.syntax import Syntax
+
     syntax = Syntax("", LEXERS.get(language, language), theme="ansi_dark")
     if syntax.lexer is None:
         return None
-    coloured = list(syntax.highlight("\n".join(lines)).split("\n", allow_blank=True))
-    return coloured if len(coloured) >= len(lines) else None
+    coloured = syntax.highlight("\n".join(lines)).split("\n", allow_blank=True)
+    if len(coloured) < len(lines):
+        return None
+    return [[(span.start, span.end, span.style) for span in line.spans] for line in coloured]
 
 
 def from_here(path: str, root: Path | None) -> str:
