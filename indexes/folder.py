@@ -15,7 +15,6 @@ from ..packed import Packed
 from ..types import Passage, Ranking
 from . import lexical as lexical_index
 from .engine import NO_TUNING, Tuning
-from .export import export
 from .filtering import Filter, parse_where
 from .layout import check_no_links, prepare, remove_unfinished
 from .lock import WriterLock
@@ -23,12 +22,10 @@ from .manifest import VERSION, Leg, Manifest, new_manifest, read_manifest, write
 from .segments import ENGINE_MODULES
 from .segments import FOLDER as SEGMENTS_FOLDER
 from .snapshot import Snapshot, in_batches, leg_info, open_snapshot, spread_rows
-from .spelling import corrections
 from .store import create_store, get_meta, newest_generation, store_errors
 from .tables import LEXICAL_SCHEMA
 from .trust import check_trusted, forget_former, is_trusted, record_made
 from .validation import check_k, check_list, check_text, check_vectors, row_passage
-from .verify import verify
 from .writer import FileState, Writer
 
 
@@ -349,6 +346,8 @@ class IndexFolder:
         Returns:
             Word of the query -> words of the index, most similar first.
         """
+        from .spelling import corrections
+
         check_text(text, "the query")
         if not self.lexical:
             return {}
@@ -414,6 +413,8 @@ class IndexFolder:
 
     def export(self, folder: str | Path, replace: bool = False) -> list[Path]:
         """Write passages and vectors as Parquet files into `folder`; see `export.export`."""
+        from .export import export
+
         snapshot = self._current
         with store_errors(self.path):
             return export(snapshot, self.manifest.legs, Path(folder), replace)
@@ -424,6 +425,8 @@ class IndexFolder:
         Returns:
             One line per problem; none if the index is intact.
         """
+        from .verify import verify
+
         while problems := verify(self.path, self.manifest, self._current):
             checked = self._current.generation
             self.refresh()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
+import platform
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ class WriterLock:
             raise InputError(f"cannot lock {path}: {error.strerror}") from None
         holder = {
             "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "host": platform.node(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with suppress(OSError):  # on a full disk the lock is nameless

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from . import locate, serving
+from .blas import limit_blas_threads
 from .console import NOTHING_FOUND, new_app, run
 from .match_limit import limited_matches
 from .options import json_lines, near_index, query_encoder
@@ -107,6 +108,7 @@ def query(
     json: bool,
 ) -> None:
     """Find the passages that answer TEXT best. Exit code 1 where there is none."""
+    limit_blas_threads()
     from ..index import Index
     from ..indexes import IndexFolder
     from ..indexes.filtering import narrowed

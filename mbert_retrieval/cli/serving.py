@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from ..errors import InputError
 from . import locate
+from .blas import limit_blas_threads
 from .console import message
 from .options import FILE_PATH, near_index, query_encoder
 
@@ -85,7 +85,7 @@ def serve(
 ) -> None:
     """Serve an index over HTTP, with a search page. Ctrl+C finishes the requests and stops."""
     _check_installed()
-    _limit_blas_threads()
+    limit_blas_threads()
     from ..serve.limits import Limits
     from ..serve.run import read_token
     from ..serve.run import serve as run_server
@@ -120,15 +120,6 @@ def mcp(index: Path | None, read_only: bool, update: bool, encoder: str | None) 
 def _say_untrusted(service: Service) -> None:
     if service.caution:
         message(f"note: {service.caution}")
-
-
-def _limit_blas_threads() -> None:
-    """Let searches run side by side, each on one processor; call it before numpy loads.
-
-    The matrix products are small, and on a busy machine BLAS threads that wait for each other make
-    them a hundred times slower.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _check_installed() -> None:

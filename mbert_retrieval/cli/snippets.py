@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from ..types import Passage
 from .console import visible
 
 WRAP_COLUMNS = 100
 MAX_LINE_LENGTH = 300  # characters of a line that are shown
+
+NO_SPACE = re.compile(r"\S+")
 
 Mark = tuple[int, int, float]  # start, end, heat from 0 to 1
 
@@ -38,28 +41,34 @@ def marked_lines(passage: Passage, marks: Sequence[Mark], as_is: bool = False) -
     """Return the lines as a terminal can show them.
 
     Lines of a file stay, with tabs expanded and the ends of long lines cut off; other text is
-    wrapped. marks: spans of `passage.text`. as_is: neither wrap, expand nor cut.
+    wrapped. marks: disjoint spans of `passage.text`, in order. as_is: neither wrap, expand nor cut.
     """
     text = visible(passage.text)
     longest = len(text) if as_is else MAX_LINE_LENGTH
-    # wrapping and expanding change only white space, so marks follow the other characters
-    heats = [
-        heat for char, heat in zip(text, _heats(len(text), marks), strict=True) if _is_visible(char)
-    ]
     if as_is:
         lines = text.split("\n")
     elif passage.path is None:
         lines = textwrap.wrap(" ".join(text.split()), WRAP_COLUMNS)
     else:
         lines = text.expandtabs(4).split("\n")
+    # wrapping and expanding change only white space, so marks follow the other characters
+    spans = _without_space(text, marks)
     marked: list[MarkedLine] = []
-    position = 0  # in heats
+    position = 0  # in the text without white space
     for line in lines:
-        own: list[tuple[int, float] | None] = []
-        for char in line:
-            own.append(heats[position] if _is_visible(char) else None)
-            position += _is_visible(char)
-        marked.append(MarkedLine(line[:longest], _runs(own[:longest])))
+        own: list[Mark] = []
+        for word in NO_SPACE.finditer(line):
+            before = word.start() - position
+            position += len(word[0])
+            while spans and spans[0][0] < position:
+                first, last, heat = spans[0]
+                start, end = max(word.start(), first + before), min(word.end(), last + before)
+                if start < min(end, longest):
+                    own.append((start, min(end, longest), heat))
+                if last > position:  # it goes on in the next word
+                    break
+                spans.popleft()
+        marked.append(MarkedLine(line[:longest], own))
     return marked
 
 
@@ -88,28 +97,21 @@ def answering_lines(lines: Sequence[MarkedLine]) -> list[int]:
     return [index for index, line in enumerate(lines) if line.worth >= most / 2]
 
 
-def _heats(length: int, marks: Sequence[Mark]) -> list[tuple[int, float] | None]:
-    """Return the number and heat of the mark of each character; numbers keep neighbours apart."""
-    heats: list[tuple[int, float] | None] = [None] * length
-    for number, (start, end, heat) in enumerate(marks):
-        heats[start:end] = [(number, heat)] * (end - start)
-    return heats
+def _without_space(text: str, marks: Sequence[Mark]) -> deque[Mark]:
+    """Return the marks of the text without its white space; empty ones are left out."""
+    spans: deque[Mark] = deque()
+    last = position = 0  # the end of a mark in the text, and without white space
+    for start, end, heat in marks:
+        first = position + _length(text[last:start])
+        position, last = first + _length(text[start:end]), end
+        if position > first:
+            spans.append((first, position, heat))
+    return spans
 
 
-def _runs(heats: Sequence[tuple[int, float] | None]) -> list[Mark]:
-    """Return the marks of consecutive characters with the same number."""
-    runs: list[Mark] = []
-    start = 0
-    for value, run in groupby(heats):
-        end = start + len(list(run))
-        if value is not None:
-            runs.append((start, end, value[1]))
-        start = end
-    return runs
-
-
-def _is_visible(char: str) -> bool:
-    return not char.isspace()
+def _length(text: str) -> int:
+    """Return the length without white space."""
+    return sum(map(len, text.split()))
 
 
 def _warmest(words: Iterable[tuple[str, float]]) -> dict[str, float]:
