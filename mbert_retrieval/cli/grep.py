@@ -8,7 +8,7 @@ from pathlib import Path
 from ..types import Hit
 from .console import one_line
 from .snippets import Mark, MarkedLine, answering_lines, marked_lines
-from .styled import Output, Row
+from .styled import Output, Row, Style
 from .terminal import from_here, style_of
 
 
@@ -20,7 +20,7 @@ def print_lines(
         row = _row_of(path)
         row.append(str(number), "green")
         row.append(":", "cyan")
-        styles = [(start, end, style_of(heat)) for start, end, heat in line.marks]
+        styles: list[Style] = [(start, end, style_of(heat)) for start, end, heat in line.marks]
         row.extend(Row(line.text, styles))
         output.print(row)
 
