@@ -164,6 +164,8 @@ def write_commands(root: Path, legs: str) -> None:
         acknowledge(version)
     command("build", root.parent / "sources", "--encoder", "none", *index)
     acknowledge(4)
+    command("build", root.parent / "sources", "--encoder", "none", *index, "--rebuild")
+    acknowledge(5)
 
 
 def check_commands(root: Path, legs: str, acknowledged: int) -> str:
@@ -230,7 +232,7 @@ class Instants:
         # most events are writes, and most of what matters is near the others
         after = {n: events[n - 1].name for n in self._all if n}
         self._rare = [n for n, name in after.items() if name != "write"]
-        self._decisive = [n for n, name in after.items() if name in ("rename", "say")]
+        self._decisive = [n for n, name in after.items() if name in ("rename", "exchange", "say")]
 
     def choose(self, random: Random) -> int:
         return random.choice(random.choice([self._all, self._rare, self._decisive]))

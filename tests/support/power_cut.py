@@ -26,11 +26,12 @@ SECTOR = 512
 
 
 class Event(NamedTuple):
-    """One effect. name: write, truncate, create, rename, link, remove, mkdir, sync or say."""
+    """One effect. name: write, truncate, create, rename, exchange, link, remove, mkdir, sync or
+    say (to the standard output)."""
 
     name: str
     path: str
-    other: str = ""  # the new name, of rename and link
+    other: str = ""  # the new or other name, of rename, exchange and link
     offset: int = 0  # the new size, of truncate
     data: bytes = b""
 
@@ -59,7 +60,7 @@ def trace(command: list[str], root: Path, log: Path, env: dict[str, str]) -> lis
 # `12 write(3<\x2f\x74>, "\x61", 1) = 1`
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+|0x[0-9a-f]+)(.*)$", re.DOTALL)
 _BYTES = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(?:\.\.\.)?')
-_FILE = re.compile(r"(AT_FDCWD|\d+)<((?:\\x[0-9a-f]{2})*)>")
+_FILE = re.compile(r"(AT_FDCWD|\d+)<((?:\\x[0-9a-f]{2})*)>(\(deleted\))?")
 
 
 def _unescaped(text: str) -> bytes:
@@ -114,7 +115,7 @@ class _LogReader:
             if token[1] is not None:
                 folder = os.fsdecode(_unescaped(token[2]))
             else:
-                path = os.fsdecode(_unescaped(token[3]))
+                path = os.fsdecode(_unescaped(token[4]))
                 paths.append(os.path.normpath(os.path.join(folder, path)))
         return paths
 
@@ -122,7 +123,9 @@ class _LogReader:
     def _file(arguments: str) -> tuple[int, str]:
         file = _FILE.match(arguments)
         assert file is not None, arguments[:200]
-        return int(file[1]), os.fsdecode(_unescaped(file[2]))
+        # no effect on a file without a name can be seen later
+        path = "" if file[3] else os.fsdecode(_unescaped(file[2]))
+        return int(file[1]), path
 
     def _is_inside(self, path: str) -> bool:
         return path.startswith(self._root + "/")
@@ -163,7 +166,7 @@ class _LogReader:
         descriptor, path = self._file(arguments)
         if descriptor == 1:
             self.events.append(Event("say", path, data=self._data(arguments)))
-        elif self._is_inside(path) and not path.endswith(" (deleted)"):
+        elif self._is_inside(path):
             file = self._descriptors[descriptor]
             assert not file.appends, "appending is not traced"
             self._emit("write", path, offset=file.offset, data=self._data(arguments)[:result])
@@ -173,17 +176,15 @@ class _LogReader:
 
     def _pwrite64(self, arguments: str, result: int, rest: str) -> None:
         _, path = self._file(arguments)
-        if not path.endswith(" (deleted)"):
-            offset = int(arguments.rsplit(", ", 1)[1], 0)
-            self._emit("write", path, offset=offset, data=self._data(arguments)[:result])
+        offset = int(arguments.rsplit(", ", 1)[1], 0)
+        self._emit("write", path, offset=offset, data=self._data(arguments)[:result])
 
     def _data(self, arguments: str) -> bytes:
         return b"".join(_unescaped(match[1]) for match in _BYTES.finditer(arguments))
 
     def _ftruncate(self, arguments: str, result: int, rest: str) -> None:
         _, path = self._file(arguments)
-        if not path.endswith(" (deleted)"):
-            self._emit("truncate", path, offset=int(arguments.rsplit(", ", 1)[1], 0))
+        self._emit("truncate", path, offset=int(arguments.rsplit(", ", 1)[1], 0))
 
     def _not_traced(self, arguments: str, result: int, rest: str) -> None:
         paths = [_unescaped(match[2]).decode() for match in _FILE.finditer(arguments)]
@@ -207,7 +208,8 @@ class _LogReader:
         if self._is_inside(old) or self._is_inside(new):
             assert self._is_inside(old), "renamed from outside"
             assert self._is_inside(new), "renamed to outside"
-            self._emit("rename", old, other=new)
+            name = "exchange" if "RENAME_EXCHANGE" in arguments else "rename"
+            self._emit(name, old, other=new)
 
     _renameat = _renameat2 = _rename
 
@@ -316,6 +318,12 @@ class Disk:
         else:
             new.change({new_name: node})
             old.change({old_name: None})
+
+    def _exchange(self, event: Event) -> None:
+        one, one_name = self._parent(event.path)
+        other, other_name = self._parent(event.other)
+        assert one is other, "exchanged between folders"
+        one.change({one_name: self._at(event.other), other_name: self._at(event.path)})
 
     def _write(self, event: Event) -> None:
         file = self._at(event.path)
