@@ -81,14 +81,18 @@ def create_store(folder: Path, index_id: str, settings: dict[str, Any], lexical:
 def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
     """Return a connection for the one writer.
 
-    Raises sqlite3.DatabaseError for a store of other tables, and the errors of `check_index_id`: a
-    writer removes the segments that its store does not name, so it must be the right store.
+    Raises sqlite3.DatabaseError for a store of other tables or without a write-ahead log, and the
+    errors of `check_index_id`: a writer removes the segments that its store does not name, so it
+    must be the right store.
     """
     connection = _connect(folder, "mode=rw", sqlite3.Connection)
     try:
         check_schema(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":  # a writer and its own readers would wait for each other
+            raise sqlite3.DatabaseError(f"its journal mode is {mode!r}, not 'wal'")
         check_index_id(connection, folder, index_id)
     except BaseException:
         connection.close()

@@ -4,76 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from mbert_retrieval.indexes import IndexFolder, Leg
-from mbert_retrieval.indexes.plaid import building
-from mbert_retrieval.indexes.writer import FileState
+from support.fuzz_indexes import LEGS, build_commits, outside_of
 from support.fuzzing import chance, record, trials
-from support.index_model import (
-    DENSE,
-    DENSE_FLAT,
-    DENSE_SMALL,
-    LATE,
-    LATE_FLAT,
-    apply_step,
-    history,
-    model_after,
-    packed,
-)
 from support.index_trial import FAILED, REFUSED
-from support.trial_process import Outcome, TrialProcess
+from support.trial_process import Outcome
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(7200)]
 
-LATE_PLAID = Leg(LATE, "plaid", {"nbits": 4, "centroids": 4})
-FACTORIES = ["HNSW8,Flat", "IVF2,Flat", "IVF2,PQ4x4", "SQ8", "HNSW8,SQfp16", "OPQ4,IVF2,PQ4x4,RFlat"]
-LEGS = {
-    "BM25": (),
-    "flat": (LATE_FLAT, DENSE_FLAT),
-    "plaid": (LATE_PLAID,),
-    "plaid, small, and faiss, small": (LATE_PLAID, DENSE_SMALL),
-    **{f"faiss {name}": (Leg(DENSE, "faiss", {"factory": name}),) for name in FACTORIES},
-}
-STEPS = 9
 WORDS = (0, 1, 2, 127, 128, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[TrialProcess]:
-    with TrialProcess(["support.index_trial", "mbert_retrieval.native.kernels", "faiss"]) as process:
-        yield process
-
-
-def build(path: Path, legs: str, monkeypatch) -> list[Path]:
-    """An index of several segments, with tombstones, whose newest commits are in SQLite's log.
-    Return it, and before it how it was after each commit before."""
-    exact = 2000 if "small" in legs else 10
-    monkeypatch.setattr(building, "EXACT_PASSAGES", exact)
-    working = path.with_name("working")
-    folder = IndexFolder.create(working, legs=LEGS[legs], lexical=True, settings={"step": 0})
-    reader = IndexFolder.open(working)  # keeps the log from being emptied
-    shutil.copytree(working, path / "0")
-    model = model_after(0)
-    with folder.writer() as writer:
-        for step in range(1, STEPS + 1):
-            passages, vectors, deleted = history(step, model)
-            writer.add(passages, packed(folder.legs, vectors))
-            if step < STEPS:
-                writer.delete(deleted)
-            apply_step(step, model)
-            writer.set_file_state(FileState("a.py", step, step, "00"))
-            writer.commit()
-            if step == 5:
-                writer.compact(everything=True)
-            shutil.copytree(working, path / str(step))  # before the log is emptied
-    reader.close()
-    shutil.rmtree(working)
-    return [path / str(step) for step in range(STEPS + 1)]
 
 
 def damage(index: Path, random: Random) -> str:
@@ -154,28 +97,11 @@ def judge(outcome: Outcome, expected: list[dict], what: str = "") -> tuple[str, 
     return "wrong answer", f"wrong answers that verify does not notice: {wrong}"
 
 
-def outside_of(index: Path) -> dict[str, bytes]:
-    files = [path for path in index.parent.rglob("*") if path.is_file()]
-    return {
-        str(path): path.read_bytes()
-        for path in files
-        if not path.is_relative_to(index) and not path.is_relative_to(index.parent / "state")
-    }
-
-
-@pytest.fixture
-def area(tmp_path, monkeypatch) -> Path:
-    """A folder with an index to be, and files beside it that nothing may touch."""
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "file").write_text("not of the index")
-    return tmp_path
-
-
 @pytest.mark.parametrize("legs", LEGS)
 def test_damaged_bytes(area, process, monkeypatch, legs):
     index = area / "index"
     expected = []
-    for commit in build(area / "commits", legs, monkeypatch):
+    for commit in build_commits(area / "commits", legs, monkeypatch):
         shutil.rmtree(index, ignore_errors=True)
         shutil.copytree(commit, index)
         outcome = process.run("support.index_trial:use", str(index))
@@ -185,7 +111,7 @@ def test_damaged_bytes(area, process, monkeypatch, legs):
         expected.append(outcome.value)
     before = outside_of(index)
     problems = []
-    for trial in range(trials(100)):
+    for trial in range(trials(40)):
         shutil.rmtree(index)
         shutil.copytree(commit, index)
         what = damage(index, chance(f"damage {legs}", trial))

@@ -141,3 +141,12 @@ def test_a_link_with_the_name_of_the_next_segment_is_reported_and_does_not_block
         writer.commit()
     assert folder.verify() == []
     assert len(folder) == 2
+
+
+def test_a_writer_does_not_wait_for_itself_in_a_store_without_a_log(index):
+    """SQLite's other journal modes lock readers out, also those of the writer's own process."""
+    change(index, "PRAGMA journal_mode = DELETE")
+    folder = IndexFolder.open(index)
+    assert len(folder) == 1
+    with pytest.raises(InputError, match=r"store\.sqlite.*journal mode is 'delete', not 'wal'"):
+        folder.writer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def use(path: str) -> dict[str, list]:
         queries = Packed.from_sequences([query[:1] if leg == "dense" else query])
         for where in (None, "step > 1"):
             name = f"search {leg} {where or ''}"
-            attempt(name, lambda: folder.search_vectors(queries, 9, where=where, leg=leg))
-        attempt(f"vectors {leg}", lambda: folder.vectors(first, leg).tolist() if first else None)
+            attempt(name, partial(folder.search_vectors, queries, 9, where, leg))
+        if first:
+            attempt(f"vectors {leg}", partial(folder.vectors, first, leg))
     attempt("search words", lambda: folder.search_lexical(["everywhere p3", "step2"], 9))
     attempt("filter", lambda: folder.search_lexical(["p3"], 9, where="text GLOB '*p3*'"))
     attempt("count", lambda: len(folder))
