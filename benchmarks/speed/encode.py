@@ -147,8 +147,8 @@ def throughput(work: Path, data: Path) -> list[str]:
         "",
         f"{gain:.1f} times the peer's best. A token takes {2 * MATRICES / 1e6:.0f} million "
         f"operations in matrix products; one in {str(dtype)[6:]} runs at {peak / 1e9:,.0f} G "
-        f"operations per second here, so {peak / 2 / MATRICES:,.0f} tokens per second are the most there can "
-        f"be in it. Mean cosine to our float32 vectors: {', '.join(cosines)}.",
+        f"operations per second here, so {peak / 2 / MATRICES:,.0f} tokens per second are the most "
+        f"there can be in it. Mean cosine to our float32 vectors: {', '.join(cosines)}.",
         "",
     ]
 
