@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError
 from ..packed import Packed, offsets_from_lengths
 from .manifest import Leg
 
@@ -128,7 +128,13 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
     The caller, who knows the ids, sorts by (score, id) and cuts to k, so that ties are decided the
     same way every time.
+
+    Raises InputError where a score is NaN or infinite.
     """
+    if not np.isfinite(scores).all():
+        raise InputError(
+            f"the vectors are damaged or too large: a score is no number: {BUILD_AGAIN}"
+        )
     if k >= len(scores):
         return np.arange(len(scores))
     kth = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -13,6 +13,7 @@ from ..files import replacing
 from ..packed import Packed
 from .manifest import Leg
 from .snapshot import Snapshot
+from .validation import row_passage
 
 ROWS = 1024  # passages in memory and per row group
 COLUMNS = ("id", "title", "text", "path", "start_line", "end_line", "metadata")
@@ -85,6 +86,8 @@ def _passages(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     select = f"SELECT {', '.join(COLUMNS)} FROM passages ORDER BY key"
     rows = snapshot.connection.execute(select)
     while batch := rows.fetchmany(ROWS):
+        for id, title, text, path, start, end, metadata in batch:
+            row_passage(id, path, start, end, metadata, title, text)  # is refused if it is damaged
         yield dict(zip(COLUMNS, map(list, zip(*batch, strict=True)), strict=True))
 
 

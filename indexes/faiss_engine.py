@@ -8,14 +8,15 @@ setting "factory" names another FAISS index; a segment that is too small to trai
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError
 from ..packed import Packed
 from . import faiss_search, flat
 from .arrays import load_array, load_packed
@@ -92,15 +93,29 @@ class FaissVectors:
     ) -> list[Scored]:
         """See `engine.SearchableVectors.search`; FAISS decides which of several passages that tie
         with the k-th are returned."""
-        return faiss_search.search(self.index, queries.values, live, k, tuning)
+        with _faiss_errors():
+            results = faiss_search.search(self.index, queries.values, live, k, tuning)
+        for rows, _ in results:
+            if np.any((rows < 0) | (rows >= len(live))):
+                raise InputError(f"a FAISS file is damaged: it has unknown ids: {BUILD_AGAIN}")
+        return results
 
     def read(self, first: int, last: int) -> Packed:
         """See `engine.SearchableVectors.read`."""
-        return Packed.from_rows(self.index.reconstruct_n(first, last - first))
+        with _faiss_errors():
+            return Packed.from_rows(self.index.reconstruct_n(first, last - first))
 
     def facts(self) -> dict[str, Any]:
         """See `engine.SearchableVectors.facts`."""
         return {"engine": self.factory}
+
+
+@contextmanager
+def _faiss_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError:
+        raise InputError(f"a FAISS file is damaged: {BUILD_AGAIN}") from None
 
 
 def _write_index(file: Path, rows: np.ndarray, factory: str) -> bool:

@@ -390,7 +390,7 @@ class IndexFolder:
             rows = snapshot.connection.execute(
                 "SELECT path, size, mtime_ns, sha256, skipped, complete FROM files"
             )
-            return {row[0]: FileState(*row) for row in rows}
+            return {row[0]: FileState.of_row(row) for row in rows}
 
     def info(self) -> dict[str, Any]:
         """Return JSON that describes the index, its legs and its size on disk in bytes."""

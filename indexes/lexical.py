@@ -17,6 +17,7 @@ from itertools import zip_longest
 
 from ..types import Passage
 from .filtering import Filter
+from .recorded import check_types
 from .tables import LEXICAL_SCHEMA
 
 WORD = re.compile(r"\w+")
@@ -121,7 +122,10 @@ def search(
         """,
         [*parameters, k - 1, k],
     )
-    return [(id, score) for id, score in rows]
+    ranking = [(id, score) for id, score in rows]
+    for hit in ranking:
+        check_types(hit, (str, float), "the lexical index")
+    return ranking
 
 
 def problems(connection: sqlite3.Connection) -> Iterator[str]:

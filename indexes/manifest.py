@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -18,12 +19,20 @@ from typing import Any
 from .. import __version__
 from ..errors import BUILD_AGAIN, InputError
 from ..files import write_atomically
+from .recorded import parse_json
 
 FILE = "manifest.json"
 FORMAT = "mbert-retrieval index"
 VERSION = 4
 ENGINES = ("plaid", "flat", "faiss")  # `segments.ENGINE_MODULES` are their modules
 LEGS = ("late", "dense")
+SETTINGS: dict[str, dict[str, type]] = {  # of each engine, with their types
+    "plaid": {"nbits": int, "centroids": int},
+    "flat": {},
+    "faiss": {"factory": str},
+}
+MAX_DIMENSION = 2**20
+MAX_BYTES = 2**20  # of the file
 DEFAULT_ENGINES = {"late": "plaid", "dense": "faiss"}
 
 
@@ -81,8 +90,23 @@ class Leg:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Leg:
-        """Return the leg that `to_json` stored."""
-        return cls(EncoderIdentity(**stored["encoder"]), stored["kind"], stored["settings"])
+        """Return the leg that `to_json` stored. Raises ValueError, KeyError or TypeError for
+        anything else."""
+        leg = cls(EncoderIdentity(**stored["encoder"]), stored["kind"], stored["settings"])
+        encoder = leg.encoder
+        texts = (encoder.name, encoder.fingerprint, encoder.kind, leg.engine)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
+        if not (isinstance(encoder.options, dict) and isinstance(leg.settings, dict)):
+            raise TypeError
+        if type(encoder.dimension) is not int or encoder.dimension > MAX_DIMENSION:
+            raise ValueError
+        _check_leg(leg)
+        known = SETTINGS[leg.engine]
+        for name, value in leg.settings.items():
+            if type(value) is not known[name]:
+                raise TypeError
+        return leg
 
 
 @dataclass(frozen=True)
@@ -102,15 +126,9 @@ class Manifest:
 
 def new_manifest(legs: Sequence[Leg], lexical: bool) -> Manifest:
     """Return the manifest of a new index. Raises InputError if the legs do not fit together."""
-    if not legs and not lexical:
-        raise InputError(
-            "an index needs vectors or a lexical part, and this one would have neither"
-        )
     for leg in legs:
         _check_leg(leg)
-    for name, count in Counter(leg.name for leg in legs).items():
-        if count > 1:
-            raise InputError(f"an index takes one {name} encoder, not {count}")
+    _check_together(legs, lexical)
     return Manifest(
         index_id=uuid.uuid4().hex,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -118,6 +136,16 @@ def new_manifest(legs: Sequence[Leg], lexical: bool) -> Manifest:
         legs=tuple(legs),
         lexical=lexical,
     )
+
+
+def _check_together(legs: Sequence[Leg], lexical: bool) -> None:
+    if not legs and not lexical:
+        raise InputError(
+            "an index needs vectors or a lexical part, and this one would have neither"
+        )
+    for name, count in Counter(leg.name for leg in legs).items():
+        if count > 1:
+            raise InputError(f"an index takes one {name} encoder, not {count}")
 
 
 def _check_leg(leg: Leg) -> None:
@@ -154,35 +182,53 @@ def read_manifest(folder: Path) -> Manifest:
     manifest is damaged or has another format version."""
     file = folder / FILE
     try:
-        content = file.read_bytes()
+        with open(file, "rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         what = "there is no such folder" if not folder.exists() else f"it has no {FILE}"
         raise InputError(f"{folder} is not an index: {what}") from None
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
     try:
-        document = json.loads(content)
-        if document["format"] != FORMAT:
-            raise InputError(f"{folder} is not an index: {file} was written by another program")
-        if document["version"] > VERSION:
-            raise InputError(
-                f"{folder} has format version {document['version']} and this program reads up to "
-                f"{VERSION}: upgrade mbert-retrieval (it was made by {document['created_by']})"
-            )
-        if document["version"] < VERSION:
-            raise InputError(
-                f"{folder} has format version {document['version']} and this program reads "
-                f"{VERSION}: {BUILD_AGAIN} (it was made by {document['created_by']})"
-            )
-        if document.pop("checksum") != _checksum(document):
-            raise ValueError
-        del document["format"], document["version"]
-        legs = tuple(map(Leg.from_json, document.pop("legs")))
-        return Manifest(legs=legs, **document)
+        return _parse(folder, content)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{file} is damaged: restore it, or {BUILD_AGAIN}") from None
+
+
+def _parse(folder: Path, content: bytes) -> Manifest:
+    """Return the manifest. Raises ValueError, KeyError, TypeError or AttributeError where it is not
+    one that this program writes."""
+    if len(content) > MAX_BYTES:
+        raise ValueError
+    document: dict[str, Any] = parse_json(content)
+    if document["format"] != FORMAT:
+        raise InputError(f"{folder} is not an index: its {FILE} was written by another program")
+    version, made_by = document["version"], f"it was made by {document['created_by']}"
+    if type(version) is not int:
+        raise TypeError
+    if version > VERSION:
+        raise InputError(
+            f"{folder} has format version {version} and this program reads up to {VERSION}: "
+            f"upgrade mbert-retrieval ({made_by})"
+        )
+    if version < VERSION:
+        raise InputError(
+            f"{folder} has format version {version} and this program reads {VERSION}: "
+            f"{BUILD_AGAIN} ({made_by})"
+        )
+    if document.pop("checksum") != _checksum(document):
+        raise ValueError
+    del document["format"], document["version"]
+    manifest = Manifest(legs=tuple(map(Leg.from_json, document.pop("legs"))), **document)
+    if not re.fullmatch(r"[0-9a-f]{32}", manifest.index_id):
+        raise ValueError
+    texts = isinstance(manifest.created, str) and isinstance(manifest.created_by, str)
+    if not (texts and isinstance(manifest.lexical, bool)):
+        raise TypeError
+    _check_together(manifest.legs, manifest.lexical)
+    return manifest
 
 
 def _checksum(document: dict[str, Any]) -> str:

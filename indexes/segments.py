@@ -28,6 +28,7 @@ from .confined import (
     remove_segments_except,
 )
 from .engine import Engine, MergeSource, SearchableVectors, VectorsWriter
+from .manifest import FILE as MANIFEST_FILE
 from .manifest import Leg
 
 FOLDER = "segments"
@@ -98,6 +99,10 @@ def open_segment(index: Path, record: SegmentRecord, legs: Sequence[Leg]) -> Seg
         if sha256_of_file(folder / name) != expected["sha256"]:
             raise InputError(f"{folder / name} is damaged: it is not what was written")
     keys = load_array(folder / "keys.npy", np.int64, (record.passages,))
+    if record.passages == 0 or (keys[0], keys[-1]) != (record.first_key, record.last_key):
+        raise InputError(f"{folder / 'keys.npy'} is damaged: its keys are not those of the segment")
+    if record.vector_counts.keys() != {leg.name for leg in legs}:
+        raise InputError(f"{folder} is damaged: it has not the vectors that {MANIFEST_FILE} names")
     vectors = {
         leg.name: ENGINE_MODULES[leg.engine].load(
             folder / leg.name,

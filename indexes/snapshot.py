@@ -18,6 +18,7 @@ from .deadline import time_limit
 from .engine import Scored, Tuning, top_k
 from .filtering import Filter
 from .manifest import Leg, Manifest
+from .recorded import check_types
 from .segment_table import live_mask, segment_records
 from .segments import open_segment
 from .store import connect_reader, get_meta, store_errors
@@ -107,6 +108,7 @@ class Snapshot:
         ids = dict(
             in_batches(self.connection, "SELECT key, id FROM passages", "key", keys.tolist())
         )
+        check_types(ids.values(), [str] * len(ids), "the id of a passage")
         try:
             return [ids[key] for key in keys.tolist()]
         except KeyError as error:

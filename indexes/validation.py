@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from operator import index
+from types import NoneType
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -15,10 +15,15 @@ from ..errors import InputError
 from ..packed import Packed
 from ..types import MAX_DEPTH, Passage, is_too_deep
 from .manifest import EncoderIdentity
+from .recorded import check_types, stored_json
 from .store import row_checksum
 
 # (id, path, source, start_line, end_line, metadata, content_sha256, checksum, title, text)
 Row = tuple[str, str | None, str | None, int | None, int | None, str, str, str, str, str]
+
+_OPTIONAL_TEXT, _OPTIONAL_NUMBER = (str, NoneType), (int, NoneType)
+# of (id, path, start_line, end_line, title, text)
+PASSAGE_TYPES = (str, _OPTIONAL_TEXT, _OPTIONAL_NUMBER, _OPTIONAL_NUMBER, str, str)
 
 MAX_K = 2**31 - 1  # results of one query
 
@@ -121,11 +126,11 @@ def row_passage(
     title: str,
     text: str,
 ) -> Passage:
-    """Return the passage of a row. Raises sqlite3.DatabaseError if its metadata is damaged."""
-    try:
-        return Passage(id, text, title, path, start_line, end_line, json.loads(metadata))
-    except ValueError:
-        raise sqlite3.DatabaseError(f"passage {id!r} is not what was written") from None
+    """Return the passage of a row. Raises sqlite3.DatabaseError if it is damaged."""
+    what = f"passage {id!r}"
+    check_types((id, path, start_line, end_line, title, text), PASSAGE_TYPES, what)
+    values = stored_json(metadata, dict, what)
+    return Passage(id, text, title, path, start_line, end_line, values)
 
 
 def check_k(k: SupportsIndex) -> int:

@@ -14,7 +14,7 @@ from .confined import unexpected_segments
 from .manifest import Manifest
 from .segments import FOLDER, Segment
 from .snapshot import Snapshot
-from .store import FILE, checked, get_meta, row_checksum
+from .store import FILE, META_TYPES, checked, get_meta, is_as_written
 from .tables import check_schema
 
 
@@ -52,11 +52,13 @@ def _store_problems(snapshot: Snapshot, manifest: Manifest) -> Iterator[str]:
     columns = "id, path, source, start_line, end_line, metadata, title, text"
     select = f"SELECT content_sha256, checksum, {columns} FROM passages"
     for content_sha256, checksum, *row in connection.execute(select):
-        if row_checksum(*row[:6], content_sha256, *row[6:]) != checksum:
+        if not is_as_written([*row[:6], content_sha256, *row[6:]], checksum):
             yield f"passage {row[0]!r} is not what was written"
     for table in ("meta", "files"):
         for row in connection.execute(f"SELECT * FROM {table}"):
             checked(row, table)
+    for name in META_TYPES:
+        get_meta(connection, name)
     yield from _key_problems(snapshot, manifest)
     if manifest.lexical:
         yield from lexical.problems(connection)

@@ -19,6 +19,7 @@ from . import lexical
 from .compaction import segments_to_merge
 from .lock import WriterLock
 from .manifest import Manifest
+from .recorded import check_types
 from .segment_table import (
     dead_count,
     live_mask,
@@ -67,6 +68,12 @@ class FileState:
     sha256: str
     skipped: str = ""
     complete: bool = True
+
+    @classmethod
+    def of_row(cls, row: tuple[Any, ...]) -> FileState:
+        """Return the state in a row of the store. Raises sqlite3.DatabaseError if it is damaged."""
+        check_types(row, (str, int, int, str, str, int), f"table files: {row[0]!r}")
+        return cls(*row)
 
 
 class Writer:
@@ -143,7 +150,7 @@ class Writer:
             InputError: If passages or vectors are invalid, or two passages have the same id.
         """
         passages = list(passages)
-        rows = [passage_row(passage, sources.get(passage.id)) for passage in passages]
+        rows = [passage_row(each, sources.get(getattr(each, "id", ""))) for each in passages]
         ids = [passage.id for passage in passages]
         if len(set(ids)) < len(ids):
             duplicate = next(id for id in ids if ids.count(id) > 1)
@@ -291,7 +298,7 @@ class Writer:
         """
         with self._changing() as connection:
             select = "SELECT path, size, mtime_ns, sha256, skipped, 0 FROM files WHERE complete"
-            states = [FileState(*row) for row in connection.execute(select)]
+            states = [FileState.of_row(row) for row in connection.execute(select)]
         for state in states:
             if paths is None or state.path in paths:
                 self.set_file_state(state)

@@ -26,6 +26,7 @@ BITS = (1, 2, 4, 8)
 FILES = ("centroids.npy", "scale.npy", "buckets.npy", "cutoffs.npy", "codec.json")
 HELD_OUT = 2**15  # vectors of a sample, but at most a tenth, that scale and buckets are fitted to
 LEAST_HELD_OUT = 256  # if a tenth is fewer, the whole sample is used for everything
+MOST_COMPONENT = 65_504.0 * 16  # of centroids, scale and step in a file
 LLOYD_ITERATIONS = 300
 
 
@@ -118,7 +119,7 @@ def load_codec(folder: Path, dimension: int) -> Codec:
         raise
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{file} is damaged: {BUILD_AGAIN}") from None
-    return Codec(
+    codec = Codec(
         load_array(folder / "centroids.npy", np.float16, (count, dimension)).astype(np.float32),
         load_array(folder / "scale.npy", np.float32, (dimension,)),
         load_array(folder / "buckets.npy", np.int8, (2**bits,)),
@@ -127,6 +128,11 @@ def load_codec(folder: Path, dimension: int) -> Codec:
         step,
         error,
     )
+    for name in ("centroids", "scale", "step", "error"):
+        # far above what `fit_codec` makes, and products of them are finite in float32
+        if not np.all(np.abs(getattr(codec, name)) <= MOST_COMPONENT):  # nor is NaN
+            raise InputError(f"{folder} is damaged: {name} is too large: {BUILD_AGAIN}")
+    return codec
 
 
 def fit_codec(sample: np.ndarray, centroids: int, bits: int, seed: int = 0) -> Codec:

@@ -120,6 +120,7 @@ def query(
     form.check()
     folder = IndexFolder.open(locate.index_from_here(index))
     target = Index(folder, IndexEncoders(folder, name=encoder))
+    root = Provenance.of(folder).root
     if update:
         update_before_query(target)
     given = {"nprobe": nprobe, "candidates": candidates}
@@ -129,7 +130,7 @@ def query(
         result = target.search(" ".join(text), k, cast("Mode", mode), filtered, tuning, group)
     if not result:
         raise click.exceptions.Exit(NOTHING_FOUND)
-    print_result(result, form, Provenance.of(target.folder).root)
+    print_result(result, form, root)
 
 
 app.add_command(serving.serve)

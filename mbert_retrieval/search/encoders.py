@@ -111,6 +111,12 @@ class IndexEncoders:
                 f"the index {self._folder.path} was made by an encoder with {unknown[0]!r}, which "
                 "load_encoder does not take: give the loaded encoder"
             )
+        for name, value in options.items():
+            number = float(value) if type(value) in (int, float) and value < 2**31 else -1.0
+            if not number >= 1 or (name != "pool_factor" and type(value) is not int):
+                raise InputError(
+                    f"the index {self._folder.path} is damaged: its encoder's {name} is {value!r}"
+                )
         return options
 
     def encode(self, passages: Iterator[Passage]) -> Iterator[tuple[list[Passage], Vectors]]:

@@ -56,7 +56,13 @@ class Selection:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Selection:
-        """Return the selection that `to_json` described."""
+        """Return the selection that `to_json` described. Raises TypeError for other values."""
+        for name in ("include", "exclude"):
+            patterns = value.get(name, [])
+            if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
+                raise TypeError(f"{name} must be a list of patterns")
+        if type(value.get("max_bytes", MAX_BYTES)) is not int:
+            raise TypeError("max_bytes must be a number")
         return cls(
             tuple(value.get("include", ())),
             tuple(value.get("exclude", ())),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import BUILD_AGAIN, InputError
 from ..indexes import IndexFolder
 
 if TYPE_CHECKING:
@@ -39,16 +39,27 @@ class Provenance:
 
         settings = folder.settings
         base = folder.path.resolve()
+        sources, root = settings.get("sources", []), settings.get("root")
 
         def absolute(path: str) -> Path:
+            if not isinstance(path, str) or "\0" in path:
+                raise TypeError
             return Path(os.path.normpath(base / path))
 
-        return cls(
-            [absolute(source) for source in settings.get("sources", [])],
-            absolute(settings["root"]) if "root" in settings else None,
-            Selection.from_json(settings.get("selection", {})),
-            settings.get("cutting") == CUTTING,
-        )
+        try:
+            if not isinstance(sources, list):
+                raise TypeError
+            return cls(
+                [absolute(source) for source in sources],
+                None if root is None else absolute(root),
+                Selection.from_json(settings.get("selection", {})),
+                settings.get("cutting") == CUTTING,
+            )
+        except (TypeError, ValueError, AttributeError):
+            raise InputError(
+                f"the index {folder.path} is damaged: its settings are not what was written: "
+                f"{BUILD_AGAIN}"
+            ) from None
 
 
 def scan_again(sources: Provenance) -> SourceTree:
