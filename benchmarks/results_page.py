@@ -81,6 +81,9 @@ def write_table(
 ) -> None:
     """Write the header and the table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 
+    On a page that has a table for the tier of the kernels in use, between `<!-- NAME-TIER:begin -->`
+    and its end, it goes there, so that several tiers are side by side.
+
     Args:
         name: which markers.
         table: Markdown.
@@ -91,8 +94,10 @@ def write_table(
         InputError: if the page has no such markers; it is left as it was.
     """
     page = page or RESULTS / f"{name}.md"
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if f"<!-- {name}-{kernels.TIER}:begin -->" in text:
+        name = f"{name}-{kernels.TIER}"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, has_begin, rest = text.partition(begin)
     _, has_end, after = rest.partition(end)
     if not has_begin or not has_end:

@@ -373,7 +373,7 @@ def growth(passages: int, work: Path) -> str:
     len(IndexFolder.open(folder.path))
     opened = 1000 * (time.perf_counter() - started)
     p95 = np.quantile(run.milliseconds, 0.95)
-    vectors = folder._current.segments[0].record.vectors["late"]
+    vectors = folder._current.segments[0].record.vector_counts["late"]
     line = (
         f"| {passages:,} | {vectors:,} | {recall(run, exact, 10):.3f} "
         f"| {recall(run, exact, 100):.3f} | {np.median(run.milliseconds):.1f} | {p95:.1f} "

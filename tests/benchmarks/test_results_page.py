@@ -110,3 +110,16 @@ def test_header_names_machine_threads_date_and_command(monkeypatch):
         r"`python -m benchmarks\.quality\.tour`\.",
         results_page.header(2),
     )
+
+
+def test_a_table_goes_to_the_tier_that_the_page_has_one_for(results_page, tmp_path, monkeypatch):
+    page = tmp_path / "speed.md"
+    for tier in ("", "-avx2"):
+        page.open("a").write(f"<!-- speed{tier}:begin -->\nold\n<!-- speed{tier}:end -->\n")
+    for tier in ("avx2", "neon"):
+        monkeypatch.setattr(results_page.kernels, "TIER", tier)
+        results_page.write_table("speed", f"| {tier} |", page=page)
+    main, avx2 = page.read_text().split("<!-- speed-avx2:begin -->")
+    assert "| neon |" in main
+    assert "| avx2 |" in avx2
+    assert "old" not in main + avx2
