@@ -81,8 +81,8 @@ def write_table(
 ) -> None:
     """Write the header and the table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 
-    On a page that has a table for the tier of the kernels in use, between `<!-- NAME-TIER:begin -->`
-    and its end, it goes there, so that several tiers are side by side.
+    On a page with markers for the tier of the kernels in use, `<!-- NAME-TIER:begin -->` and so on,
+    it goes between those: several tiers are side by side.
 
     Args:
         name: which markers.
