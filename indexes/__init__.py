@@ -5,8 +5,9 @@ Nothing here depends on models: vectors arrive as `Packed`, already computed.
 
 from __future__ import annotations
 
+from .file_state import FileState
 from .folder import IndexFolder
 from .manifest import EncoderIdentity, Leg
-from .writer import FileState, Writer
+from .writer import Writer
 
 __all__ = ["EncoderIdentity", "FileState", "IndexFolder", "Leg", "Writer"]

@@ -15,6 +15,7 @@ from ..packed import Packed
 from ..types import Passage, Ranking
 from . import lexical as lexical_index
 from .engine import NO_TUNING, Tuning
+from .file_state import FileState
 from .filtering import Filter, parse_where
 from .layout import check_no_links, prepare, remove_unfinished
 from .lock import WriterLock
@@ -26,7 +27,7 @@ from .store import create_store, get_meta, newest_generation, store_errors
 from .tables import LEXICAL_SCHEMA
 from .trust import check_trusted, forget_former, is_trusted, record_made
 from .validation import check_k, check_list, check_text, check_vectors, row_passage
-from .writer import FileState, Writer
+from .writer import Writer
 
 
 class IndexFolder:
@@ -125,20 +126,9 @@ class IndexFolder:
         return is_trusted(self.path, self.manifest.index_id)
 
     def check_trusted(self, refused: str) -> None:
-        """Raise UntrustedError unless the index is trusted.
-
-        Args:
-            refused: What is not done with an index of somebody else, such as "it is not changed".
-
-        Raises:
-            UntrustedError: It is not trusted; the message says how to trust it.
-        """
+        """Raise UntrustedError unless the index is trusted. refused: what is then not done, such as
+        "it is not changed"."""
         check_trusted(self.path, self.manifest.index_id, refused)
-
-    @property
-    def can_be_written(self) -> bool:
-        """Whether the disk has room for SQLite's log, and the folder may be written."""
-        return self._current.can_be_written
 
     def refresh(self) -> None:
         """See the newest commit from now on."""

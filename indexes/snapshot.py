@@ -32,14 +32,13 @@ class Snapshot:
     """Sees the same passages for as long as it exists.
 
     connection: in a read transaction; usable from several threads, one statement at a time.
-    can_be_written: whether SQLite could write its log; else the store is read as it is.
     segments: open, increasing by key; live: for each a (P,) bool, False for tombstones.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         with store_errors(folder):
-            self.connection, self.can_be_written = connect_reader(folder, manifest.index_id)
+            self.connection = connect_reader(folder, manifest.index_id)
             weakref.finalize(self, self.connection.close)
             self.generation: int = get_meta(self.connection, "generation")
             records = segment_records(self.connection)

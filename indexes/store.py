@@ -108,9 +108,8 @@ def connect_writer(folder: Path, index_id: str) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(folder: Path, index_id: str) -> tuple[sqlite3.Connection, bool]:
-    """Return a connection that cannot write, in a read transaction that sees one commit, and
-    whether a log could be written beside the store.
+def connect_reader(folder: Path, index_id: str) -> sqlite3.Connection:
+    """Return a connection that cannot write, in a read transaction that sees one commit.
 
     The file is opened for writing if permitted, only so that SQLite can remove its log when the
     last connection closes; not that of an index from somebody else. In a read-only folder, or on a
@@ -120,7 +119,6 @@ def connect_reader(folder: Path, index_id: str) -> tuple[sqlite3.Connection, boo
     """
     trusted = is_trusted(folder, index_id)
     log = folder / (FILE + "-wal")
-    can_be_written = True
     try:
         mode = "mode=rw" if trusted else "mode=ro"
         connection = _begin_reading(_connect(folder, mode, SharedConnection))
@@ -135,7 +133,6 @@ def connect_reader(folder: Path, index_id: str) -> tuple[sqlite3.Connection, boo
             ) from None
         connection = _begin_reading(_connect(folder, "immutable=1", SharedConnection))
         connection.execute("PRAGMA temp_store = MEMORY")
-        can_be_written = False
     try:
         if not trusted:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_UNTRUSTED_BYTES)
@@ -143,7 +140,7 @@ def connect_reader(folder: Path, index_id: str) -> tuple[sqlite3.Connection, boo
     except BaseException:
         connection.close()
         raise
-    return connection, can_be_written
+    return connection
 
 
 _DISK_ERRORS = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
@@ -188,7 +185,7 @@ def check_index_id(connection: sqlite3.Connection, folder: Path, index_id: str) 
 
 def newest_generation(folder: Path, index_id: str) -> int:
     """Return the number of the newest commit. Raises the errors of `check_index_id`."""
-    connection, _ = connect_reader(folder, index_id)
+    connection = connect_reader(folder, index_id)
     try:
         return get_meta(connection, "generation")
     finally:

@@ -62,7 +62,7 @@ def check_schema(connection: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError unless the tables are those of a store, and nothing else."""
     with_lexical = _tables(SCHEMA + LEXICAL_SCHEMA)
     present = frozenset(connection.execute(f"{SELECT} LIMIT ?", (len(with_lexical) + 1,)))
-    if present not in (with_lexical, _tables(SCHEMA)):
+    if present != with_lexical and present != _tables(SCHEMA):
         raise sqlite3.DatabaseError("its tables are not those of this format")
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +17,9 @@ from ..packed import Packed
 from ..types import Passage
 from . import lexical
 from .compaction import segments_to_merge
+from .file_state import FileState
 from .lock import WriterLock
 from .manifest import Manifest
-from .recorded import check_types
 from .segment_table import (
     dead_count,
     live_mask,
@@ -43,37 +43,6 @@ from .validation import (
 )
 
 NO_SOURCES: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A source file or collection as it was when it was indexed.
-
-    Args:
-        path: The path, as passages of the file have it.
-        size: Bytes.
-        mtime_ns: Modification time in nanoseconds since the epoch.
-        sha256: SHA-256 of the content, in hexadecimal.
-        skipped: Why the file was not indexed, or could not be read the last time; "" if it was.
-        complete: Whether the index has all its passages. If not, the next update reads it again.
-
-    Example:
-        >>> FileState("src/a.py", 10, 1_700_000_000_000_000_000, "ab").skipped
-        ''
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    skipped: str = ""
-    complete: bool = True
-
-    @classmethod
-    def of_row(cls, row: tuple[Any, ...]) -> FileState:
-        """Return the state in a row of the store. Raises sqlite3.DatabaseError if it is damaged."""
-        check_types(row, (str, int, int, str, str, int), f"table files: {row[0]!r}")
-        return cls(*row)
 
 
 class Writer:

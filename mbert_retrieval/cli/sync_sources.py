@@ -195,12 +195,6 @@ def update_before_query(index: Index) -> None:
         if not is_needed(plan):
             report_unreadable(plan)
             return
-        if not index.folder.can_be_written:
-            message(
-                "note: files changed since they were indexed, and the index cannot be written (a "
-                "full disk, or no permission): it is searched as it is"
-            )
-            return
         after_other_writers(lambda: apply_with_progress(plan, index))
     except InputError as error:
         message(f"note: the answer is from the index as it was: {error}")

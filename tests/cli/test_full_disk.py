@@ -99,7 +99,7 @@ def test_a_query_on_a_full_disk_searches_what_there_is(full_disk):
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "net/retry.py"
     assert done.stderr.startswith("note: ")
-    assert "full disk" in done.stderr
+    assert "is the disk full" in done.stderr
     assert done.stderr.count("\n") == 1
     done = run_here("index", "update", "--index", index)
     assert done.returncode == 2

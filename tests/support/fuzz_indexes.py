@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from mbert_retrieval.indexes import IndexFolder, Leg
+from mbert_retrieval.indexes import FileState, IndexFolder, Leg
 from mbert_retrieval.indexes.plaid import building
-from mbert_retrieval.indexes.writer import FileState
 from support.index_model import (
     DENSE,
     DENSE_FLAT,
