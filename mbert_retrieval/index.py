@@ -14,6 +14,7 @@ from .indexes.filtering import Filter
 from .indexes.folder import IndexFolder
 from .indexes.manifest import FILE as MANIFEST_FILE
 from .indexes.manifest import Leg
+from .indexes.validation import check_text
 from .protocols import DocumentEncoder
 from .search.encoders import Encoders, Engines, IndexEncoders, as_list, join_names, make_legs
 from .search.options import SearchOptions, check_query, check_texts
@@ -231,11 +232,14 @@ class Index:
             The number of passages deleted.
 
         Raises:
+            InputError: An id is not valid Unicode.
             NotFoundError: The index has no passage with such an id.
         """
         if not isinstance(ids, Iterable):
             raise TypeError(f"ids must be an id or a list of them, not {type(ids).__name__}")
         unique = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
+        for id in unique:
+            check_text(id, "the id to delete")
         with self.folder.writer() as writer:
             sources = writer.sources_of(unique)
             writer.delete(unique)

@@ -179,6 +179,13 @@ def test_sync_counts_its_changes_and_reports_progress(tmp_path):
     assert seen == sorted(seen)
 
 
+def test_delete_refuses_an_id_that_is_no_text(tmp_path):
+    index = Index.build(tmp_path / "i", [Passage("a", "text")], None)
+    with pytest.raises(InputError, match="id to delete is not valid Unicode"):
+        index.delete(["a", "\ud800"])
+    assert len(index) == 1
+
+
 def test_add_keeps_the_others_and_delete_removes(tmp_path):
     index = Index.build(tmp_path / "i", make_passages(10), HashEncoder())
     changes = index.add([Passage("doc 1", "replaced"), Passage("extra", "more")])

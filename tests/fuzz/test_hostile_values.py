@@ -18,73 +18,11 @@ from mbert_retrieval.indexes.manifest import _checksum
 from mbert_retrieval.indexes.store import row_checksum
 from support.fuzz_indexes import build_commits, outside_of
 from support.fuzzing import chance, record, trials
+from support.hostile import TEXTS, dumps, hostile, mutate
 from support.index_trial import FAILED, REFUSED
 from support.trial_process import Outcome
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(7200)]
-
-
-def nested(depth: int, with_lists: bool) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = [value] if with_lists else {"a": value}
-    return value
-
-
-NUMBERS = [0, -1, 1, 2, 7, 2**31, 2**32 + 1, 2**53, 2**63 - 1, -(2**63), 2**63, 10**400]
-NUMBERS += [0.5, -0.0, 1e308, float("nan"), float("inf")]
-TEXTS = ["", "a", "late", "dense", "plaid", "flat", "faiss", "IVF99999999,Flat", "HNSW2000000000"]
-TEXTS += [
-    "\x00",
-    "\ud800",
-    "\u202ea",
-    "a\nb",
-    "x" * 100_000,
-    "nano",
-    "../outside",
-    "../outside/file",
-]
-TEXTS += ["/dev/zero", "/nowhere", "..", "late/vectors.npy", "keys.npy", "1e999", "00" * 32]
-OTHERS = [None, True, False, [], {}, [[]], [{}], {"": None}, nested(80, True), nested(3000, True)]
-OTHERS += [nested(80, False), nested(3000, False), list(range(5000))]
-
-
-def hostile(random: Random) -> Any:
-    return random.choice(random.choice([NUMBERS, TEXTS, OTHERS]))
-
-
-def mutate(value: Any, random: Random) -> Any:
-    """Change some value of a JSON tree, wherever it is."""
-    if isinstance(value, dict) and value and random.random() < 0.85:
-        key = random.choice(list(value))
-        change = random.random()
-        if change < 0.08:
-            del value[key]
-        elif change < 0.16:
-            value[random.choice([*TEXTS, key + "2"])] = hostile(random)
-        elif change < 0.2:
-            value[random.choice(TEXTS)] = value.pop(key)
-        else:
-            value[key] = mutate(value[key], random)
-        return value
-    if isinstance(value, list) and value and random.random() < 0.85:
-        position = random.randrange(len(value))
-        if random.random() < 0.2:
-            value.insert(position, value[position])
-        else:
-            value[position] = mutate(value[position], random)
-        return value
-    if isinstance(value, int) and random.random() < 0.3:
-        return value + random.choice([-1, 1, 100])
-    return hostile(random)
-
-
-def dumps(value: Any) -> str:
-    """JSON, deep as it may be."""
-    try:
-        return json.dumps(value)
-    except RecursionError:
-        return "[" * 100_000
 
 
 def edit_manifest(index: Path, random: Random) -> str:
