@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,7 @@ def judge(outcome: Outcome, expected: list[dict], what: str = "") -> tuple[str, 
     if any(kind == REFUSED for kind, _ in results.values()):
         return "refused", ""
     if results in expected[-1:]:
-        return "right answers", ""
+        return "answers", ""
     if results in expected and what.startswith("store.sqlite-wal"):
         return "an earlier commit", ""
     wrong = [name for name, result in expected[-1].items() if results[name] != result]

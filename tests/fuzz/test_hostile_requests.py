@@ -120,7 +120,7 @@ def test_hostile_strings(service):
 
         holds()
     for status, count in statuses.items():
-        record("requests", {2: "answered", 4: "refused"}.get(status // 100, "failed"), count)
+        record("requests", {2: "answers", 4: "refused"}.get(status // 100, "failed"), count)
 
 
 def poisoned_parameters(parameters: dict, random: Random) -> dict:
