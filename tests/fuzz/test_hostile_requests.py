@@ -67,7 +67,7 @@ NUMBERS = [0, -1, 2**31, 2**63, 10**400, 1e308, 0.5, True]
 
 
 def poisoned(value: Any, random: Random) -> Any:
-    """Put hostile strings and numbers in the place of some that are there."""
+    """Replace some strings and numbers by hostile ones."""
     if isinstance(value, dict):
         return {key: poisoned(item, random) for key, item in value.items()}
     if isinstance(value, list):
