@@ -11,10 +11,15 @@ os.environ["MBERT_DTYPE"] = "float32"  # what is compared with references
 # the tests' indexes are recorded as trusted here, not in the home folder
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mbert-state-")
 
+import hypothesis
 import pytest
 
 from support.cli import write_tree
 from support.tiny_models import tiny_config, tiny_tokenizer
+
+# how long an example takes says more of what else the machine does
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_sessionfinish():

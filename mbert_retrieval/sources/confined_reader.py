@@ -124,6 +124,7 @@ class ConfinedReader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C at a terminal is for this process, which ends the other
         )
         self._is_ready = False
         assert process.stdin is not None

@@ -63,7 +63,7 @@ def test_slow_matches_of_many_passages_are_not_refused(tmp_path, monkeypatch):
     import mbert_retrieval.cli.match_limit as match_limit
     from mbert_retrieval.indexes.filtering import narrowed
 
-    passages = [Passage(str(n), "word " + "a" * 20 + "!" + json.dumps(n)) for n in range(12)]
+    passages = [Passage(str(n), "word " + "a" * 18 + "!" + json.dumps(n)) for n in range(24)]
     index = Index.build(tmp_path / "i", passages, None)
     monkeypatch.setattr(match_limit, "MATCH_SECONDS", 0.4)
     monkeypatch.setattr(match_limit, "TICK_SECONDS", 0.01)

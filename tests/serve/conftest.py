@@ -56,9 +56,10 @@ def writing_client(lexical_index, connect):
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium; skips where there is none."""
+    """Chromium; skips where there is none. It ends with a file's tests: while it runs, those of other
+    files cannot run an event loop."""
     pytest.importorskip("fastapi")
     playwright = pytest.importorskip("playwright.sync_api")
     playwright.expect.set_options(timeout=20_000)
@@ -71,14 +72,14 @@ def browser():
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service_url(browser, index):
     """The address of a service of `index`, in a process of its own."""
     with served(index) as (url, _):
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watched(browser):
     """A function that returns a page for a `with` block, which fails for an error in the page or
     for a request elsewhere than to its service."""
