@@ -58,8 +58,10 @@ def writing_client(lexical_index, connect):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium; skips where there is none. It ends with a file's tests: while it runs, those of other
-    files cannot run an event loop."""
+    """Chromium; skips where there is none.
+
+    It ends with a file's tests: while it runs, those of other files cannot run an event loop.
+    """
     pytest.importorskip("fastapi")
     playwright = pytest.importorskip("playwright.sync_api")
     playwright.expect.set_options(timeout=20_000)
