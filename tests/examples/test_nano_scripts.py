@@ -367,6 +367,8 @@ def test_a_wider_nano_gives_texts_without_new_words_the_same_vectors(tmp_path, m
     assert [len(wide.tokenizer.token_ids(word)) == 1 for word in words] == [True, False, True]
 
 
+@pytest.mark.slow  # minutes on a processor without AVX-512
+@pytest.mark.timeout(1200)
 def test_training_writes_an_encoder_and_resumes(tmp_path, monkeypatch):
     """A few steps from the shipped tokenizer, twice; the folder loads and ranks what it saw."""
     import train

@@ -36,8 +36,15 @@ def test_compress_and_search_as_the_compiled_ones_do(seed, bits, width, candidat
     norms = np.einsum("nd,nd->n", centroids, centroids) / 2
     grouped = (centroids[:1], norms[:1], centroids, norms, np.array([0, 12]), 1, 1)
     rankings = []
+    nearest = kernels.nearest(vectors, *grouped)
     for module in (kernels, numpy_kernels):
-        codes = module.nearest(vectors, *grouped)
+        # of centroids that are equally near, each takes the one that its rounding finds nearer
+        near, far = (
+            np.linalg.norm(vectors - centroids[codes], axis=1)
+            for codes in (nearest, module.nearest(vectors, *grouped))
+        )
+        np.testing.assert_allclose(near, far, rtol=1e-4, atol=1e-4)
+        codes = nearest
         packed = module.pack(vectors, codes, centroids, 1 / scale, cutoffs, bits, 1)
         stored = codes.astype(np.uint16)
         bounds, lists = module.invert(stored, offsets, 12)

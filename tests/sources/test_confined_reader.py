@@ -204,7 +204,13 @@ def test_an_interruption_ends_a_build_within_a_second(tmp_path):
     (tmp_path / "a.html").write_bytes(b"<a " * 22_000)
     command = [sys.executable, "-m", "mbert_retrieval.cli.index", "build", ".", "--encoder", "none"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+        # a shell's background job ignores it, and so would everything that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
